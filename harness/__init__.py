@@ -1,0 +1,11 @@
+"""The harness: targets, layers, activations, records, runs and the command line."""
+
+if __name__ != "dissectbench.harness":
+    raise ImportError("this folder is the package dissectbench.harness: import it by that name")
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("dissectbench")
+except PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0+unknown"

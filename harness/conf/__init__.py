@@ -1,0 +1,1 @@
+"""Hydra configuration groups; every component is a `_target_`."""

@@ -1,0 +1,115 @@
+"""Files written whole or not at all, and the fingerprints that name what is in them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import InputError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path in the folder of `path`; on success it replaces `path` at once.
+
+    For writers that want a path (`np.save`, `safetensors`, `DataFrame.to_parquet`). The content is
+    flushed to the disk before the rename, so a reader sees the old file or the new one, never half
+    of either. On any exception the temporary file is removed and `path` is left as it was.
+
+    Raises:
+        InputError: if the disk is full or the folder may not be written to.
+    """
+    path = Path(path)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+@contextmanager
+def atomic_open(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Opens a file for writing, atomically; `"w"` is UTF-8 text with Unix line ends, `"wb"` bytes."""
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    with atomic_path(path) as temporary, temporary.open(mode, **text) as file:
+        yield file
+
+
+@contextmanager
+def explained(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns the operating system's refusals about `path` into an `InputError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "the disk is full: free some space and run the same command again",
+            errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+            errno.EACCES: "no permission: choose another folder or change its permissions",
+            errno.EPERM: "no permission: choose another folder or change its permissions",
+            errno.EROFS: "the file system is read-only: choose another folder",
+            errno.ENOTDIR: "a part of this path is a file, not a folder",
+            errno.EEXIST: "a part of this path is a file, not a folder",
+            errno.EISDIR: "this is a folder, a file was expected",
+        }
+        if error.errno not in hints:
+            raise
+        raise InputError(f"cannot write {path}: {error.strerror}", hints[error.errno]) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as readable JSON, atomically. NaN and infinities are refused."""
+    with atomic_open(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=True)
+        file.write("\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: if it is missing or not JSON, naming the line and column.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of `value`: the same value, the same name, everywhere."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a file's content."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

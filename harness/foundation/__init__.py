@@ -1,0 +1,1 @@
+"""Models that describe images or compare texts: small protocols and their implementations."""

@@ -1,0 +1,229 @@
+"""What every method sees: one layer of a target, with its activations over a probing set."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datasets.probing import ProbingSet
+from .cache import Cache
+from .files import fingerprint
+from .records import UnitId
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Kind = Literal["spatial", "tokens", "vector"]
+QuantileRule = Literal["linear", "kth"]
+
+
+@dataclass(frozen=True)
+class Exemplars:
+    """The images with the highest values of a unit, highest first, ties by image index.
+
+    Attributes:
+        indices: int64 [k] image indices into the layer's probing set.
+        values: float32 [k].
+        dead: whether the unit's value is constant over the probing set.
+    """
+
+    indices: NDArray[np.int64]
+    values: NDArray[np.float32]
+    dead: bool
+
+
+@dataclass(frozen=True)
+class MapBatch:
+    """Feature maps of a few images.
+
+    Attributes:
+        indices: int64 [b] image indices.
+        maps: float32 [b, units, h, w]; h = w = 1 for vector layers.
+    """
+
+    indices: NDArray[np.int64]
+    maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of an image that the preprocessing showed to the target.
+
+    Fractions of the image's width and height; (0, 0, 1, 1) is all of it. The feature map covers
+    exactly this region.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+
+class ProbedLayer(ABC):
+    """One layer and its activations over a probing set. It owns no model beyond the target.
+
+    Attributes:
+        model: name of the target.
+        name: dotted path of the layer.
+        kind: "spatial", "tokens" or "vector".
+        n_units: number of units.
+        map_shape: (h, w) of the feature maps; (1, 1) for vector layers.
+        pool: how a map became a value, "mean" or "max".
+        values: float32 [images, units], memory-mapped where it is large.
+        maxima: float32 [images, units], the spatial maximum of each map.
+        probe: the images behind the rows of `values`, with annotations where there are some.
+        fingerprint: names the activations: weights, layer, preprocessing, images.
+        cache: for what a method derives from this layer or its images.
+    """
+
+    model: str
+    name: str
+    kind: Kind
+    n_units: int
+    map_shape: tuple[int, int]
+    pool: Literal["mean", "max"]
+    values: NDArray[np.float32]
+    maxima: NDArray[np.float32]
+    probe: ProbingSet
+    fingerprint: str
+    cache: Cache
+
+    def unit(self, index: int) -> UnitId:
+        """Returns the lasting name of unit `index` (0-based)."""
+        return UnitId(self.model, self.name, int(index))
+
+    @cached_property
+    def dead(self) -> NDArray[np.bool_]:
+        """Which units are dead, bool [units]: those whose value is constant over the probing set."""
+        return np.asarray(self.values.max(axis=0) == self.values.min(axis=0))
+
+    def exemplars(self, unit: int, k: int) -> Exemplars:
+        """Returns the (at most) `k` images with the highest values of `unit`."""
+        column = np.asarray(self.values[:, unit])
+        order = np.argsort(-column, kind="stable")[:k]
+        return Exemplars(order.astype(np.int64), column[order], bool(self.dead[unit]))
+
+    @abstractmethod
+    def threshold(self, q: float, rule: QuantileRule = "linear") -> NDArray[np.float64]:
+        """Returns float64 [units]: the value exceeded by the fraction `q` of all positions.
+
+        Exact, over every position of every image, on the maps at their own resolution.
+        `linear`: the quantile 1 - q with linear interpolation between order statistics;
+        `kth`: the (floor(q * M) + 1)-th largest of the M values.
+
+        Raises:
+            InputError: if q lies outside (0, 1], or beyond the tail that was kept.
+        """
+
+    @abstractmethod
+    def maps(self, images: Sequence[int] | None = None) -> Iterator[MapBatch]:
+        """Yields the feature maps of all images, or of `images`, in that order; streamed."""
+
+    @abstractmethod
+    def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Returns float32 [n, units]: the pooled response of the target to new images."""
+
+    @abstractmethod
+    def region(self, index: int) -> Region:
+        """Returns which part of image `index` was shown to the target."""
+
+
+def upper_quantile(
+    tail: NDArray[np.floating], total: int, q: float, rule: QuantileRule = "linear"
+) -> NDArray[np.float64]:
+    """Exact upper quantiles from the largest values alone.
+
+    Args:
+        tail: [k, units], the k largest of `total` values of each unit, in descending order.
+        total: how many values there are, M.
+        q: upper fraction, 0 < q <= 1.
+        rule: see `ProbedLayer.threshold`.
+
+    Returns:
+        float64 [units].
+
+    Raises:
+        ValueError: if the tail is too short for `q` (see `tail_length`).
+    """
+    if not 0 < q <= 1:
+        raise ValueError(f"q must lie in (0, 1], got {q}")
+    if tail.shape[0] < tail_length(total, q):
+        raise ValueError(f"the {tail.shape[0]} largest of {total} values do not reach down to q={q}")
+    if rule == "kth":
+        return tail[min(int(np.floor(q * total)), total - 1)].astype(np.float64)
+    position = q * (total - 1)  # counted from the largest value downwards
+    below = min(int(np.floor(position)), total - 1)
+    weight = position - below
+    upper = tail[below].astype(np.float64)
+    if weight == 0 or below + 1 >= total:
+        return upper
+    return upper + weight * (tail[below + 1].astype(np.float64) - upper)
+
+
+def tail_length(total: int, q: float) -> int:
+    """How many of the largest of `total` values the exact upper quantile `q` needs, either rule."""
+    return min(total, int(np.floor(q * total)) + 2)
+
+
+class ArrayLayer(ProbedLayer):
+    """A layer whose maps are all in memory: for activations computed elsewhere, and for tests.
+
+    Args:
+        maps: float32 [images, units, h, w], or [images, units] for a vector layer.
+        probe: the images behind them, in the same order.
+        cache: where methods keep what they derive.
+        model: name of the target.
+        name: name of the layer.
+        pool: "mean" or "max".
+    """
+
+    def __init__(
+        self,
+        maps: NDArray[np.float32],
+        probe: ProbingSet,
+        cache: Cache,
+        *,
+        model: str = "arrays",
+        name: str = "layer",
+        pool: Literal["mean", "max"] = "mean",
+    ) -> None:
+        if maps.ndim not in (2, 4):
+            raise ValueError(f"maps must be [images, units] or [images, units, h, w]: {maps.shape}")
+        if len(maps) != len(probe):
+            raise ValueError(f"{len(maps)} maps for {len(probe)} images")
+        self._maps = maps.reshape(*maps.shape[:2], 1, 1) if maps.ndim == 2 else maps
+        self.kind = "vector" if maps.ndim == 2 else "spatial"
+        self.model, self.name, self.pool, self.probe, self.cache = model, name, pool, probe, cache
+        self.n_units = maps.shape[1]
+        self.map_shape = (self._maps.shape[2], self._maps.shape[3])
+        self.maxima = self._maps.max(axis=(2, 3))
+        self.values = self._maps.mean(axis=(2, 3)) if pool == "mean" else self.maxima
+        digest = hashlib.sha256(self._maps.tobytes()).hexdigest()
+        self.fingerprint = fingerprint([digest, pool, probe.fingerprint()])
+
+    def threshold(self, q: float, rule: QuantileRule = "linear") -> NDArray[np.float64]:
+        """See `ProbedLayer.threshold`."""
+        values = self._maps.transpose(0, 2, 3, 1).reshape(-1, self.n_units)
+        return upper_quantile(-np.sort(-values, axis=0), len(values), q, rule)
+
+    def maps(self, images: Sequence[int] | None = None) -> Iterator[MapBatch]:
+        """See `ProbedLayer.maps`."""
+        indices = np.arange(len(self._maps)) if images is None else np.asarray(images, np.int64)
+        for start in range(0, len(indices), 64):
+            chosen = indices[start : start + 64]
+            yield MapBatch(chosen.astype(np.int64), self._maps[chosen])
+
+    def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Not possible: there is no target behind arrays."""
+        raise NotImplementedError("activations given as arrays have no target to show images to")
+
+    def region(self, index: int) -> Region:  # noqa: ARG002
+        """All of the image."""
+        return Region()
