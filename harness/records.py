@@ -1,7 +1,9 @@
 """Descriptions: what a method says of a unit, kept as append-only records.
 
 One line of `descriptions.jsonl` is one description. Lines are flushed and synced as they are written;
-a torn last line (the run was killed while writing it) is dropped when the file is opened again.
+a torn last line (the run was killed while writing it) is dropped when the file is opened again. What a
+description took (seconds, money) goes to `spent.jsonl` beside it, so that two runs of the same
+configuration write the same `descriptions.jsonl`, byte for byte, however often they were interrupted.
 """
 
 from __future__ import annotations
@@ -69,8 +71,9 @@ class Description:
             raise ValueError(f"a description has a text exactly if its status is ok: {self}")
 
     def to_json(self) -> str:
-        """Returns the record as one line of JSON, without its line end."""
+        """Returns the record as one line of JSON, without its line end and without what it took."""
         record = {"schema": SCHEMA, **asdict(self)}
+        del record["seconds"], record["cost_usd"]
         return json.dumps(record, ensure_ascii=False, allow_nan=False, sort_keys=True)
 
     @classmethod
@@ -119,8 +122,8 @@ def _scan(path: Path) -> Iterator[tuple[int, Description]]:
 class Journal:
     """Appends descriptions to a file, one whole line each, and knows which are there already.
 
-    Opening it cuts off a torn last line. Later records of the same (unit, method) replace earlier
-    ones for every reader that goes through `latest`.
+    Opening it cuts off a torn last line. Seconds and money go to `spent.jsonl` in the same folder.
+    Later records of the same (unit, method) replace earlier ones for every reader of `latest`.
 
     Raises:
         InputError: if the file cannot be read or written.
@@ -141,7 +144,11 @@ class Journal:
 
     def append(self, description: Description) -> None:
         """Writes one record and forces it to the disk."""
+        spent = {"method": description.method, **asdict(description.unit)}
+        spent |= {"seconds": round(description.seconds, 6), "cost_usd": description.cost_usd}
         with explained(self.path):
+            with self.path.with_name("spent.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(spent, sort_keys=True) + "\n")
             self._file.write(description.to_json().encode("utf-8") + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())

@@ -1,0 +1,219 @@
+"""Configuration: what the command line says, composed by Hydra, checked, and turned into objects.
+
+The configuration is the registry. Every component is a node with a `_target_`; a user's own lie in a
+folder given by `--config-dir`, beside the ones shipped here.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Settings of the pass over the probing set; they live in the `probe` node beside the component itself.
+PASS_SETTINGS = (
+    "on_error",
+    "batch_size",
+    "workers",
+    "tail",
+    "keep_maps",
+    "map_budget_gb",
+    "tail_budget_gb",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A composed configuration.
+
+    Attributes:
+        config: the components and settings; `probe` holds the probing set alone.
+        activation_pass: settings of the pass over the probing set, see `PASS_SETTINGS`.
+        text: everything as resolved YAML, for the record.
+    """
+
+    config: DictConfig
+    activation_pass: dict[str, Any]
+    text: str
+
+
+def shipped() -> Path:
+    """Returns the folder of the configurations shipped with the package."""
+    return Path(str(importlib.resources.files("dissectbench.harness.conf")))
+
+
+def compose(
+    overrides: Sequence[str] = (), *, root: str = "config", config_dir: str | None = None
+) -> Settings:
+    """Composes the configuration `root` with overrides in Hydra's grammar.
+
+    Args:
+        overrides: such as `target=resnet50`, `units=50`, `probe.root=/data/val`.
+        root: "config" for runs, "score" for scoring files.
+        config_dir: folder of the user's own configurations, searched first.
+
+    Raises:
+        InputError: for an unknown setting or choice (with the nearest names), a missing value or a
+            value that cannot be read.
+    """
+    import hydra
+    from omegaconf import OmegaConf
+
+    with _initialized(config_dir) as extra, _explained(root, config_dir):
+        config = hydra.compose(root, [*extra, *overrides])
+        _refuse_missing(config)
+        text = OmegaConf.to_yaml(config, resolve=True)
+        OmegaConf.set_struct(config, False)
+        activation_pass = {
+            key: config.probe.pop(key)
+            for key in PASS_SETTINGS
+            if "probe" in config and key in config.probe
+        }
+        OmegaConf.set_struct(config, True)
+    return Settings(config, activation_pass, text)
+
+
+def build(node: DictConfig | Any, what: str) -> Any:
+    """Makes the object that a node describes.
+
+    Raises:
+        InputError: if its `_target_` cannot be imported or refuses its settings.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from error
+        raise InputError(
+            f"{what} cannot be made from its configuration: {_first_line(error.__cause__ or error)}",
+            f"look at the node `{what}` (run with --dry-run prints the whole configuration)",
+        ) from error
+
+
+def groups(config_dir: str | None = None) -> dict[str, dict[str, str]]:
+    """Returns the choices of every configuration group with the first comment of each file."""
+    found: dict[str, dict[str, str]] = {}
+    for folder in [shipped(), *([Path(config_dir)] if config_dir else [])]:
+        for file in sorted(folder.glob("*/*.yaml")):
+            comment = next(
+                (
+                    line.lstrip("# ")
+                    for line in file.read_text("utf-8").splitlines()
+                    if line.startswith("# ")
+                ),
+                "",
+            )
+            found.setdefault(file.parent.name, {})[file.stem] = comment
+    return found
+
+
+@contextmanager
+def _initialized(config_dir: str | None) -> Iterator[list[str]]:
+    """Readies Hydra; yields the overrides that add the user's folder."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    extra: list[str] = []
+    if config_dir is not None:
+        folder = Path(config_dir).resolve()
+        if not folder.is_dir():
+            raise InputError(f"--config-dir {config_dir}: no such folder")
+        extra = [f"hydra.searchpath=['file://{folder}']"]
+        _importable(folder)
+    _importable(Path.cwd())
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(shipped()), version_base="1.3"):
+        yield extra
+
+
+def _importable(folder: Path) -> None:
+    # Console scripts do not put the working directory on the path; a user's own classes live there.
+    # Appended, so that it can hide nothing that is installed.
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+@contextmanager
+def _explained(root: str, config_dir: str | None) -> Iterator[None]:
+    """Says in a sentence what Hydra says in several."""
+    from hydra.errors import (
+        ConfigCompositionException,
+        HydraException,
+        MissingConfigException,
+        OverrideParseException,
+    )
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except OverrideParseException as error:
+        raise InputError(
+            f"cannot read the setting {error.override!r}", "write it as key=value"
+        ) from error
+    except MissingConfigException as error:
+        raise _unknown_choice(error.missing_cfg_file or "", config_dir) from error
+    except (ConfigCompositionException, HydraException) as error:
+        raise _unknown_setting(_first_line(error), root) from error
+    except OmegaConfBaseException as error:
+        raise InputError(f"configuration: {_first_line(error)}") from error
+
+
+def _unknown_choice(missing: str, config_dir: str | None) -> InputError:
+    group, _, choice = missing.rpartition("/")
+    known = groups(config_dir).get(group, {})
+    return InputError(
+        f"{group}={choice}: there is no such {group}",
+        f"{nearest(choice, known)} Known: {', '.join(known)}.".strip(),
+    )
+
+
+def _unknown_setting(message: str, root: str) -> InputError:
+    import re
+
+    from hydra import compose as hydra_compose
+
+    match = re.search(r"(?:override|append to config|delete) '([^']+)'|Key '([^']+)'", message)
+    if match is None:
+        return InputError(f"configuration: {message}")
+    key = (match.group(1) or match.group(2)).split("=")[0]
+    config = hydra_compose(root)
+    parent, _, last = key.rpartition(".")
+    node: Any = config
+    for part in parent.split(".") if parent else []:
+        node = node.get(part, {}) if hasattr(node, "get") else {}
+    names = [str(name) for name in node] if hasattr(node, "keys") else []
+    close = nearest(last, names)
+    return InputError(
+        f"unknown setting {key!r}",
+        f"{close} {f'Settings of {parent}' if parent else 'Settings'}: {', '.join(names)}.".strip(),
+    )
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    from omegaconf import OmegaConf
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise InputError(
+            f"{missing[0]} is not set", f"give it a value: {' '.join(f'{key}=...' for key in missing)}"
+        )
+
+
+def _first_line(error: BaseException | None) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

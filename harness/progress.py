@@ -1,0 +1,46 @@
+"""Progress on the terminal: bars where someone watches, plain lines where it goes to a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+
+class Progress:
+    """Shows how far tasks have come.
+
+    Args:
+        mode: "bars", "plain" (a line at the end of each task), "none", or "auto": bars on a terminal,
+            plain lines elsewhere.
+    """
+
+    def __init__(self, mode: str = "auto") -> None:
+        self.console = Console(stderr=True)
+        self.mode = mode if mode != "auto" else ("bars" if sys.stderr.isatty() else "plain")
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Callable[..., None]]:
+        """Yields a function to call when a step is done; it takes the number of steps (default 1)."""
+        start = time.monotonic()
+        if self.mode == "bars":
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            with Bars(*columns, console=self.console, transient=True) as bars:
+                bar = bars.add_task(description, total=total)
+                yield lambda steps=1: bars.advance(bar, steps)
+        else:
+            yield lambda _steps=1: None
+        if self.mode != "none":
+            took = time.monotonic() - start
+            self.console.print(f"[green]✓[/] {description}: {total} in {took:.1f} s", highlight=False)

@@ -1,0 +1,42 @@
+"""Which units of a layer a run describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .errors import InputError
+
+
+def select_units(units: str | int | Sequence[int], layer: str, n_units: int, seed: int) -> list[int]:
+    """Returns unit indices in ascending order, the same ones for every method.
+
+    Args:
+        units: "all"; a number for a seeded random sample of that size (all, where the layer is
+            smaller); or the indices themselves, 0-based.
+        layer: name of the layer, for messages and so that layers are sampled independently.
+        n_units: how many units the layer has.
+        seed: of the sample.
+
+    Raises:
+        InputError: if `units` is none of these, or an index lies outside the layer.
+    """
+    if units == "all":
+        return list(range(n_units))
+    if isinstance(units, int):
+        if units < 1 or isinstance(units, bool):
+            raise InputError(
+                f"units={units}: nothing to describe", "give a number from 1, a list or `all`"
+            )
+        generator = np.random.default_rng([seed, *layer.encode()])
+        return sorted(generator.permutation(n_units)[:units].tolist())
+    if isinstance(units, str) or not all(type(unit) is int for unit in units) or not units:
+        raise InputError(f"units={units}: not understood", "use units=all, units=50 or units=[3,17]")
+    outside = [unit for unit in units if not 0 <= unit < n_units]
+    if outside:
+        raise InputError(
+            f"units={list(units)}: layer {layer} has units 0 to {n_units - 1}, not {outside[0]}",
+            "units are counted from 0",
+        )
+    return sorted(set(units))
