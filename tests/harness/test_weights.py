@@ -1,0 +1,192 @@
+import http.server
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.foundation.weights import settings_digest, snapshot, weights_digest
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty Hugging Face cache."""
+    from huggingface_hub import constants
+
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    return folder
+
+
+def cached(cache: Path, name: str, files: dict[str, str]) -> Path:
+    """Puts a model into the cache as the hub's client lays it out."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    folder = repository / "snapshots" / ("a" * 40)
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(content)
+    return folder
+
+
+def serve(monkeypatch, status: int, headers: dict[str, str]) -> None:
+    """Lets a local server that always answers the same take the hub's place."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    point_hub_at(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+
+
+def point_hub_at(monkeypatch, endpoint: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setenv("HF_TOKEN", "hf_averysecrettoken")
+
+
+def test_a_local_folder_is_taken_as_it_is(tmp_path):
+    assert snapshot(str(tmp_path)) == tmp_path
+
+
+def test_a_file_is_refused_where_a_folder_belongs(tmp_path):
+    (tmp_path / "model.bin").write_text("x")
+    with pytest.raises(InputError, match="is a file"):
+        snapshot(str(tmp_path / "model.bin"))
+
+
+@pytest.mark.parametrize("name", ["./missing", "/missing/folder", "~/missing-folder", "a/b/c"])
+def test_a_missing_path_is_never_looked_for_on_the_hub(name, cache):
+    with pytest.raises(InputError, match="no such folder"):
+        snapshot(name)
+
+
+def test_a_folder_of_an_installed_package_is_found_without_importing_it():
+    folder = snapshot("package:dissectbench.harness/conf")
+    assert (folder / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("package:no_such_package_here/weights", "no package 'no_such_package_here'"),
+        ("package:no_such.inner/weights", "no package 'no_such.inner'"),
+        ("package:dissectbench.harness/no-such-folder", "has no folder 'no-such-folder'"),
+    ],
+)
+def test_a_missing_package_or_folder_is_named(name, message):
+    with pytest.raises(InputError, match=message):
+        snapshot(name)
+
+
+def test_a_model_in_the_cache_needs_no_network(cache):
+    folder = cached(cache, "org/model", {"model.safetensors": "x", "config.json": "{}"})
+    assert snapshot("org/model").resolve() == folder.resolve()
+
+
+@pytest.mark.parametrize(
+    ("files", "patterns"),
+    [
+        ({"config.json": "{}"}, None),
+        ({"model.safetensors": "x"}, ["model.safetensors", "config.json"]),
+        ({"model.safetensors": "x"}, ["*.json"]),
+    ],
+)
+def test_a_cache_that_holds_only_a_part_is_a_miss(cache, files, patterns):
+    cached(cache, "org/model", files)
+    with pytest.raises(InputError, match=r"org/model is not (in|complete in) ") as caught:
+        snapshot("org/model", patterns=patterns)
+    assert "hf download org/model --local-dir" in str(caught.value)
+
+
+def test_without_network_the_error_says_what_to_download_and_where_to_put_it(cache, monkeypatch):
+    point_hub_at(monkeypatch, "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="the hub cannot be reached") as caught:
+        snapshot("org/model")
+    assert "hf download org/model" in str(caught.value)
+    assert str(cache) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "message"),
+    [
+        (403, {"X-Error-Code": "GatedRepo"}, "is gated"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "the hub has no model org/model"),
+        (500, {"X-Error-Message": "https://host/file?X-Signature=verysecret"}, "cannot be reached"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_explained_without_its_secrets(
+    cache, monkeypatch, status, headers, message
+):
+    serve(monkeypatch, status, headers)
+    with pytest.raises(InputError, match=message) as caught:
+        snapshot("org/model")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_an_address_given_as_a_name_does_not_leak_its_token(cache):
+    for name in ("https://me:hf_averysecrettoken@host/org/model", "hf_averysecrettoken@x"):
+        with pytest.raises(InputError) as caught:
+            snapshot(name)
+        assert "averysecret" not in str(caught.value)
+
+
+def test_the_digest_follows_content_and_names_but_not_place_or_settings(tmp_path):
+    for folder in ("a", "b", "c", "d"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "b" / "config.json").write_text("{}")
+    (tmp_path / "c" / "model.safetensors").write_bytes(b"wEights")
+    (tmp_path / "d" / "model.safetensors").rename(tmp_path / "d" / "other.safetensors")
+    digests = [weights_digest(tmp_path / folder) for folder in ("a", "b", "c", "d")]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_the_digest_notices_a_changed_file(tmp_path):
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"one")
+    before = weights_digest(file)
+    file.write_bytes(b"two")
+    os.utime(file, ns=(1, 1))
+    assert weights_digest(file) != before
+
+
+def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
+    from dissectbench.harness.foundation import weights
+
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"once")
+    before = weights_digest(file)
+    monkeypatch.setattr(weights, "file_digest", lambda path: pytest.fail("read again"))
+    assert weights_digest(file) == before
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no weights in"):
+        weights_digest(tmp_path)
+
+
+def test_settings_are_hashed_without_the_downloaders_notes(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    before = settings_digest(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "notes.json").write_text("{}")
+    assert settings_digest(tmp_path) == before
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert settings_digest(tmp_path) != before
