@@ -1,0 +1,125 @@
+"""Whatever happens to single units, every unit gets its record."""
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dissectbench.datasets.probing import ProbingSet
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.describing import describe, remaining
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.probe import ArrayLayer
+from dissectbench.harness.records import Description, Journal
+from dissectbench.methods.method import Method
+
+
+class Grey(ProbingSet):
+    name = "grey"
+
+    def __len__(self):
+        return 4
+
+    def image(self, index):
+        return Image.new("RGB", (8, 8), (index, index, index))
+
+    def locate(self, index):
+        return f"grey/{index}"
+
+    def fingerprint(self):
+        return "grey"
+
+
+class Counting(Method):
+    """Names a unit by its number; `trouble` may raise for some."""
+
+    name = "counting"
+
+    def __init__(self, trouble=lambda unit: None):
+        self.trouble = trouble
+        self.asked = []
+
+    def describe(self, layer, units):
+        for unit in units:
+            self.asked.append(unit)
+            self.trouble(unit)
+            yield Description(layer.unit(unit), self.name, f"unit {unit}")
+
+
+@pytest.fixture
+def layer(tmp_path):
+    maps = np.random.default_rng(0).normal(size=(4, 30)).astype(np.float32)
+    return ArrayLayer(maps, Grey(), Cache(tmp_path / "cache"))
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with Journal(tmp_path / "descriptions.jsonl") as journal:
+        yield journal
+
+
+def statuses(journal):
+    return {unit.unit: record.status for (unit, _), record in journal.latest.items()}
+
+
+def test_a_failing_unit_is_recorded_with_its_reason_and_the_next_are_described(layer, journal):
+    def trouble(unit):
+        if unit in (2, 5):
+            raise ValueError(f"no idea about {unit}")
+
+    describe(Counting(trouble), layer, range(8), journal)
+    assert statuses(journal) == {u: "failed" if u in (2, 5) else "ok" for u in range(8)}
+    assert journal.latest[layer.unit(5), "counting"].evidence == {"reason": "ValueError: no idea about 5"}
+
+
+def test_a_method_that_always_fails_is_given_up_but_every_unit_has_a_record(layer, journal):
+    def trouble(_unit):
+        raise RuntimeError("out of order")
+
+    method = Counting(trouble)
+    describe(method, layer, range(30), journal)
+    assert set(statuses(journal).values()) == {"failed"}
+    assert len(statuses(journal)) == 30
+    assert len(method.asked) == 10
+    assert "not tried" in journal.latest[layer.unit(29), "counting"].evidence["reason"]
+
+
+def test_a_method_that_stops_early_leaves_failed_records_not_holes(layer, journal):
+    class Lazy(Counting):
+        def describe(self, layer, units):
+            yield from itertools.islice(super().describe(layer, units), 1)
+
+    describe(Lazy(), layer, range(3), journal)
+    assert statuses(journal) == {0: "ok", 1: "failed", 2: "ok"}
+
+
+def test_an_answer_for_another_unit_is_not_believed(layer, journal):
+    class Confused(Counting):
+        def describe(self, layer, units):
+            for unit in units:
+                yield Description(layer.unit(unit + 1), self.name, "words")
+
+    describe(Confused(), layer, range(2), journal)
+    assert statuses(journal) == {0: "failed", 1: "failed"}
+
+
+def test_what_the_user_has_to_mend_ends_the_run(layer, journal):
+    def trouble(unit):
+        if unit == 1:
+            raise InputError("weights missing")
+
+    with pytest.raises(InputError, match="weights missing"):
+        describe(Counting(trouble), layer, range(3), journal)
+    assert statuses(journal) == {0: "ok"}
+
+
+def test_only_what_has_no_record_is_described_again_and_failed_ones_on_demand(layer, journal):
+    def trouble(unit):
+        if unit == 1:
+            raise ValueError("no")
+
+    describe(Counting(trouble), layer, [0, 1], journal)
+    assert remaining(journal, "counting", layer, range(4), retry_failed=False) == [2, 3]
+    assert remaining(journal, "counting", layer, range(4), retry_failed=True) == [1, 2, 3]
+    assert remaining(journal, "other", layer, range(2), retry_failed=False) == [0, 1]
