@@ -1,0 +1,254 @@
+"""Description files of other tools: every layout, every published file, every way to be wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from dissectbench.harness.errors import InputError
+from dissectbench.results.descriptions_csv import DescriptionFile, read_descriptions_csv
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(content: str | bytes, name: str = "words.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return _write
+
+
+def texts(file: DescriptionFile) -> dict[int, str | None]:
+    return {row.unit: row.text for row in file.rows}
+
+
+@pytest.mark.parametrize(
+    ("content", "layout", "method"),
+    [
+        ("layer,unit,description,similarity\nfc,0,dog,0.5\n", "CLIP-Dissect", "clip_dissect:words"),
+        ("layer,unit,description\nfc,0,dog\n", "MILAN", "words"),
+        ("layer,unit,summary\nfc,0,dog\n", "MILANNOTATIONS", "milannotations:words"),
+        ("unit,category,label,score\n1,object,dog,0.5\n", "Network Dissection", "netdissect:words"),
+        ("Neuron ID,Label 1,Label 2,Label 3\n0,dog,cat, \n", "Describe-and-Dissect", "dnd:words"),
+        ("Neuron ID,label\n0,dog\n", "Describe-and-Dissect, one label", "dnd:words"),
+        ("unit,description,sim correlation\n0,dog,0.5\n", "Linear Explanations", "words"),
+        ("neuron,concept,concept_id,metric\n0,dog,n02,0.5\n", "INVERT", "invert:words"),
+        ("layer,unit,method,description,status,score\nfc,0,mine,dog,ok,0.5\n", "dissectbench", "mine"),
+    ],
+)
+def test_the_header_tells_the_layout_and_units_count_from_zero(write, content, layout, method):
+    file = read_descriptions_csv(write(content), layer="fc")
+    assert file.layout == layout
+    [row] = file.rows
+    assert (row.layer, row.unit, row.method, row.text, row.status) == ("fc", 0, method, "dog", "ok")
+    assert row.line == 2
+
+
+def test_network_dissection_units_count_from_one_and_labels_become_words(write):
+    rows = "1,scene,art_gallery-s,0.2\n2,color,red-c,0.1\n3,object,tv-c-s,0.04\n4,object,-,0\n5,,,0\n"
+    file = read_descriptions_csv(write("unit,category,label,score\n" + rows), layer="layer4")
+    assert texts(file) == {0: "art gallery", 1: "red", 2: "tv-c", 3: "-", 4: None}
+    assert file.oddities == {"not above the IoU threshold 0.04, kept": 2, "without a description": 1}
+
+
+def test_further_labels_are_alternatives_and_a_blank_one_is_none(write):
+    content = "Neuron ID,Label 1,Label 2,Label 3\n7,dogs, ,cats\n8, , , \n"
+    first, second = read_descriptions_csv(write(content), layer="fc").rows
+    assert (first.text, first.alternatives) == ("dogs", ("cats",))
+    assert (second.text, second.status) == (None, "missing")
+
+
+def test_several_annotations_of_a_unit_are_kept_in_order(write):
+    content = "layer,unit,summary\nfc,1,dogs\nfc,0,sky\nfc,1,cats\nfc,0,\nfc,1,dogs\n"
+    sky, dogs = read_descriptions_csv(write(content)).rows
+    assert (sky.text, sky.alternatives) == ("sky", ())
+    assert (dogs.text, dogs.alternatives) == ("dogs", ("cats", "dogs"))
+
+
+def test_rows_are_found_by_unit_not_by_order(write):
+    file = read_descriptions_csv(write("layer,unit,description\nfc,2,c\nfc,0,a\nfc,1,b\n"))
+    assert texts(file) == {0: "a", 1: "b", 2: "c"}
+    assert [row.unit for row in file.rows] == [0, 1, 2]
+    assert file.oddities == {"out of order": 1}
+
+
+def test_quotes_inside_stay_and_space_around_goes(write):
+    file = read_descriptions_csv(write('layer,unit,description\nfc,0,"""a, b"""\nfc,1,  c d \n'))
+    assert texts(file) == {0: '"a, b"', 1: "c d"}
+    assert file.oddities == {"with double quotes inside": 1, "with space around, taken off": 1}
+
+
+def test_a_byte_order_mark_windows_line_ends_and_multi_line_cells_are_read(write):
+    content = b'\xef\xbb\xbfLayer,UNIT,description\r\nfc,0,"two\r\nlines"\r\nfc,1,x\r\n'
+    file = read_descriptions_csv(write(content))
+    assert texts(file) == {0: "two\r\nlines", 1: "x"}
+    assert [row.line for row in file.rows] == [2, 4]
+    assert file.oddities == {"with a line break inside": 1}
+
+
+def test_a_unit_given_twice_in_the_same_words_is_read_once(write):
+    file = read_descriptions_csv(write("layer,unit,description\nfc,0,a\nfc,0,a\n"))
+    assert texts(file) == {0: "a"}
+    assert file.oddities == {"repeated, read once": 1}
+
+
+def test_a_unit_described_in_two_ways_names_both_lines(write):
+    content = "unit,category,label,score\n5,object,dog,0.5\n6,object,cat,0.5\n5,object,cat,0.5\n"
+    with pytest.raises(InputError, match=r"lines 2 and 4: fc unit 5 is described in two ways"):
+        read_descriptions_csv(write(content), layer="fc")
+
+
+def test_only_the_layer_asked_for_is_read(write):
+    path = write("layer,unit,description\nfc,0,a\nlayer4,0, b\nlayer4,1,\n")
+    assert [row.layer for row in read_descriptions_csv(path).rows] == ["fc", "layer4", "layer4"]
+    assert read_descriptions_csv(path, layer="fc").oddities == {}
+    assert texts(read_descriptions_csv(path, layer="layer4")) == {0: "b", 1: None}
+
+
+def test_a_layer_that_is_not_there_lists_those_that_are(write):
+    path = write("layer,unit,description\nfc,0,a\nlayer4,0,b\n")
+    with pytest.raises(InputError) as error:
+        read_descriptions_csv(path, layer="layer3")
+    assert "no layer 'layer3'" in str(error.value)
+    assert "fc, layer4" in str(error.value)
+    assert "did you mean layer4?" in str(error.value)
+
+
+def test_a_file_without_layers_needs_one(write):
+    with pytest.raises(InputError, match="--layer fc"):
+        read_descriptions_csv(write("Neuron ID,label\n0,dog\n"))
+
+
+def test_a_method_can_be_named(write):
+    path = write("Neuron ID,label\n0,dog\n")
+    assert read_descriptions_csv(path, layer="fc", method="DnD").rows[0].method == "DnD"
+
+
+def test_a_file_of_several_methods_cannot_be_given_one_name(write):
+    header = "layer,unit,method,description,status,score\n"
+    path = write(header + "fc,0,a,dog,ok,\nfc,0,b,,dead,\n")
+    assert [(r.method, r.status) for r in read_descriptions_csv(path).rows] == [
+        ("a", "ok"),
+        ("b", "dead"),
+    ]
+    with pytest.raises(InputError, match="holds 2 methods"):
+        read_descriptions_csv(path, method="c")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "unknown header: nothing"),
+        ("a,b\n1,2\n", "unknown header: a,b"),
+        ("unit,unit,description\n0,0,a\n", "'unit' is there more than once"),
+        ("layer,unit,description\n", "no rows"),
+        ("layer,unit,description\nfc,0\n", "line 2: 2 columns, but the header has 3"),
+        ("layer,unit,description\n\nfc,0,a,b\n", "line 3: 4 columns"),
+        ("layer,unit,description\nfc,-1,a\n", "line 2, column 'unit': '-1' is not"),
+        ("layer,unit,description\nfc,1.0,a\n", "line 2, column 'unit': '1.0' is not"),
+        ("layer,unit,description\n ,0,a\n", "line 2, column 'layer': is blank"),
+        (
+            "layer,unit,description,similarity\nfc,0,a,high\n",
+            "line 2, column 'similarity': 'high' is not",
+        ),
+        ("unit,category,label,score\n0,object,a,0\n", "line 2, column 'unit': 0, but .* from 1"),
+        ('layer,unit,description\nfc,0,a\nfc,1,"b\n', "line 3: not valid CSV"),
+        (b"layer,unit,description\nfc,0,a\nfc,1,caf\xe9\n", "line 3: not UTF-8"),
+        ("layer,unit,method,description,status,score\nfc,0,m,,ok,\n", "'ok' for a unit without"),
+        ("layer,unit,method,description,status,score\nfc,0,m,a,dead,\n", "'dead' for a unit with a"),
+        ("layer,unit,method,description,status,score\nfc,0,m,a,fine,\n", "'fine' is none of ok"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_place(write, content, message):
+    path = write(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_descriptions_csv(path, layer="fc")
+    assert str(path) in str(error.value)
+
+
+def test_an_unknown_header_lists_the_known_ones(write):
+    with pytest.raises(InputError, match=r"layer,unit,summary  \(MILANNOTATIONS\)"):
+        read_descriptions_csv(write("a,b\n1,2\n"))
+
+
+def test_a_missing_file_or_a_folder_is_a_sentence(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(InputError, match="cannot read"):
+            read_descriptions_csv(path)
+
+
+# (file, layer, units described, distinct descriptions, oddities)
+PUBLISHED = [
+    (
+        "DnD_results/rn50_results/resnet50_imagenet_broden_fc.csv",
+        "fc",
+        1000,
+        869,
+        {"with double quotes inside": 6},
+    ),
+    ("MILAN_results/m_base_resnet50_imagenet.csv", "fc", 1000, 251, {}),
+    (
+        "NetDissect_results/resnet50_imagenet_fc.csv",
+        "fc",
+        1000,
+        229,
+        {"not above the IoU threshold 0.04, kept": 1000 - 983},
+    ),
+    (
+        "NetDissect_results/resnet50_imagenet_layer4.csv",
+        "layer4",
+        2048,
+        241,  # 242 labels: "street" the object and "street-s" the scene are one word
+        {"not above the IoU threshold 0.04, kept": 2048 - 1355},
+    ),
+    ("CLIP_Dissect_results/resnet50_imagenet_broden.csv", "layer4", 2048, 811, {}),
+    ("MILAN_results/m_base_resnet50_imagenet.csv", "layer4", 2048, 351, {}),
+    ("MILAN_results/m_base_resnet50_imagenet.csv", None, 4904, 710, {}),
+    ("MILAN_results/m_places365_resnet50_imagenet.csv", None, 3904, 512, {}),
+    ("MILAN_results/m_places365_resnet152_imagenet.csv", None, 3904, 547, {}),
+    ("CoSy/MILAN/vit_b_16-features.csv", "subset", 768, 43, {}),
+    ("DnD_results/eurosat_results/layer4.csv", "layer4", 2048, 690, {"with a line break inside": 8}),
+    ("Linear_Explanations/CLIP_Dissect/resnet50_imagenet_layer4.csv", "layer4", 2048, 811, {}),
+    (
+        "CLIP_Dissect_results/resnet152_imagenet.csv",
+        None,
+        200,
+        172,
+        {"with space around, taken off": 196},
+    ),
+    ("MILANNOTATIONS_resnet152_imagenet.csv", None, 3904, 3463, {"with space around, taken off": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "layer", "n", "distinct", "oddities"), PUBLISHED)
+def test_published_files_have_their_known_counts(shared, name, layer, n, distinct, oddities):
+    file = read_descriptions_csv(shared / "published" / name, layer=layer)
+    assert len(file.rows) == len({(row.layer, row.unit) for row in file.rows}) == n
+    assert len({row.text for row in file.rows}) == distinct
+    assert all(row.status == "ok" for row in file.rows)
+    assert oddities.items() <= file.oddities.items()
+
+
+def test_the_six_quoted_labels_are_those_of_the_published_file(shared):
+    path = shared / "published/DnD_results/rn50_results/resnet50_imagenet_broden_fc.csv"
+    quoted = [row.unit for row in read_descriptions_csv(path, layer="fc").rows if '"' in (row.text or "")]
+    assert quoted == [416, 457, 655, 834, 869, 906]
+
+
+def test_every_unit_of_the_annotations_has_three_texts(shared):
+    file = read_descriptions_csv(shared / "published/MILANNOTATIONS_resnet152_imagenet.csv")
+    assert {len(row.alternatives) for row in file.rows} == {2}
+
+
+def test_every_published_file_is_read_or_refused_by_its_header(shared):
+    unread = set()
+    for path in sorted((shared / "published").rglob("*.csv")):
+        has_layers = path.read_text(encoding="utf-8").startswith("layer,")
+        if path.parent.name in {"FALCON", "LE_label", "human_evals"}:
+            # Weighted lists of concepts, and ratings: there is no single description of a unit.
+            unread.add(path.parent.name)
+            with pytest.raises(InputError, match="unknown header"):
+                read_descriptions_csv(path, layer="fc")
+        else:
+            assert read_descriptions_csv(path, layer=None if has_layers else "fc").rows
+    assert len(unread) == 3
