@@ -1,0 +1,185 @@
+"""Concept sets: the words from which a method may choose."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from ..harness.errors import InputError, nearest
+from ..harness.files import fingerprint
+from .classes import IMAGENET_WEIGHTS, weights_classes
+from .listing import existing_folder
+from .textfiles import read_lines, read_table
+
+Case = Literal["keep", "lower"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the entries of a source.
+
+    Attributes:
+        read: entries read.
+        blank: entries dropped because they were blank.
+        duplicates: entries dropped because an earlier one is the same.
+        not_words: entries dropped because they are not words.
+    """
+
+    read: int = 0
+    blank: int = 0
+    duplicates: int = 0
+    not_words: int = 0
+
+
+@dataclass(frozen=True)
+class ConceptSet:
+    """The words from which a method may choose, each once, in a fixed order.
+
+    Attributes:
+        name: what it is called in records and tables.
+        words: the words or phrases.
+        report: what was read and what was dropped.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    report: Report = field(default_factory=Report, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def fingerprint(self) -> str:
+        """Hash of the words in their order."""
+        return fingerprint(self.words)
+
+    def summary(self) -> str:
+        """Returns one line: how many concepts, and what was dropped on the way."""
+        dropped = {
+            "blank": self.report.blank,
+            "duplicate": self.report.duplicates,
+            "not a word": self.report.not_words,
+        }
+        counts = ", ".join(f"{count} {what}" for what, count in dropped.items() if count)
+        return f"{self.name}: {len(self)} concepts" + (f" (dropped: {counts})" if counts else "")
+
+
+def from_words(words: Iterable[str], name: str, case: Case = "keep", not_words: int = 0) -> ConceptSet:
+    """Makes a concept set: surrounding space trimmed, blank entries and duplicates dropped and counted.
+
+    Args:
+        words: the entries, in order; the first of several equal ones stays.
+        name: what the set is called.
+        case: "keep", or "lower" to write all in lower case before they are compared.
+        not_words: entries that the source itself left out, for the report.
+
+    Raises:
+        InputError: if nothing is left, or `case` is unknown.
+    """
+    if case not in ("keep", "lower"):
+        raise InputError(
+            f"case must be keep or lower, got {case!r}", nearest(str(case), ("keep", "lower")) or None
+        )
+    entries = [" ".join(word.split()) for word in words]
+    filled = [entry.lower() if case == "lower" else entry for entry in entries if entry]
+    kept = tuple(dict.fromkeys(filled))
+    if not kept:
+        raise InputError(f"the concept set {name!r} is empty", "it needs at least one word")
+    report = Report(
+        read=len(entries) + not_words,
+        blank=len(entries) - len(filled),
+        duplicates=len(filled) - len(kept),
+        not_words=not_words,
+    )
+    return ConceptSet(name, kept, report)
+
+
+def from_file(path: str | os.PathLike[str], name: str | None = None, case: Case = "keep") -> ConceptSet:
+    """Reads one concept per line from a UTF-8 text file.
+
+    Args:
+        path: the file.
+        name: what the set is called; default: the name of the file.
+        case: see `from_words`.
+
+    Raises:
+        InputError: if it cannot be read, is not UTF-8 (names line and byte), or holds no word.
+    """
+    lines = read_lines(path)
+    if not any(lines):
+        raise InputError(f"the concept file {path} is empty", "write one concept per line")
+    return from_words(lines, name or Path(path).stem, case)
+
+
+def from_classes(weights: str = IMAGENET_WEIGHTS, name: str | None = None) -> ConceptSet:
+    """The class names that torchvision ships with a weights enum; nothing is downloaded.
+
+    Raises:
+        InputError: if there is no such enum, or it has no class names.
+    """
+    return from_words(weights_classes(weights), name or weights)
+
+
+def from_broden(root: str | os.PathLike[str], name: str = "broden") -> ConceptSet:
+    """The labels of a Broden folder, in readable form; equal ones of different categories once.
+
+    Raises:
+        InputError: if `label.csv` cannot be read.
+    """
+    rows = read_table(existing_folder(root) / "label.csv", ["name"])
+    return from_words([readable(row.text("name")) for row in rows], name)
+
+
+def readable(label: str) -> str:
+    """Returns a Broden label without its suffix for colours (-c) or scenes (-s) and underscores."""
+    return re.sub(r"-[cs]$", "", label).replace("_", " ")
+
+
+def common_words(n: int = 20_000, name: str | None = None) -> ConceptSet:
+    """The `n` most frequent English words, most frequent first, by the library wordfreq.
+
+    Only words of letters, at least two of them; what else stands in the frequency list (numbers,
+    "don't", single letters) is passed over and counted.
+
+    Raises:
+        InputError: if wordfreq is not installed, or has fewer words.
+    """
+    try:
+        from wordfreq import iter_wordlist
+    except ImportError:
+        raise InputError(
+            "the common English words need the library wordfreq",
+            'install it: pip install "dissectbench[words]"',
+        ) from None
+    if n < 1:
+        raise InputError(f"n must be at least 1, got {n}")
+    ranked = enumerate(iter_wordlist("en"), 1)
+    chosen = list(islice(((rank, w) for rank, w in ranked if len(w) > 1 and w.isalpha()), n))
+    if len(chosen) < n:
+        raise InputError(f"wordfreq knows {len(chosen)} English words, not {n}", "ask for fewer")
+    not_words = chosen[-1][0] - n
+    return from_words([word for _, word in chosen], name or f"words{n}", not_words=not_words)
+
+
+def union(
+    sets: Mapping[str, ConceptSet] | Sequence[ConceptSet], name: str | None = None, case: Case = "keep"
+) -> ConceptSet:
+    """Joins concept sets in their order; a word in several of them is kept once.
+
+    Args:
+        sets: the sets; a mapping's keys only serve to name them in the configuration.
+        name: what the union is called; default: the names of the sets, joined.
+        case: see `from_words`.
+
+    Raises:
+        InputError: if there is no set.
+    """
+    members = list(sets.values()) if isinstance(sets, Mapping) else list(sets)
+    if not members:
+        raise InputError("a union of concept sets needs at least one set")
+    words = [word for member in members for word in member.words]
+    return from_words(words, name or "+".join(member.name for member in members), case)
