@@ -110,14 +110,8 @@ def groups(config_dir: str | None = None) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for folder in [shipped(), *([Path(config_dir)] if config_dir else [])]:
         for file in sorted(folder.glob("*/*.yaml")):
-            comment = next(
-                (
-                    line.lstrip("# ")
-                    for line in file.read_text("utf-8").splitlines()
-                    if line.startswith("# ")
-                ),
-                "",
-            )
+            lines = [line[2:] for line in file.read_text("utf-8").splitlines() if line.startswith("# ")]
+            comment = next((line for line in lines if not line.startswith("@package")), "")
             found.setdefault(file.parent.name, {})[file.stem] = comment
     return found
 

@@ -16,6 +16,7 @@ from .cache import Cache
 from .config import Settings, build
 from .describing import describe, remaining
 from .errors import InputError
+from .files import atomic_path
 from .folder import RunFolder
 from .progress import Progress
 from .units import select_units
@@ -50,14 +51,6 @@ class Parts:
         """The layer whose descriptions are scored, if it is among those described."""
         name = self.settings.config.final_layer
         return name if name in self.layers else None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to: how many records of each status, and the scores of the final layer."""
-
-    counts: Mapping[str, int]
-    scores: pd.DataFrame | None
 
 
 def assemble(settings: Settings) -> Parts:
@@ -188,3 +181,29 @@ def describe_all(
                 continue
             with progress.task(f"{method.name} · {name}", len(todo)) as advance:
                 describe(method, layer, todo, folder.journal, advance)
+
+
+def score_final_layer(parts: Parts, folder: RunFolder) -> pd.DataFrame | None:
+    """Scores the final layer's descriptions and writes `scores.parquet`; None if nothing is to be scored."""
+    from ..metrics.scoring import Prediction, score_descriptions
+
+    layer = parts.final_layer
+    if layer is None or parts.references is None or not parts.metrics:
+        return None
+    chosen, names = set(parts.units[layer]), {method.name for method in parts.methods}
+    predictions = [
+        Prediction.of(record)
+        for (unit, method), record in folder.journal.latest.items()
+        if unit.layer == layer and unit.unit in chosen and method in names
+    ]
+    scores = score_descriptions(
+        predictions,
+        parts.references,
+        parts.metrics,
+        units=parts.units[layer],
+        constant=parts.settings.config.table.constant,
+        seed=parts.settings.config.seed,
+    )
+    with atomic_path(folder.path / "scores.parquet") as temporary:
+        scores.to_parquet(temporary, index=False)
+    return scores

@@ -36,10 +36,7 @@ def main(names: list[str]) -> int:
         for result in measure(path):
             results.append(result)
             verdict = "ok  " if result["ok"] else "FAIL"
-            ratio, bound = result.get("ratio"), result.get("bound")
-            print(
-                f"{verdict} {result['name']}: {ratio if ratio is None else round(ratio, 3)} (bound {bound})"
-            )
+            print(f"{verdict} {result['name']}: {result.get('ratio')} (bound {result.get('bound')})")
             print("     " + json.dumps(result.get("details", {}))[:600])
     machine = {"platform": platform.platform(), "python": platform.python_version()}
     Path("bench.json").write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")

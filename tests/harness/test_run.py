@@ -1,0 +1,121 @@
+"""The main job, as a user runs it: from the command line, on the embedded world."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+SMALL = [
+    "probe.images=160",
+    "layers=[layer3,fc]",
+    "units=6",
+    "table.resamples=200",
+    "metric=[tiny_clip_cosine]",
+]
+COMMAND = [sys.executable, "-m", "dissectbench.harness"]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Where the embedded world's pictures are kept during the tests, so that they are rendered once."""
+    return {**os.environ, "DISSECTBENCH_HOME": str(tmp_path_factory.mktemp("home"))}
+
+
+def dissectbench(*arguments, env, cwd, check=True):
+    done = subprocess.run(
+        [*COMMAND, *arguments], env=env, cwd=cwd, capture_output=True, text=True, check=False
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def finished(world, tmp_path_factory):
+    """A run that nothing interrupted, and how long it took."""
+    folder = tmp_path_factory.mktemp("finished")
+    dissectbench("run", "name=warm", *SMALL, env=world, cwd=folder)
+    start = time.monotonic()
+    done = dissectbench("run", "--runs", "again", "name=demo", *SMALL, env=world, cwd=folder)
+    return folder / "again" / "demo", done.stdout, time.monotonic() - start
+
+
+@pytest.mark.slow
+def test_the_run_ends_with_its_table_and_all_its_files(finished):
+    folder, output, _ = finished
+    assert "network_dissection" in output
+    assert "clip_dissect" in output
+    assert "shuffled: clip_dissect" in output
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.yaml", "environment.json", "identity.json", "descriptions.jsonl"} <= names
+    assert {"scores.parquet", "spent.jsonl", "tables"} <= names
+    records = [json.loads(line) for line in (folder / "descriptions.jsonl").read_text().splitlines()]
+    assert len(records) == 2 * 2 * 6
+    assert all(record["evidence"] for record in records if record["status"] == "ok")
+
+
+@pytest.mark.slow
+def test_scores_keep_a_row_per_unit_method_and_metric(finished):
+    scores = pd.read_parquet(finished[0] / "scores.parquet")
+    counts = scores.groupby(["method", "metric"]).size()
+    assert set(counts) == {6}
+    assert scores.loc[scores.score.isna(), "reason"].notna().all()
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_writes_the_same_bytes(finished, world, tmp_path):
+    folder, _, took = finished
+    generator = random.Random(0)
+    kills = 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            [*COMMAND, "run", "name=demo", *SMALL],
+            env=world,
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(generator.uniform(0.3, 1.0) * took)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills > 0
+    dissectbench("run", "name=demo", *SMALL, env=world, cwd=tmp_path)
+    again = tmp_path / "runs" / "demo"
+    assert (again / "descriptions.jsonl").read_bytes() == (folder / "descriptions.jsonl").read_bytes()
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(again / "scores.parquet"), pd.read_parquet(folder / "scores.parquet")
+    )
+
+
+@pytest.mark.slow
+def test_a_second_run_describes_nothing_again(finished, world):
+    folder, _, _ = finished
+    before = (folder / "spent.jsonl").read_bytes()
+    dissectbench("run", "--runs", "again", "name=demo", *SMALL, env=world, cwd=folder.parent.parent)
+    assert (folder / "spent.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_subset_of_units_gets_the_same_descriptions(finished, world, tmp_path):
+    folder, _, _ = finished
+    dissectbench("run", "name=few", *SMALL, "units=3", "probe.batch_size=7", env=world, cwd=tmp_path)
+    few = (tmp_path / "runs" / "few" / "descriptions.jsonl").read_text().splitlines()
+    assert len(few) == 2 * 2 * 3
+    assert set(few) <= set((folder / "descriptions.jsonl").read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_the_plan_and_writes_nothing(world, tmp_path):
+    done = dissectbench("run", "--dry-run", "name=dry", *SMALL, env=world, cwd=tmp_path)
+    assert "6 to do" in done.stdout
+    assert "160 images" in done.stdout
+    assert not (tmp_path / "runs").exists()
