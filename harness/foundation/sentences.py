@@ -1,0 +1,99 @@
+"""Sentence encoders from the library sentence-transformers."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..devices import resolve
+from ..errors import InputError
+from .text_models import display_name, loading, model_fingerprint, model_folder, refuse_string
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+
+class SentenceTransformerEncoder:
+    """Embeds sentences with a sentence-transformers model, in float32, without any prompt.
+
+    Nothing is read before the first use; a model is loaded once per process and device.
+
+    Args:
+        model: a local folder, a name on the Hugging Face hub, or `minilm` for the packaged
+            all-MiniLM-L6-v2.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        batch_size: texts per forward pass; results do not depend on it.
+
+    Attributes:
+        name: what the model is called in tables.
+    """
+
+    def __init__(
+        self,
+        model: str = "sentence-transformers/all-mpnet-base-v2",
+        device: str = "auto",
+        batch_size: int = 64,
+    ) -> None:
+        self.model, self.device, self.batch_size = model, device, batch_size
+        self.name = display_name(model)
+
+    def fingerprint(self) -> str:
+        """Hash of the weights, the configuration and the tokenizer."""
+        return model_fingerprint(self.model)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Returns float32 [n, d], unit norm; each distinct text is embedded once.
+
+        Texts beyond the model's length are cut, and the log says how many.
+
+        Raises:
+            TypeError: if `texts` is a plain string.
+            InputError: if the model cannot be had or read.
+        """
+        refuse_string(texts)
+        encoder = _load(model_folder(self.model), str(resolve(self.device)))
+        if len(texts) == 0:
+            return np.empty((0, encoder.get_embedding_dimension() or 0), np.float32)
+        place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        _report_cut(encoder, list(place), self.name)
+        vectors = encoder.encode(
+            list(place),
+            batch_size=self.batch_size,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+        return vectors.astype(np.float32, copy=False)[[place[text] for text in texts]]
+
+
+@functools.cache
+def _load(folder: Path, device: str) -> SentenceTransformer:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    if not (folder / "modules.json").is_file():
+        raise InputError(
+            f"{folder} holds no sentence-transformers model: modules.json is missing",
+            "a bare language model has no defined sentence embedding; give a sentence model",
+        )
+    with loading(folder, report=True):
+        return SentenceTransformer(
+            str(folder), device=device, local_files_only=True, model_kwargs={"dtype": torch.float32}
+        )
+
+
+def _report_cut(encoder: SentenceTransformer, texts: list[str], name: str) -> None:
+    limit = encoder.max_seq_length
+    if limit is None:
+        return
+    lengths = map(len, encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"])
+    if cut := sum(length > limit for length in lengths):
+        logger.warning("%s: %d of %d texts cut at %d tokens", name, cut, len(texts), limit)

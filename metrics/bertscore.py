@@ -1,0 +1,154 @@
+"""BERTScore: how well the tokens of two texts match, by their contextual vectors."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..harness.errors import InputError
+from ..harness.foundation.token_vectors import TokenMatrix, TokenVectors
+from .pairs import Pair, PairMetric
+
+if TYPE_CHECKING:
+    import torch
+
+Part = Literal["precision", "recall", "f1"]
+SHORT: dict[str, str] = {"precision": "p", "recall": "r", "f1": "f1"}
+
+
+class BERTScore(PairMetric):
+    """BERTScore (Zhang et al., ICLR 2020, section 3) of one layer, without idf and without rescaling.
+
+    Every token of the prediction takes its best cosine among the reference's tokens; the average is the
+    precision. Recall is the reverse, F1 their harmonic mean. The tokens that open and close every text
+    are not averaged over but may be matched. All of this is as in the library bert_score, with two
+    differences:
+
+    * Padding never takes part. In the library a padding position has similarity 0 and wins where all
+      true similarities are negative, so that a score depends on the texts in its batch.
+    * A text without tokens is refused. The library prints a warning and scores it 0.
+
+    Several metrics with the same model, layer, device and batch size (precision, recall, F1) share one
+    computation: a pair is matched once per process.
+
+    Args:
+        model: a local folder, a name on the Hugging Face hub, or `minilm` for the packaged
+            all-MiniLM-L6-v2 (layers 1 to 6).
+        layer: which hidden layer; 17 is the library's choice for roberta-large.
+        part: "precision", "recall" or "f1".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        batch_size: texts per forward pass and pairs per block; scores do not depend on it.
+        name: column name; None: bertscore_p, bertscore_r or bertscore_f1.
+    """
+
+    def __init__(
+        self,
+        model: str = "roberta-large",
+        layer: int = 17,
+        part: Part = "f1",
+        device: str = "auto",
+        batch_size: int = 64,
+        name: str | None = None,
+    ) -> None:
+        if part not in get_args(Part):
+            raise InputError(f"BERTScore has no part {part!r}", f"choose {', '.join(get_args(Part))}")
+        self.part = part
+        self.name = name or f"bertscore_{SHORT[part]}"
+        self._matcher = _shared_matcher(model, layer, device, batch_size)
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """See `PairMetric.score_pairs`."""
+        return self._matcher.scores(pairs)[:, get_args(Part).index(self.part)]
+
+    def models(self) -> Mapping[str, str]:
+        """Names the model as the library's hash does, with layer and versions."""
+        return {self.name: self._hash()}
+
+    def identity(self) -> Mapping[str, Any]:
+        """The backbone by content, its layer, the part, and the library's hash."""
+        vectors = self._matcher.vectors
+        return {
+            "hash": self._hash(),
+            "fingerprint": vectors.fingerprint(),
+            "layer": vectors.layer,
+            "part": self.part,
+        }
+
+    def _hash(self) -> str:
+        """The string by which bert_score names a setting; its definition is the one followed here."""
+        versions = [importlib.metadata.version(name) for name in ("bert-score", "transformers")]
+        vectors = self._matcher.vectors
+        return "{}_L{}_no-idf_version={}(hug_trans={})".format(vectors.name, vectors.layer, *versions)
+
+
+class _Matcher:
+    """Scores of pairs by one backbone; what was scored is remembered."""
+
+    def __init__(self, vectors: TokenVectors) -> None:
+        self.vectors = vectors
+        self.known: dict[Pair, NDArray[np.float64]] = {}
+
+    def scores(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """Returns float64 [n, 3]: precision, recall, F1."""
+        new = [pair for pair in pairs if pair not in self.known]
+        if new:
+            tokens = self.vectors.encode([text for pair in new for text in pair])
+            _refuse_without_tokens(tokens)
+            new.sort(key=lambda pair: [len(tokens[text].vectors) for text in pair])
+            for start in range(0, len(new), self.vectors.batch_size):
+                block = new[start : start + self.vectors.batch_size]
+                predictions, references = ([tokens[pair[side]] for pair in block] for side in (0, 1))
+                self.known.update(zip(block, match(predictions, references), strict=True))
+        return np.stack([self.known[pair] for pair in pairs])
+
+
+@functools.cache
+def _shared_matcher(model: str, layer: int, device: str, batch_size: int) -> _Matcher:
+    return _Matcher(TokenVectors(model, layer, device, batch_size))
+
+
+def _refuse_without_tokens(tokens: Mapping[str, TokenMatrix]) -> None:
+    for text, matrix in tokens.items():
+        if not matrix.counts.any():
+            raise ValueError(f"no token of {text!r} is known to the model: there is nothing to match")
+
+
+def match(predictions: Sequence[TokenMatrix], references: Sequence[TokenMatrix]) -> NDArray[np.float64]:
+    """Matches pairs of texts token by token.
+
+    Returns:
+        float64 [n, 3]: precision, recall and F1 of each pair, computed in float64. No pair depends on
+        the others. F1 is 0 where precision and recall add up to 0.
+    """
+    import torch
+
+    left, left_real, left_counts = _padded(predictions)
+    right, right_real, right_counts = _padded(references)
+    similarity = left @ right.transpose(1, 2)
+    similarity.masked_fill_(~(left_real[:, :, None] & right_real[:, None, :]), -torch.inf)
+    precision = _average(similarity.amax(2), left_counts)
+    recall = _average(similarity.amax(1), right_counts)
+    total = precision + recall
+    f1 = torch.where(total == 0, 0.0, 2 * precision * recall / total)
+    return torch.stack([precision, recall, f1], 1).cpu().numpy()
+
+
+def _padded(texts: Sequence[TokenMatrix]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns unit vectors, float64 [n, longest, d], which positions are real, and which count."""
+    import torch
+    from torch.nn.functional import normalize
+    from torch.nn.utils.rnn import pad_sequence
+
+    vectors = pad_sequence([normalize(text.vectors.double(), dim=1) for text in texts], batch_first=True)
+    counts = pad_sequence([text.counts for text in texts], batch_first=True)
+    real = pad_sequence([torch.ones_like(text.counts) for text in texts], batch_first=True)
+    return vectors, real, counts
+
+
+def _average(best: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    return best.masked_fill(~counts, 0).sum(1) / counts.sum(1)

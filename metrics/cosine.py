@@ -1,0 +1,77 @@
+"""Cosine of text embeddings: of a sentence encoder, or of CLIP's text side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..harness.foundation.protocols import ImageTextEncoder, SentenceEncoder
+from .pairs import Pair, PairMetric
+
+
+class ClipCosine(PairMetric):
+    """Cosine between the text embeddings of an image-text model, from -1 to 1.
+
+    The evaluations of CLIP-Dissect and Describe-and-Dissect use OpenAI's ViT-B/16 with raw strings and
+    no template. They average in half precision, which rounds their means to multiples of 0.0005;
+    here everything after the encoder is float64.
+
+    Args:
+        encoder: the image-text model; only its text side is used.
+        name: column name.
+    """
+
+    def __init__(self, encoder: ImageTextEncoder, name: str = "clip_cos") -> None:
+        self.encoder, self.name = encoder, name
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """See `PairMetric.score_pairs`."""
+        return _cosines(self.encoder.encode_texts, pairs)
+
+    def models(self) -> Mapping[str, str]:
+        """Names the image-text model."""
+        return {self.name: self.encoder.name}
+
+    def identity(self) -> Mapping[str, Any]:
+        """The image-text model by name and content."""
+        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint()}
+
+
+class SentenceCosine(PairMetric):
+    """Cosine between sentence embeddings, from -1 to 1.
+
+    The evaluations of CLIP-Dissect and Describe-and-Dissect use all-mpnet-base-v2 with raw strings.
+
+    Args:
+        encoder: the sentence encoder.
+        name: column name.
+    """
+
+    def __init__(self, encoder: SentenceEncoder, name: str = "sentence_cos") -> None:
+        self.encoder, self.name = encoder, name
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """See `PairMetric.score_pairs`."""
+        return _cosines(self.encoder.encode, pairs)
+
+    def models(self) -> Mapping[str, str]:
+        """Names the sentence encoder."""
+        return {self.name: self.encoder.name}
+
+    def identity(self) -> Mapping[str, Any]:
+        """The sentence encoder by name and content."""
+        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint()}
+
+
+def _cosines(
+    embed: Callable[[Sequence[str]], NDArray[np.float32]], pairs: Sequence[Pair]
+) -> NDArray[np.float64]:
+    """Embeds each distinct text once and returns the cosine of each pair."""
+    place = {text: row for row, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair))}
+    vectors = np.asarray(embed(list(place)), np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # of unit norm only up to float32
+    rows = np.array([[place[text] for text in pair] for pair in pairs])
+    return np.einsum("nd,nd->n", vectors[rows[:, 0]], vectors[rows[:, 1]])
