@@ -1,0 +1,217 @@
+"""From what a user writes to what open_clip loads: architecture, weights, preprocessing, tokenizer."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, nearest
+from ..files import file_digest, read_json
+from .weights import PACKAGE_PREFIX, settings_digest, snapshot, weights_digest
+
+if TYPE_CHECKING:
+    import torch
+
+LOCAL_PREFIX, HUB_PREFIX = "local-dir:", "hf-hub:"
+_TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one open_clip model comes from.
+
+    Attributes:
+        spec: the name that open_clip knows it by: an architecture, or `local-dir:<folder>`.
+        weights: the file with the weights, or the folder that holds them.
+        preprocess: open_clip's preprocessing settings, as far as they differ from its defaults.
+        settings: JSON-able; everything but the weights that embeddings depend on.
+    """
+
+    spec: str
+    weights: Path
+    preprocess: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def find(cls, model: str, pretrained: str | None, checkpoint: str | None) -> Source:
+        """Finds a model on this machine, or downloads its weights.
+
+        Raises:
+            InputError: if it is unknown, cannot be had, or its parts do not belong together.
+        """
+        for prefix in (LOCAL_PREFIX, HUB_PREFIX, PACKAGE_PREFIX):
+            if model.startswith(prefix):
+                return _of_folder(_folder(model, prefix))
+        return _of_architecture(model, pretrained, checkpoint)
+
+    def build(self, precision: str, device: torch.device) -> torch.nn.Module:
+        """Returns the model with its weights, in eval mode.
+
+        Raises:
+            InputError: if the weights cannot be read or are those of another architecture.
+        """
+        import open_clip
+
+        try:
+            if _is_torchscript(self.weights):
+                model = _from_torchscript(self.spec, self.weights, precision).to(device)
+            else:
+                file = None if self.spec.startswith(LOCAL_PREFIX) else str(self.weights)
+                model = open_clip.create_model(
+                    self.spec,
+                    pretrained=file,
+                    precision=precision,
+                    device=device,
+                    require_pretrained=True,
+                )
+        except Exception as error:  # unreadable files fail in as many ways as there are formats
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"cannot load {self.weights} as {self.spec}: {reason}",
+                "check that the file is whole and holds the weights of this architecture",
+            ) from error
+        return model.eval().requires_grad_(False)
+
+
+def _folder(model: str, prefix: str) -> Path:
+    if prefix == LOCAL_PREFIX:
+        folder = Path(model.removeprefix(prefix)).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"no such folder: {folder}", f"encoder.model={model} must name a folder")
+        return folder
+    return snapshot(model.removeprefix(HUB_PREFIX))
+
+
+def _of_folder(folder: Path) -> Source:
+    config = read_json(folder / "open_clip_config.json")
+    if "model_cfg" not in config:
+        raise InputError(f"{folder / 'open_clip_config.json'} has no entry model_cfg")
+    weights_digest(folder)  # open_clip would go on with random weights
+    settings = {"folder": settings_digest(folder)}
+    return Source(f"{LOCAL_PREFIX}{folder}", folder, config.get("preprocess_cfg", {}), settings)
+
+
+def _of_architecture(model: str, pretrained: str | None, checkpoint: str | None) -> Source:
+    import open_clip
+
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise InputError(
+            f"open_clip has no model {model!r}; {nearest(model, open_clip.list_models())}",
+            f"a folder is given as {LOCAL_PREFIX}<folder>, a hub model as {HUB_PREFIX}<org>/<model>",
+        )
+    tag = _tag(model, pretrained) if pretrained is not None else {}
+    if tag:
+        _check_activation(model, config, needed=bool(tag.get("quick_gelu")), weights=str(pretrained))
+    weights = _checkpoint(model, pretrained, tag, checkpoint)
+    if _is_torchscript(weights):
+        _check_activation(model, config, needed=True, weights=str(weights))
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    preprocess = {key: tag[key] for key in keys if key in tag}
+    settings = {"model": config, "preprocess": preprocess, "tokenizer": _tokenizer_digest(config)}
+    return Source(model, weights, preprocess, settings)
+
+
+def _tag(model: str, pretrained: str) -> Mapping[str, Any]:
+    import open_clip
+
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    if tag:
+        return tag
+    if Path(pretrained).expanduser().is_file():
+        raise InputError(
+            f"encoder.pretrained names the training, not a file: {pretrained}",
+            "give the file as encoder.checkpoint, and as encoder.pretrained whose weights they are "
+            "(or null for your own)",
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    raise InputError(
+        f"open_clip knows no weights {pretrained!r} for {model}", f"it knows {', '.join(tags) or 'none'}"
+    )
+
+
+def _check_activation(model: str, config: Mapping[str, Any], *, needed: bool, weights: str) -> None:
+    """Weights trained with QuickGELU load without complaint into a model with GELU, and embed wrongly."""
+    if needed and not config.get("quick_gelu", False):
+        raise InputError(
+            f"the weights {weights} were trained with QuickGELU, which {model} does not use",
+            f"set encoder.model={model}-quickgelu",
+        )
+
+
+def _checkpoint(
+    model: str, pretrained: str | None, tag: Mapping[str, Any], checkpoint: str | None
+) -> Path:
+    if checkpoint is not None:
+        file = Path(checkpoint).expanduser()
+        if not file.is_file():
+            raise InputError(f"no such file: {file}", "encoder.checkpoint must name a file with weights")
+        return file
+    if not tag:
+        raise InputError(
+            f"no weights are given for {model}",
+            "set encoder.pretrained to one of open_clip's names, or encoder.checkpoint to a file",
+        )
+    repository, _, name = tag.get("hf_hub", "").rpartition("/")
+    if not repository:
+        raise InputError(
+            f"the weights {pretrained} of {model} are not on the hub",
+            f"download {tag.get('url', 'them')} and set encoder.checkpoint to the file",
+        )
+    return _from_hub(model, repository, _names(name), str(pretrained))
+
+
+def _names(name: str) -> tuple[str, ...]:
+    if not name:
+        return ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    return (str(Path(name).with_suffix(".safetensors")), name)
+
+
+def _from_hub(model: str, repository: str, names: tuple[str, ...], pretrained: str) -> Path:
+    refusals = []
+    for name in dict.fromkeys(names):
+        try:
+            return snapshot(repository, patterns=[name]) / name
+        except InputError as error:
+            refusals.append(error.message)
+    raise InputError(
+        f"cannot get the weights {pretrained} of {model}: {refusals[0]}",
+        f"on a machine with network run `hf download {repository} {names[0]} --local-dir FOLDER`, "
+        f"copy the file here and set encoder.checkpoint=FOLDER/{names[0]}",
+    )
+
+
+def _tokenizer_digest(config: Mapping[str, Any]) -> str:
+    name = config["text_cfg"].get("hf_tokenizer_name")
+    if name:
+        return settings_digest(snapshot(name, patterns=_TOKENIZER_FILES))
+    from open_clip.tokenizer import default_bpe
+
+    return file_digest(default_bpe())
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, the form in which OpenAI published CLIP."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def _from_torchscript(architecture: str, path: Path, precision: str) -> torch.nn.Module:
+    import open_clip
+    import torch
+
+    config: dict[str, Any] = open_clip.get_model_config(architecture) or {}
+    state = torch.jit.load(path, map_location="cpu").state_dict()
+    for key in ("input_resolution", "context_length", "vocab_size"):
+        state.pop(key, None)
+    model = open_clip.CLIP(**config, cast_dtype=open_clip.get_cast_dtype(precision))
+    model.load_state_dict(state)
+    dtype = open_clip.get_input_dtype(precision)
+    if dtype is not None:
+        open_clip.convert_weights_to_lp(model, dtype=dtype)
+    return model
