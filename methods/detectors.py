@@ -1,0 +1,95 @@
+"""Which units detect which concepts: the best labels of a unit, and how detectors are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BestLabels:
+    """The best label of every unit, per category and overall; equal IoUs: the smallest number.
+
+    Attributes:
+        number: int64 [units, categories] label number, 0 where every IoU of the category is 0.
+        iou: float64 [units, categories].
+        overall: int64 [units] the category whose best label is best of all, the earliest of equals;
+            -1 where every IoU is 0.
+    """
+
+    number: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    overall: NDArray[np.int64]
+
+
+def best_labels(
+    iou: NDArray[np.float64], category: NDArray[np.int64], categories: int, *, first: int = 1
+) -> BestLabels:
+    """Finds the best labels.
+
+    Args:
+        iou: float64 [units, labels + 1], from `Tally.iou`.
+        category: int64 [labels + 1], from `category_of`.
+        categories: how many there are.
+        first: the first label that competes; 0 lets the nameless label 0 in, as the original codes do.
+    """
+    number = np.zeros((len(iou), categories), np.int64)
+    best = np.zeros((len(iou), categories))
+    for position in range(categories):
+        members = np.flatnonzero(category[first:] == position) + first
+        if len(members):
+            place = iou[:, members].argmax(axis=1)
+            best[:, position] = iou[np.arange(len(iou)), members[place]]
+            number[:, position] = np.where(best[:, position] > 0, members[place], 0)
+    overall = np.where(best.max(axis=1, initial=0) > 0, best.argmax(axis=1), -1)
+    return BestLabels(number, best, overall)
+
+
+@dataclass(frozen=True)
+class DetectorCounts:
+    """How many units detect a concept, and how many different concepts are detected.
+
+    The published counts follow rule i: a unit counts in every category in which its best label passes.
+    By rule ii it counts once, with its best label overall.
+
+    Attributes:
+        units: the units with a label that passes.
+        per_category: rule i, units that detect a label of each category.
+        labels_per_category: rule i, numbers of the labels of each category detected by any unit.
+        labels_overall: rule ii, numbers of the labels that are the best overall of any unit.
+    """
+
+    units: tuple[int, ...]
+    per_category: Mapping[str, int]
+    labels_per_category: Mapping[str, tuple[int, ...]]
+    labels_overall: tuple[int, ...]
+
+    @property
+    def unique(self) -> int:
+        """Unique detectors by rule i: labels summed over categories."""
+        return sum(len(labels) for labels in self.labels_per_category.values())
+
+    @property
+    def unique_overall(self) -> int:
+        """Unique detectors by rule ii."""
+        return len(self.labels_overall)
+
+
+def detectors(best: BestLabels, categories: Sequence[str], iou_threshold: float = 0.04) -> DetectorCounts:
+    """Counts detectors by both rules; a label passes if its IoU is strictly above the threshold."""
+    passes = best.iou > iou_threshold
+    units = np.flatnonzero(passes.any(axis=1))
+    overall = best.number[units, best.overall[units]]
+    return DetectorCounts(
+        tuple(units.tolist()),
+        {name: int(passes[:, c].sum()) for c, name in enumerate(categories)},
+        {name: _distinct(best.number[passes[:, c], c]) for c, name in enumerate(categories)},
+        _distinct(overall),
+    )
+
+
+def _distinct(numbers: NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(np.unique(numbers).tolist())

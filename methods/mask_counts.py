@@ -1,0 +1,165 @@
+"""Counts the mask pixels of every unit in every label pattern of a few images.
+
+A mask pixel is one whose up-sampled activation is strictly greater than the unit's threshold. Both ways
+of counting here give the same integers: `by_blocks` on the CPU looks only where a mask can be, `densely`
+up-samples whole maps, which suits a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .label_patterns import PatternTable
+from .upsample import Grid, upsample
+
+if TYPE_CHECKING:
+    import torch
+
+# Pixels worked on at once: their float32 values stay in a core's own cache.
+_PIXELS = 1 << 17
+# Up-sampled values held at once on a GPU.
+_DENSE_VALUES = 1 << 27
+
+
+@dataclass(frozen=True)
+class MaskCounts:
+    """Mask pixels, for the (image, unit) pairs that may have any.
+
+    Attributes:
+        image: int64 [pairs] position of the image among those counted.
+        unit: int64 [pairs].
+        pair: int64 [entries] which pair an entry belongs to.
+        pattern: int64 [entries] number of the pattern in the table of all images.
+        pixels: int64 [entries] mask pixels of that pair in that pattern, never 0.
+    """
+
+    image: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    pair: NDArray[np.int64]
+    pattern: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+
+
+def round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Returns the largest float32 not above each threshold.
+
+    A float32 value exceeds it exactly if it exceeds the float64 threshold.
+    """
+    rounded = thresholds.astype(np.float32)
+    return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+
+
+def by_blocks(
+    maps: NDArray[np.float32], thresholds: NDArray[np.float32], over: Grid, table: PatternTable
+) -> MaskCounts:
+    """Counts mask pixels block by block.
+
+    Args:
+        maps: float32 [images, units, h, w].
+        thresholds: float32 [units], from `round_down`.
+        over: how the maps lie over the label planes of all these images.
+        table: the label patterns of these images, inside the grid's window.
+    """
+    peaks = maps.reshape(*maps.shape[:2], -1).max(axis=2)
+    image, unit = np.nonzero(peaks > thresholds)
+    padded = over.pad(maps[image, unit])
+    limits = thresholds[unit]
+    pair, block = _active_blocks(padded, limits)
+    width = max(1, *(len(one.area) for one in table.patterns))
+    patterns = _patterns_by_block(over, table)
+    step = max(1, _PIXELS // max(1, patterns.shape[1]))
+    keys = [np.zeros(0, np.int32 if len(image) * width < 2**31 else np.int64)]
+    for start in range(0, len(pair), step):
+        some, blocks = pair[start : start + step], block[start : start + step]
+        hit = _hits(padded, limits, over, some, blocks)
+        key = patterns.take(image[some] * over.blocks + blocks, axis=0)
+        keys.append((key + (some * width).astype(keys[0].dtype)[:, None])[hit])
+    counts = np.bincount(np.concatenate(keys), minlength=len(image) * width)
+    entry = np.flatnonzero(counts)
+    of_pair, pattern = np.divmod(entry, width)
+    return MaskCounts(image, unit, of_pair, pattern + table.first[image[of_pair]], counts[entry])
+
+
+def _active_blocks(
+    padded: NDArray[np.float32], limits: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns pair and block wherever one of a block's corners exceeds the pair's limit."""
+    peak = np.maximum(padded[:, 1:], padded[:, :-1])
+    peak = np.maximum(peak[:, :, 1:], peak[:, :, :-1])
+    active = np.flatnonzero(peak > limits[:, None, None])
+    pair, block = np.divmod(active, peak.shape[1] * peak.shape[2])
+    return pair, block
+
+
+def _patterns_by_block(over: Grid, table: PatternTable) -> NDArray[np.int32]:
+    """Returns int32 [images * blocks, depth]: the pattern, in its image, of each pixel of each block."""
+    pixels = over.block_pixels()
+    found = np.empty((len(table.patterns), *pixels.shape), np.int32)
+    for image, one in enumerate(table.patterns):
+        one.index.take(pixels, out=found[image], mode="clip")
+    return found.reshape(-1, pixels.shape[1])
+
+
+def _hits(
+    padded: NDArray[np.float32],
+    limits: NDArray[np.float32],
+    over: Grid,
+    pair: NDArray[np.int64],
+    block: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Returns bool [blocks, depth]: which pixels of these blocks belong to the mask.
+
+    Pixels that a block does not have carry the weight NaN and are never above a limit. The blocks run
+    along the last axis while values are computed: long rows are what the processor is fast at.
+    """
+    row, column = np.divmod(block, over.map_shape[1] + 1)
+    width = padded.shape[2]
+    corner = (pair * padded.shape[1] + row) * width + column
+    values = padded.ravel()
+    across = over.columns.weights.take(column, axis=1)
+    top = _between(values.take(corner), values.take(corner + 1), across)
+    bottom = _between(values.take(corner + width), values.take(corner + width + 1), across)
+    bottom -= top
+    value = bottom * over.rows.weights.take(row, axis=1)[:, None]
+    value += top
+    hit = value > limits.take(pair)
+    return np.ascontiguousarray(hit.reshape(-1, len(block)).T)
+
+
+def _between(
+    start: NDArray[np.float32], end: NDArray[np.float32], weight: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    value = (end - start) * weight
+    value += start
+    return value
+
+
+def densely(
+    maps: NDArray[np.float32],
+    thresholds: NDArray[np.float32],
+    over: Grid,
+    table: PatternTable,
+    device: torch.device,
+) -> MaskCounts:
+    """Counts mask pixels by up-sampling whole maps on `device`; arguments as for `by_blocks`."""
+    import torch
+
+    values, limits = torch.from_numpy(maps).to(device), torch.from_numpy(thresholds).to(device)
+    image, unit = torch.nonzero(values.amax(dim=(2, 3)) > limits, as_tuple=True)
+    index = torch.from_numpy(np.stack([one.index for one in table.patterns])).to(device)
+    width = max(1, *(len(one.area) for one in table.patterns))
+    counts = torch.zeros(len(image), width, dtype=torch.int64, device=device)
+    step = max(1, _DENSE_VALUES // max(1, index.shape[1]))
+    for start in range(0, len(image), step):
+        rows = slice(start, start + step)
+        masks = upsample(values[image[rows], unit[rows]], over) > limits[unit[rows], None, None]
+        patterns = index[image[rows]].long()
+        counts[rows].scatter_add_(1, patterns, masks.flatten(1).long())
+    pair, pattern = (found.cpu().numpy() for found in torch.nonzero(counts, as_tuple=True))
+    where = image.cpu().numpy()
+    pixels = counts.cpu().numpy()[pair, pattern]
+    return MaskCounts(where, unit.cpu().numpy(), pair, pattern + table.first[where[pair]], pixels)
