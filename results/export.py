@@ -20,7 +20,7 @@ _HEADERS: dict[Original, tuple[str, ...]] = {
 }
 
 
-def write_plain_csv(descriptions: Iterable[Description], path: str | os.PathLike[str]) -> None:
+def write_descriptions(descriptions: Iterable[Description], path: str | os.PathLike[str]) -> None:
     """Writes one row per record, dead and failed units too: layer,unit,method,description,status,score.
 
     `read_descriptions_csv` reads it back.

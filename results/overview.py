@@ -56,7 +56,7 @@ def overview(
     ]
     return Table(
         "descriptions",
-        f"Descriptions of {targets[0]}" if targets else "Descriptions",
+        f"Descriptions: {targets[0]}" if targets else "Descriptions",
         columns,
         rows,
         (*notes, *undefined_notes(columns, rows)) if rows else (),

@@ -53,7 +53,7 @@ def print_table(table: Table, console: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    grid = RichTable(box=box.SIMPLE_HEAD, title=Text(table.title), title_justify="left", pad_edge=False)
+    grid = RichTable(box=box.HORIZONTALS, title=Text(table.title), title_justify="left", pad_edge=False)
     for column in table.columns:
         justify = "right" if is_number(column) else "left"
         grid.add_column(Text(heading(column)), justify=justify, overflow="fold")

@@ -81,7 +81,7 @@ def leaderboard(
     ]
     return Table(
         f"scores_{scores.layer}",
-        f"Descriptions of {scores.model}, layer {scores.layer}, against the true names",
+        f"Scores of descriptions: {scores.model}, layer {scores.layer}",
         tuple(columns),
         tuple(rows),
         (*_legend(best), *_ranking_notes(scores), *_gap_notes(scores), *undefined_notes(columns, rows)),
@@ -128,7 +128,7 @@ def comparisons(
     ]
     return Table(
         f"comparisons_{scores.layer}",
-        f"Differences between methods on {scores.model}, layer {scores.layer}",
+        f"Differences between methods: {scores.model}, layer {scores.layer}",
         columns,
         rows,
         tuple(notes),

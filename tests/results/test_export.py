@@ -5,7 +5,7 @@ import pytest
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.records import Candidate, Description, UnitId
 from dissectbench.results.descriptions_csv import read_descriptions_csv
-from dissectbench.results.export import write_original_csv, write_plain_csv
+from dissectbench.results.export import write_descriptions, write_original_csv
 
 
 def described(unit, text, *others, layer="fc", method="mine", score=None):
@@ -27,7 +27,7 @@ RECORDS = [
 
 def test_the_plain_layout_reads_back_unchanged(tmp_path):
     path = tmp_path / "d.csv"
-    write_plain_csv([*RECORDS, described(0, "cat", layer="layer4", method="other")], path)
+    write_descriptions([*RECORDS, described(0, "cat", layer="layer4", method="other")], path)
     assert path.read_text().splitlines()[0] == "layer,unit,method,description,status,score"
     rows = {(r.method, r.layer, r.unit): r for r in read_descriptions_csv(path).rows}
     assert len(rows) == 5
@@ -38,7 +38,7 @@ def test_the_plain_layout_reads_back_unchanged(tmp_path):
 
 def test_a_later_record_replaces_an_earlier_one(tmp_path):
     path = tmp_path / "d.csv"
-    write_plain_csv([undescribed(0, "failed"), described(1, "a"), described(0, "b")], path)
+    write_descriptions([undescribed(0, "failed"), described(1, "a"), described(0, "b")], path)
     assert [(r.unit, r.text) for r in read_descriptions_csv(path).rows] == [(0, "b"), (1, "a")]
 
 
