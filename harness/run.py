@@ -184,7 +184,7 @@ def describe_all(
 
 
 def score_final_layer(parts: Parts, folder: RunFolder) -> pd.DataFrame | None:
-    """Scores the final layer's descriptions and writes `scores.parquet`; None if nothing is to be scored."""
+    """Scores the final layer and writes `scores.parquet`; None if there is nothing to score."""
     from ..metrics.scoring import Prediction, score_descriptions
 
     layer = parts.final_layer
