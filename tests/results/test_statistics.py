@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -44,6 +44,7 @@ def test_scores_that_are_no_list_of_numbers_are_refused(scores):
         summary(scores)
 
 
+@settings(deadline=None)
 @given(st.permutations([0.1, 0.4, 0.35, 0.8, 0.05, NAN]), st.integers(0, 3))
 def test_no_statistic_depends_on_the_order_of_units(scores, seed):
     reference = summary([0.1, 0.4, 0.35, 0.8, 0.05, NAN], seed=seed, n_resamples=200)
@@ -142,6 +143,7 @@ def test_scores_of_different_units_cannot_be_paired():
         paired_permutation([1.0, 2.0], [1.0])
 
 
+@settings(deadline=None)
 @given(st.permutations(range(30)))
 def test_the_p_value_depends_neither_on_order_nor_on_direction(order):
     a, b = np.random.default_rng(11).normal(size=(2, 30))
@@ -166,6 +168,7 @@ def test_holm_has_its_textbook_values():
     assert holm([]) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_agrees_with_its_definition(p_values):
     m = len(p_values)
