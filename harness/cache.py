@@ -5,6 +5,7 @@ The key of a value contains everything that it depends on. A value that cannot b
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,3 +45,14 @@ class Cache:
             np.save(file, value, allow_pickle=False)
         write_json(path.with_suffix(".json"), dict(key))
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def get(self, kind: str, key: Mapping[str, Any]) -> Any | None:
+        """Returns the JSON value of `key`, or None if it is not there or cannot be read back."""
+        try:
+            return json.loads(self.path(kind, key, ".json").read_text(encoding="utf-8"))["value"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, kind: str, key: Mapping[str, Any], value: Any) -> None:
+        """Keeps a JSON value (not None) under `key`, whole or not at all."""
+        write_json(self.path(kind, key, ".json"), {"key": dict(key), "value": value})
