@@ -107,6 +107,7 @@ class HuggingFace(ProbingSet):
 def _load(path_or_name: str, split: str, config: str | None) -> Dataset:
     try:
         from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+        from datasets.exceptions import DatasetsError
         from datasets.packaged_modules.cache.cache import Cache
     except ImportError:
         raise InputError(
@@ -122,7 +123,7 @@ def _load(path_or_name: str, split: str, config: str | None) -> Dataset:
         else:
             names: dict[str, Any] = {"repo_id": path_or_name, "dataset_name": folder.name}
             loaded = Cache(**names, config_name=config, version="auto", hash="auto").as_dataset()
-    except (OSError, ValueError, RuntimeError) as error:  # the library raises each of them
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:  # the library raises each
         raise InputError(
             f"cannot load the data set {path_or_name!r}: {error}",
             "give a folder, or load the data set once with load_dataset so that it lies in the cache",

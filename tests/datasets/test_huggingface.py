@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import sys
 from io import BytesIO
 
 import numpy as np
@@ -103,6 +104,14 @@ def test_the_fingerprint_outlasts_a_copy_and_tells_the_split(saved, tmp_path, id
     assert first != HuggingFace(saved, "test", identity=identity).fingerprint()
 
 
+def test_a_table_in_memory_is_named_by_its_contents(saved, monkeypatch):
+    monkeypatch.setattr("datasets.config.IN_MEMORY_MAX_SIZE", 1 << 20)
+    probe, other = HuggingFace(saved, "train"), HuggingFace(saved, "train", limit=4, seed=None)
+    assert not probe._table.cache_files
+    assert probe.fingerprint() == HuggingFace(saved, "train").fingerprint()
+    assert probe.fingerprint() != other.fingerprint()
+
+
 def test_a_set_travels_to_other_processes(saved):
     probe = HuggingFace(saved, "train", annotations="colours")
     copy = pickle.loads(pickle.dumps(probe))
@@ -124,6 +133,18 @@ def test_a_set_travels_to_other_processes(saved):
 def test_what_is_not_there_is_refused_with_what_is(saved, settings, says):
     with pytest.raises(InputError, match=says):
         HuggingFace(**{"path_or_name": saved, "split": "train", **settings})
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    (tmp_path / "train.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match="cannot load the data set"):
+        HuggingFace(str(tmp_path), "train")
+
+
+def test_without_the_library_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match=r"dissectbench\[hf-datasets\]"):
+        HuggingFace("pets", "train")
 
 
 def test_rows_without_a_label_are_refused(tmp_path):
