@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -67,7 +66,7 @@ class BERTScore(PairMetric):
 
     def models(self) -> Mapping[str, str]:
         """Names the model as the library's hash does, with layer and versions."""
-        return {self.name: self._hash()}
+        return {"backbone": self._hash()}
 
     def identity(self) -> Mapping[str, Any]:
         """The backbone by content, its layer, the part, and the library's hash."""
@@ -81,9 +80,17 @@ class BERTScore(PairMetric):
 
     def _hash(self) -> str:
         """The string by which bert_score names a setting; its definition is the one followed here."""
-        versions = [importlib.metadata.version(name) for name in ("bert-score", "transformers")]
+        from bert_score.utils import get_hash
+
         vectors = self._matcher.vectors
-        return "{}_L{}_no-idf_version={}(hug_trans={})".format(vectors.name, vectors.layer, *versions)
+        return get_hash(
+            vectors.name,
+            vectors.layer,
+            idf=False,
+            rescale_with_baseline=False,
+            use_custom_baseline=False,
+            use_fast_tokenizer=False,
+        )
 
 
 class _Matcher:

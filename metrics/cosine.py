@@ -33,7 +33,7 @@ class ClipCosine(PairMetric):
 
     def models(self) -> Mapping[str, str]:
         """Names the image-text model."""
-        return {self.name: self.encoder.name}
+        return {"image-text model": self.encoder.name}
 
     def identity(self) -> Mapping[str, Any]:
         """The image-text model by name and content."""
@@ -59,7 +59,7 @@ class SentenceCosine(PairMetric):
 
     def models(self) -> Mapping[str, str]:
         """Names the sentence encoder."""
-        return {self.name: self.encoder.name}
+        return {"sentence encoder": self.encoder.name}
 
     def identity(self) -> Mapping[str, Any]:
         """The sentence encoder by name and content."""

@@ -215,6 +215,6 @@ def _table(
         for joined in [BETWEEN_REFERENCES.join(row.references) or None]
         for metric, column in scores.items()
     ]
-    # Columns of objects: an absent reason or text is None, in memory as in a file.
+    # Columns of objects: an absent reason or text is None, whatever the version of pandas.
     table = pd.DataFrame(records, columns=list(COLUMNS), dtype=object)
     return table.astype({"unit": np.int64, "score": np.float64})

@@ -61,7 +61,7 @@ class SentenceTransformerEncoder:
         refuse_string(texts)
         encoder = _load(model_folder(self.model), str(resolve(self.device)))
         if len(texts) == 0:
-            return np.empty((0, encoder.get_embedding_dimension() or 0), np.float32)
+            return encoder.encode([""], convert_to_numpy=True)[:0]
         place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         _report_cut(encoder, list(place), self.name)
         vectors = encoder.encode(
@@ -76,7 +76,6 @@ class SentenceTransformerEncoder:
 
 @functools.cache
 def _load(folder: Path, device: str) -> SentenceTransformer:
-    import torch
     from sentence_transformers import SentenceTransformer
 
     if not (folder / "modules.json").is_file():
@@ -85,9 +84,7 @@ def _load(folder: Path, device: str) -> SentenceTransformer:
             "a bare language model has no defined sentence embedding; give a sentence model",
         )
     with loading(folder, report=True):
-        return SentenceTransformer(
-            str(folder), device=device, local_files_only=True, model_kwargs={"dtype": torch.float32}
-        )
+        return SentenceTransformer(str(folder), device=device, local_files_only=True).float()
 
 
 def _report_cut(encoder: SentenceTransformer, texts: list[str], name: str) -> None:

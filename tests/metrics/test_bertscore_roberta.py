@@ -1,0 +1,94 @@
+"""BERTScore on the architecture of roberta-large, small and with random weights, as it lies on disk."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dissectbench.harness.foundation.token_vectors import TokenVectors
+from dissectbench.metrics.bertscore import BERTScore
+
+WORDS = ["a dog on the grass", "dogs in various settings", "tench, Tinca tinca", 'the "old" red house']
+PAIRS = [("dogs on the grass", "tench"), ("red", 'the "old" house'), ("various settings", "a tinca, dog")]
+
+
+def save_roberta(folder, **tokenizer_settings):
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(WORDS * 20, vocab_size=320, special_tokens=special)
+    trained.save_model(str(folder))
+    RobertaTokenizer.from_pretrained(folder, model_max_length=512, **tokenizer_settings).save_pretrained(
+        folder
+    )
+    config = RobertaConfig(
+        vocab_size=320,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        initializer_range=0.4,  # far from a linear map, so that neighbours and positions matter
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        RobertaForMaskedLM(config).save_pretrained(folder)  # its checkpoint has a head and no pooler
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny-roberta")
+    save_roberta(folder)
+    return folder
+
+
+def test_the_library_gives_the_same_on_single_pairs(tmp_path, roberta):
+    # transformers 5 ignores the library's request for a leading space, so its copy has it as a setting.
+    from bert_score import BERTScorer
+
+    save_roberta(tmp_path, add_prefix_space=True)
+    library = BERTScorer(str(tmp_path), num_layers=3, idf=False, batch_size=1, device="cpu")
+    predictions, references = map(list, zip(*PAIRS, strict=True))
+    expected: Any = library.score(predictions, references)
+    for part, values in zip(("precision", "recall", "f1"), expected, strict=True):
+        metric = BERTScore(str(roberta), 3, part, "cpu")
+        scores = metric.score(predictions, [[text] for text in references])
+        np.testing.assert_allclose(scores, values.numpy(), rtol=0, atol=2e-6)
+
+
+def test_the_first_word_is_read_as_a_word_of_its_own(roberta):
+    vectors = TokenVectors(str(roberta), 3, "cpu").encode(["dog", " dog "])
+    assert vectors["dog"].counts.tolist() == [False, True, False]
+    assert vectors["dog"].vectors.equal(vectors[" dog "].vectors)
+
+
+def test_the_layer_is_the_hidden_state_of_the_whole_model(roberta):
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokens = AutoTokenizer.from_pretrained(roberta)(" dogs in various settings", return_tensors="pt")
+    with torch.no_grad():
+        states = (
+            AutoModel.from_pretrained(roberta).eval()(**tokens, output_hidden_states=True).hidden_states
+        )
+    for layer in (1, 2, 3, 4):
+        [found] = TokenVectors(str(roberta), layer, "cpu").encode(["dogs in various settings"]).values()
+        torch.testing.assert_close(found.vectors, states[layer][0], rtol=0, atol=1e-6)
+
+
+def test_a_long_text_is_cut_at_the_positions_of_the_model_and_counted(roberta, tmp_path, caplog):
+    for file in roberta.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del settings["model_max_length"]  # as in older checkpoints: the tokenizer knows no limit
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    vectors = TokenVectors(str(tmp_path), 1, "cpu")
+    long = "dog " * 600
+    assert len(vectors.encode([long, "dog"])[long].vectors) == 512
+    assert vectors.cut == {long}
+    assert "1 of 2 texts cut at 512 tokens" in caplog.text

@@ -1,0 +1,65 @@
+"""The shipped configurations of metrics."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from dissectbench.harness.config import shipped
+from dissectbench.metrics.metric import Metric
+
+FILES = sorted((shipped() / "metric").glob("*.yaml"))
+
+
+def load(file: Path):
+    encoder = {"_target_": "dissectbench.harness.foundation.image_text.OpenClipEncoder"}
+    config = OmegaConf.create({"device": "cpu", "encoder": encoder, "metric": OmegaConf.load(file)})
+    return config.metric
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_configuration_has_one_metric_under_the_name_of_its_column(file):
+    [(key, node)] = load(file).items()
+    metric = instantiate(node)  # without any weights on this machine
+    assert isinstance(metric, Metric)
+    assert metric.name == key
+    assert file.read_text().startswith("# ")
+
+
+def test_no_two_configurations_fill_one_column():
+    names = [name for file in FILES for name in load(file)]
+    assert len(names) == len(set(names))
+
+
+def test_the_packaged_model_is_named_as_what_it_is():
+    for file in FILES:
+        for metric in map(instantiate, load(file).values()):
+            if "minilm" in metric.name:
+                assert all("all-MiniLM-L6-v2" in model for model in metric.models().values())
+
+
+def test_the_published_models_are_the_default_ones():
+    def named(stem):
+        return next(
+            iter(instantiate(next(iter(load(shipped() / "metric" / stem).values()))).models().values())
+        )
+
+    assert named("mpnet_cosine.yaml") == "all-mpnet-base-v2"
+    assert named("clip_cosine.yaml") == "ViT-B-16-quickgelu/openai"
+    assert named("bertscore.yaml").startswith("roberta-large_L17_no-idf_")
+
+
+def test_importing_metrics_imports_no_heavy_library():
+    modules = ["accuracy", "bertscore", "cosine", "pairs", "scoring"]
+    code = f"import sys, {', '.join(f'dissectbench.metrics.{module}' for module in modules)}\n"
+    code += (
+        "from dissectbench.harness.foundation.sentences import SentenceTransformerEncoder\n"
+        "SentenceTransformerEncoder(), dissectbench.metrics.bertscore.BERTScore()\n"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'bert_score', 'pandas', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

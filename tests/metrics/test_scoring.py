@@ -1,0 +1,210 @@
+"""From descriptions to the long table of scores."""
+
+import io
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dissectbench.datasets.classes import References
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.records import Description, UnitId
+from dissectbench.metrics.accuracy import ExactAccuracy, SynonymAccuracy
+from dissectbench.metrics.metric import Metric
+from dissectbench.metrics.scoring import Prediction, score_descriptions
+
+NAMES = ("tench, Tinca tinca", "goldfish", "great white shark", "hen", "ostrich", "brambling")
+REFERENCES = References("birds and fish", tuple((name,) for name in NAMES))
+METRICS = [ExactAccuracy(), SynonymAccuracy()]
+
+
+def unit(index, layer="fc"):
+    return UnitId("resnet", layer, index)
+
+
+def say(texts, method="method"):
+    return [Prediction(unit(index), method, text) for index, text in enumerate(texts)]
+
+
+def rows(table, method, metric="synonym"):
+    return table[(table.method == method) & (table.metric == metric)].set_index("unit")
+
+
+def test_one_row_per_method_unit_and_metric_with_its_controls():
+    table = score_descriptions(say(NAMES, "a") + say(NAMES, "b"), REFERENCES, METRICS)
+    methods = ["a", "b", "constant: depiction", "shuffled: a", "shuffled: b"]
+    assert list(table.method.unique()) == methods
+    assert len(table) == len(methods) * len(NAMES) * len(METRICS)
+    assert not table.duplicated(["unit", "method", "metric"]).any()
+    columns = [
+        "model",
+        "layer",
+        "unit",
+        "method",
+        "metric",
+        "score",
+        "reason",
+        "status",
+        "prediction",
+        "reference",
+    ]
+    assert list(table.columns) == columns
+    assert table.score.dtype == np.float64
+    assert set(table.model) == {"resnet"}
+    assert set(table.layer) == {"fc"}
+
+
+def test_predictions_and_references_meet_by_unit_and_not_by_order():
+    predictions = say(["tench", "goldfish", "shark", "hen", "emu", "brambling"])
+    table = score_descriptions(predictions, REFERENCES, METRICS)
+    backwards = score_descriptions(predictions[::-1], REFERENCES, METRICS)
+    assert rows(table, "method").score.tolist() == [1, 1, 0, 1, 0, 1]
+    pd.testing.assert_frame_equal(table, backwards)
+
+
+def test_what_cannot_be_scored_keeps_its_rows_with_the_reason():
+    predictions = [
+        Prediction(unit(0), "method", "tench"),
+        Prediction(unit(1), "method", None, "dead"),
+        Prediction(unit(2), "method", None, "failed"),
+        Prediction(unit(4), "method", None, "missing"),
+        Prediction(unit(9), "method", "a unit beyond the references"),
+    ]
+    table = rows(score_descriptions(predictions, REFERENCES, METRICS), "method")
+    missing, unnamed = "missing", "no reference"
+    assert table.reason.to_dict() == {
+        **{0: None, 1: "dead", 2: "failed", 3: missing},
+        **{4: missing, 5: missing, 9: unnamed},
+    }
+    assert table.status.tolist() == ["ok", "dead", "failed", missing, missing, missing, "ok"]
+    assert table.reference[9] is None
+    assert (table.score.isna() == table.reason.notna()).all()
+
+
+@pytest.mark.parametrize("text", ["", " ", "-", '"..."', None])
+def test_a_text_without_a_letter_or_digit_is_missing_and_never_scored(text):
+    class Strict(Metric):
+        name = "strict"
+
+        def score(self, predictions, references):
+            assert text not in predictions
+            return np.ones(len(predictions))
+
+    table = score_descriptions(say(["tench", text, "hen"]), REFERENCES, [Strict()])
+    row = rows(table, "method", "strict").loc[1]
+    assert (row.status, row.reason) == ("missing", "missing")
+    assert np.isnan(row.score)
+
+
+def test_only_the_units_asked_for_are_in_the_table():
+    table = score_descriptions(say(NAMES), REFERENCES, METRICS, units=[3, 1])
+    assert set(table.unit) == {1, 3}
+    assert rows(table, "shuffled: method").prediction.tolist() == [NAMES[3], NAMES[1]]
+
+
+def test_several_references_of_a_unit_stand_together_and_the_best_counts():
+    references = References("synonyms", (("tench", "Tinca tinca"), ("goldfish",)))
+    table = score_descriptions(say(["tinca tinca", "carp"]), references, METRICS)
+    assert rows(table, "method").reference.tolist() == ["tench | Tinca tinca", "goldfish"]
+    assert rows(table, "method", "exact").score.tolist() == [1, 0]
+
+
+def test_the_constant_control_says_the_same_of_every_unit():
+    predictions = [Prediction(unit(0), "method", "tench"), Prediction(unit(1), "method", None, "dead")]
+    table = rows(score_descriptions(predictions, REFERENCES, METRICS, constant="hen"), "constant: hen")
+    assert set(table.prediction) == {"hen"}
+    assert table.score.tolist() == [0, 0, 0, 1, 0, 0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(described=st.sets(st.integers(0, 5), min_size=2), seed=st.integers(0, 99))
+def test_the_shuffled_control_gives_every_unit_the_text_of_another(described, seed):
+    predictions = [Prediction(unit(index), "method", NAMES[index]) for index in described]
+    table = score_descriptions(predictions, REFERENCES, [ExactAccuracy()], seed=seed)
+    own, shuffled = rows(table, "method", "exact"), rows(table, "shuffled: method", "exact")
+    has_text = own.status == "ok"
+    assert Counter(shuffled.prediction[has_text]) == Counter(own.prediction[has_text])
+    assert (shuffled.prediction[has_text] != own.prediction[has_text]).all()
+    assert shuffled.status.tolist() == own.status.tolist()
+    assert shuffled.score[has_text].sum() == 0
+
+
+def test_the_shuffle_depends_on_the_seed_and_on_nothing_else_in_the_table():
+    names = tuple(f"word{index}" for index in range(50))
+    references = References("words", tuple((name,) for name in names))
+
+    def shuffled(predictions, seed):
+        table = score_descriptions(predictions, references, [ExactAccuracy()], seed=seed)
+        return rows(table, "shuffled: a", "exact").prediction.tolist()
+
+    alone = shuffled(say(names, "a"), seed=3)
+    assert shuffled(say(names[::-1], "b") + say(names, "a"), seed=3) == alone
+    assert shuffled(say(names, "a"), seed=4) != alone
+
+
+def test_a_single_description_cannot_be_shuffled():
+    predictions = [Prediction(unit(0), "method", "tench")]
+    table = rows(score_descriptions(predictions, REFERENCES, METRICS), "shuffled: method")
+    assert set(table.status) == {"missing"}
+    assert set(table.prediction) == {None}
+
+
+def test_the_table_is_the_same_after_a_parquet_file():
+    predictions = [Prediction(unit(0), "method", "tench"), Prediction(unit(1), "method", None, "dead")]
+    table = score_descriptions(predictions, REFERENCES, METRICS)
+    file = io.BytesIO()
+    table.to_parquet(file, index=False)
+    tables = [each.astype(object).where(each.notna(), None) for each in (pd.read_parquet(file), table)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_every_distinct_text_reaches_a_metric_in_one_call():
+    calls = []
+
+    class Counting(ExactAccuracy):
+        def score_pairs(self, pairs):
+            calls.append(list(pairs))
+            return super().score_pairs(pairs)
+
+    score_descriptions(say(["hen"] * 6, "a") + say(["hen"] * 6, "b"), REFERENCES, [Counting()])
+    [pairs] = calls
+    assert len(pairs) == len(set(pairs)) == 12  # six references, with "hen" and with "depiction"
+
+
+def test_records_become_predictions():
+    record = Description(unit(2), "clip_dissect", "shark", score=0.3)
+    assert Prediction.of(record) == Prediction(unit(2), "clip_dissect", "shark", "ok")
+
+
+def test_a_unit_described_twice_by_one_method_is_refused():
+    predictions = [*say(["tench"]), *say(["goldfish"])]
+    with pytest.raises(InputError, match="method describes unit 0 twice"):
+        score_descriptions(predictions, REFERENCES, METRICS)
+
+
+def test_a_constant_that_says_nothing_is_refused():
+    with pytest.raises(InputError, match=r"table\.constant"):
+        score_descriptions(say(NAMES), REFERENCES, METRICS, constant=" ")
+
+
+@pytest.mark.parametrize("predictions", [[], [*say(["a"]), Prediction(unit(1, "layer4"), "method", "b")]])
+def test_exactly_one_layer_is_scored_at_a_time(predictions):
+    with pytest.raises(ValueError, match="exactly one layer"):
+        score_descriptions(predictions, REFERENCES, METRICS)
+
+
+def test_two_metrics_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="different names"):
+        score_descriptions(say(NAMES), REFERENCES, [ExactAccuracy(), ExactAccuracy()])
+
+
+def test_a_score_that_is_not_finite_is_refused():
+    class Broken(ExactAccuracy):
+        def score_pairs(self, pairs):
+            return np.full(len(pairs), np.nan)
+
+    with pytest.raises(ValueError, match="exact gave no finite score"):
+        score_descriptions(say(NAMES), REFERENCES, [Broken()])
