@@ -160,6 +160,13 @@ class Geometry:
         height, width = self.input_size
         return abs(h - w * height / width) < 1 and abs(w - h * width / height) < 1
 
+    def layout(self, shape: Sequence[int]) -> Layout | None:
+        """Where the units of a [B, ., ., .] output are, if its proportions tell."""
+        first, last = self.fits(shape[2], shape[3]), self.fits(shape[1], shape[2])
+        if first == last:
+            return None
+        return "nchw" if first else "nhwc"
+
 
 def first_tensor(output: Any) -> tuple[Tensor, str]:
     """Returns the first tensor of a module's output, and which part of the output it is ("": all).
@@ -213,7 +220,12 @@ def recognise(
             spec.name, module, "tokens", shape[2], grid, "tokens", tokens, prefix, call=call, part=part
         )
     if len(shape) == 4:
-        layout = spec.layout or _layout(spec.name, shape, geometry)
+        layout = spec.layout or geometry.layout(shape)
+        if layout is None:
+            raise InputError(
+                f"layer {spec.name}: the output {_shown(shape)} does not tell where the units are",
+                "set layout=nchw (units first) or layout=nhwc (units last) for this layer",
+            )
         units, grid = (shape[1], shape[2:]) if layout == "nchw" else (shape[3], shape[1:3])
         return LayerInfo(
             spec.name, module, "spatial", units, (grid[0], grid[1]), layout, call=call, part=part
@@ -221,16 +233,6 @@ def recognise(
     raise InputError(
         f"layer {spec.name} has an output of shape {_shown(shape)}",
         "only outputs with 2 (vector), 3 (tokens) or 4 (maps) dimensions can be read",
-    )
-
-
-def _layout(name: str, shape: Sequence[int], geometry: Geometry) -> Layout:
-    first, last = geometry.fits(shape[2], shape[3]), geometry.fits(shape[1], shape[2])
-    if first != last:
-        return "nchw" if first else "nhwc"
-    raise InputError(
-        f"layer {name}: the output {_shown(shape)} does not tell where the units are",
-        "set layout=nchw (units first) or layout=nhwc (units last) for this layer",
     )
 
 

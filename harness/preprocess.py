@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class ProcessorTransform:
 
 
 class RegionGauge:
-    """Measures which part of a picture a preprocessing shows, by showing it ramps of grey.
+    """Measures which part of a picture a preprocessing shows, by showing it ramps of colour.
 
     A preprocessing that resizes and crops maps a ramp (0 at the left border, 1 at the right one) to a
     ramp; the straight line through it says where in the picture the output begins and ends. Borders
@@ -58,7 +59,6 @@ class RegionGauge:
     def __init__(self, preprocess: Preprocess) -> None:
         self._preprocess = preprocess
         self._known: dict[tuple[int, int], Region] = {}
-        self._steady = False
 
     def region(self, image_size: tuple[int, int]) -> Region:
         """Returns the part shown of pictures of `image_size` (width, height).
@@ -77,42 +77,68 @@ class RegionGauge:
     def _measure(self, size: tuple[int, int]) -> Region:
         if min(size) < 2:
             raise _unmeasurable(f"a picture of {size[0]} x {size[1]} pixels is too small to measure")
-        if not self._steady:
-            self._check_steady(size)
-        black, white = (self._show(np.full(size[::-1], level)) for level in (0.0, 1.0))
-        contrast = white - black
-        shown = np.abs(contrast) > 0.5 * np.abs(contrast).max()
-        if not shown.any():
-            raise _unmeasurable("black and white pictures look alike behind it")
-        edges: list[float] = []
-        for axis, side in ((1, size[0]), (0, size[1])):
-            ramp = self._show(_ramp(size, axis))
-            places = np.where(shown, (ramp - black) / np.where(shown, contrast, 1), np.nan)
-            edges += _edges(_profile(places, axis), side)
-        left, right, top, bottom = edges
+        x, y, light = _ramp(size, 1), _ramp(size, 0), np.ones(size[::-1])
+        forward = self._seen(np.stack([x, y, light]))
+        backward = self._seen(np.stack([1 - x, 1 - y, light]))
+        # The difference is free of what rounding to 8 bits adds to both.
+        places = (forward[:2] - backward[:2] + 1) / 2
+        places[:, np.minimum(forward[2], backward[2]) < 0.9] = (
+            np.nan
+        )  # padding: no light from the picture
+        left, right = _edges(_profile(places[0], 1), size[0])
+        top, bottom = _edges(_profile(places[1], 0), size[1])
         return Region(_snapped(left, 0), _snapped(top, 0), _snapped(right, 1), _snapped(bottom, 1))
 
-    def _check_steady(self, size: tuple[int, int]) -> None:
-        image = _ramp(size, 1) * 0.5 + _ramp(size, 0) * 0.5
+    def _seen(self, planes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns [3, h, w]: what the preprocessing makes of three planes [3, H, W] in 0 to 1."""
+        black, colours = self._response
+        if np.linalg.matrix_rank(colours, tol=0.05 * np.abs(colours).max()) == 3:
+            output = self._show(planes) - black[:, None, None]
+            return np.einsum("kc,chw->khw", np.linalg.pinv(colours), output)
+        grey = colours.sum(1)
+        brightest = int(np.abs(grey).argmax())
+        seen = [self._show(np.stack([plane] * 3))[brightest] for plane in planes]
+        return (np.stack(seen) - black[brightest]) / grey[brightest]
+
+    @cached_property
+    def _response(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What black becomes [C], and what each colour of light adds to it [C, 3]."""
+        self._check_steady()
+        dark = np.zeros((3, 64, 64))
+        shown = [self._show(dark)]
+        for colour in range(3):
+            lit = dark.copy()
+            lit[colour] = 1
+            shown.append(self._show(lit))
+        added = np.stack(shown[1:]) - shown[0]
+        light = np.abs(added).sum((0, 1))
+        picture = light > light.max() / 2  # the rest is padding
+        black = np.median(shown[0][:, picture], axis=1)
+        colours = np.median(added[:, :, picture], axis=2).T
+        if not np.abs(colours.sum(1)).max() > 1e-6:  # NaN, too: an empty picture has no median
+            raise _unmeasurable("black and white pictures look alike behind it")
+        return black, colours
+
+    def _check_steady(self) -> None:
+        size = (64, 64)
+        image = np.stack([_ramp(size, 1), _ramp(size, 0), _ramp(size, 1)])
         first = self._show(image)
         for _ in range(_REPEATS - 1):
             again = self._show(image)
             if again.shape != first.shape or not np.array_equal(again, first):
                 raise _unmeasurable("it is random: the same picture looks different each time")
-        self._steady = True
 
-    def _show(self, grey: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns [H, W], the mean over the channels of what the preprocessing makes of a picture."""
+    def _show(self, planes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns [C, h, w]: the preprocessing's output for the picture with these colours [3, H, W]."""
         from PIL import Image
 
-        levels = np.floor(grey * 255 + _dither(grey.shape)).clip(0, 255).astype(np.uint8)
-        output = self._preprocess(Image.fromarray(levels).convert("RGB"))
+        output = self._preprocess(Image.fromarray(_to_bytes(planes)))
         array = np.asarray(output, dtype=np.float64)
         if array.ndim != 3:
             raise _unmeasurable(
                 f"it returns the shape {list(array.shape)}, not [channels, height, width]"
             )
-        return array.mean(0)
+        return array
 
 
 def _ramp(size: tuple[int, int], axis: int) -> NDArray[np.float64]:
@@ -123,10 +149,13 @@ def _ramp(size: tuple[int, int], axis: int) -> NDArray[np.float64]:
     return np.broadcast_to(line if axis else line[:, None], (height, width))
 
 
-def _dither(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """[H, W] in [0, 1), spread evenly over rows and columns: 256 levels then average to fine ones."""
-    rows, columns = np.indices(shape)
-    return (0.7548776662466927 * rows + 0.5698402909980532 * columns) % 1
+def _to_bytes(planes: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """[H, W, 3] from [3, H, W] in 0 to 1; dithered, so that 256 levels average to fine ones."""
+    height, width = planes.shape[1:]
+    rows, columns = np.arange(height, dtype=np.uint16), np.arange(width, dtype=np.uint16)
+    dither = (193 * rows[:, None] + 146 * columns) & 255
+    levels = (planes * (255 * 256)).astype(np.uint16)
+    return np.ascontiguousarray(((levels + dither) >> 8).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _profile(places: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -144,16 +173,16 @@ def _edges(profile: NDArray[np.float64], side: int) -> tuple[float, float]:
         profile: the place in the picture (0 to 1) that each output position shows.
         side: the picture's extent in pixels.
     """
-    position = np.arange(len(profile)) + 0.5
-    with np.errstate(invalid="ignore"):
-        step = abs(float(np.nanmedian(np.diff(profile)))) if len(profile) > 1 else 0.0
-        # Lanczos, the widest filter in use, reaches three pixels of the coarser grid beyond the border.
-        margin = min(3 * max(step, 1 / side), 0.25)
-        inside = (profile > margin) & (profile < 1 - margin)
+    position = np.flatnonzero(~np.isnan(profile))
+    places = profile[position]
+    step = float(np.median(np.abs(np.diff(places)))) if len(places) > 1 else 0.0
+    # Lanczos, the widest filter in use, reaches three pixels of the coarser grid beyond the border.
+    margin = min(3 * max(step, 1 / side), 0.25)
+    inside = (places > margin) & (places < 1 - margin)
     if inside.sum() < 2:
         raise _unmeasurable("too little of the picture is left of it")
-    slope, start = np.polyfit(position[inside], profile[inside], 1)
-    error = np.abs(slope * position[inside] + start - profile[inside]).max()
+    slope, start = np.polyfit(position[inside] + 0.5, places[inside], 1)
+    error = np.abs(slope * (position[inside] + 0.5) + start - places[inside]).max()
     if slope <= 0 or error > max(0.01, 1.5 / side):
         raise _unmeasurable("it does more than resize and crop")
     return float(start), float(start + slope * len(profile))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import devices
 from .errors import InputError
@@ -193,11 +193,13 @@ def _from_user(factory: str, returned: Any) -> Loaded:
     if isinstance(returned, Target):
         return returned._loaded
     parts: list[Any] = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-    if not (2 <= len(parts) <= 3 and isinstance(parts[0], nn.Module) and callable(parts[1])):
+    model, preprocess, classes = (*parts, None, None, None)[:3]
+    if not (2 <= len(parts) <= 3 and isinstance(model, nn.Module) and callable(preprocess)):
         found = ", ".join(type(part).__name__ for part in parts)
         raise InputError(
             f"factory {factory} returned ({found})",
             "it must return (model, preprocess), (model, preprocess, classes) or a Target",
         )
-    classes = parts[2] if len(parts) == 3 else None
-    return Loaded(parts[0], parts[1], None if classes is None else tuple(map(str, classes)))
+    return Loaded(
+        model, cast("Preprocess", preprocess), None if classes is None else tuple(map(str, classes))
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +34,8 @@ def torchvision_model(
     Args:
         name: as in `torchvision.models.list_models()`.
         weights: a member of the model's weights enum; read from torch's hub cache, or downloaded. With
-            `checkpoint`, only its preprocessing is used. None: random weights.
+            `checkpoint`, only its preprocessing is used. None: random weights, and the preprocessing
+            of the enum's first member.
         checkpoint: a local file with weights for this architecture.
         num_classes: number of outputs, where a checkpoint has another than ImageNet's.
         classes: names of the outputs; by default those of the weights enum.
@@ -59,7 +61,7 @@ def torchvision_model(
         if checkpoint is None and chosen is not None:
             model = _pretrained_torchvision(name, chosen, settings)
         else:
-            model = _built(seed, torchvision.models.get_model, name, weights=None, **settings)
+            model = _built(seed, torchvision.models.get_model, name, **_no_weights(name), **settings)
             if checkpoint is not None:
                 checkpoints.apply(model, checkpoints.load_checkpoint(checkpoint))
                 known = None if num_classes not in (None, len(known or ())) else known
@@ -216,6 +218,14 @@ def _pretrained_torchvision(name: str, weights: Any, settings: dict[str, Any]) -
             f"torchvision's {name} with weights {weights.name}: {error}",
             "these settings need weights: null or a checkpoint",
         ) from error
+
+
+def _no_weights(name: str) -> dict[str, None]:
+    """The builder's arguments for random weights; a segmentation network has a backbone with its own."""
+    from torchvision.models import get_model_builder
+
+    parameters = inspect.signature(get_model_builder(name)).parameters
+    return {key: None for key in ("weights", "weights_backbone") if key in parameters}
 
 
 def _built(seed: int, build: Callable[..., T], *args: Any, **settings: Any) -> T:
