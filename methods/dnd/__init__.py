@@ -1,0 +1,1 @@
+"""Describe-and-Dissect: crops, captions, a language model, synthetic images, selection."""

@@ -1,0 +1,1 @@
+"""MILAN: exemplars, captioner, reranking by pointwise mutual information."""
