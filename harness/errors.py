@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(Exception):
@@ -19,6 +20,10 @@ class InputError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Comes out of worker processes by pickle, which would call __init__ with the message alone.
+        return type(self), (self.message, self.hint)
+
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
 
@@ -33,6 +38,9 @@ class UnreadableImageError(InputError):
         )
         self.path = path
         self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.reason)
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
