@@ -1,0 +1,220 @@
+"""The world on disk, in Broden's layout, beside which lie the captions and a manifest.
+
+Layout of a folder (Network Dissection, section 2.1, and the published Broden archives):
+
+    index.csv     image, split, ih, iw, sh, sw, and one column per category
+    label.csv     number, name, category, frequency, coverage, syns
+    category.csv  name, first, last, count, frequency
+    c_*.csv       code, number, name, frequency, coverage of one category
+    images/       the pictures and their label planes (PNG, label = R + 256 G)
+    pictures.csv  image, class, caption
+    manifest.json what was rendered; written last
+
+Coverage is in units of whole images; a category's frequency is the sum over its labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...harness.errors import InputError
+from ...harness.files import explained, read_json, write_json
+from .canvas import LABELS, SIZE
+from .captions import caption
+from .rendering import Picture, picture
+from .words import CATEGORIES, NUMBER, OBJECTS, SYNONYMS, WORDS
+
+# Raised whenever the same settings would give another picture, another label or another file.
+FORMAT = 1
+# Modification time of every picture: 1 January 2020, 0:00 UTC.
+BIRTHDAY = 1_577_836_800
+
+
+def manifest(images: int, seed: int) -> dict[str, int]:
+    """Returns what determines the content of a folder."""
+    return {"format": FORMAT, "images": images, "seed": seed}
+
+
+def ensure(root: Path, images: int, seed: int) -> Path:
+    """Renders the world into `root`, unless it is there already; whole or not at all.
+
+    Raises:
+        InputError: if `root` holds something else, or cannot be written.
+    """
+    wanted = manifest(images, seed)
+    if (root / "manifest.json").is_file():
+        found = read_json(root / "manifest.json")
+        if found != wanted:
+            raise InputError(
+                f"{root} holds another world: {found}, not {wanted}",
+                "choose another root or remove the folder",
+            )
+        return root
+    with explained(root):
+        if root.exists() and any(root.iterdir()):
+            raise InputError(
+                f"{root} is neither empty nor a rendered world (no manifest.json)", "choose another root"
+            )
+        root.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+        try:
+            write(temporary, images, seed)
+            _settle(temporary, root)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return root
+
+
+def _settle(temporary: Path, root: Path) -> None:
+    """Renames the finished folder; if another process was first, its folder stays: it holds the same."""
+    temporary.chmod(0o755)
+    try:
+        temporary.replace(root)
+    except OSError:
+        if not (root / "manifest.json").is_file():
+            raise
+
+
+def write(root: Path, images: int, seed: int) -> None:
+    """Renders pictures 0 to `images` - 1 of the world `seed` into an empty folder."""
+    from rich.console import Console
+    from rich.progress import track
+
+    (root / "images").mkdir()
+    tally, rows, captions = _Tally(), [], []
+    what, screen = "rendering the embedded world", Console(stderr=True)
+    for index in track(range(images), what, console=screen, transient=True):
+        shown = picture(seed, index)
+        tally.add(shown)
+        name = f"{shown.spec.main.kind}_{index:05d}"
+        rows.append((name, _planes(shown), shown.spec.scene))
+        captions.append((f"{name}.png", shown.spec.main.kind, caption(shown.spec)))
+        _save(root / "images" / f"{name}.png", shown.pixels)
+    number = tally.write(root)
+    _write_index(root, rows, number)
+    _write_csv(root / "pictures.csv", ("image", "class", "caption"), captions)
+    write_json(root / "manifest.json", manifest(images, seed))
+
+
+def _planes(shown: Picture) -> dict[str, NDArray[np.uint8]]:
+    """Returns the label planes that are not empty, by the end of their file names."""
+    planes = {"color": shown.colour, "object": shown.object, "texture": shown.texture}
+    planes |= {f"part_{depth + 1}": plane for depth, plane in enumerate(shown.parts)}
+    return {name: plane for name, plane in planes.items() if plane.any()}
+
+
+def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    Image.fromarray(pixels).save(path, compress_level=1)
+    # A world rendered again is the same world, also for who tells files apart by their time.
+    os.utime(path, (BIRTHDAY, BIRTHDAY))
+
+
+class _Tally:
+    """Counts, per word, the images that show it and the share of their area that it covers."""
+
+    def __init__(self) -> None:
+        self.frequency = np.zeros(len(WORDS) + 1, np.int64)
+        self.pixels = np.zeros(len(WORDS) + 1, np.int64)
+
+    def add(self, shown: Picture) -> None:
+        planes = np.stack([*_planes(shown).values()])
+        covered = np.bincount(planes.ravel(), minlength=len(WORDS) + 1)
+        covered[NUMBER[shown.spec.scene]] = LABELS * LABELS
+        covered[0] = 0
+        self.frequency += covered > 0
+        self.pixels += covered
+
+    def write(self, root: Path) -> NDArray[np.int64]:
+        """Writes the tables; returns each word's number, most frequent first, 0 if never shown."""
+        order = sorted(np.flatnonzero(self.frequency), key=lambda w: (-self.frequency[w], w))
+        number = np.zeros(len(WORDS) + 1, np.int64)
+        number[order] = np.arange(1, len(order) + 1)
+        labels = {int(number[w]): self._row(int(w)) for w in order}
+        _write_csv(
+            root / "label.csv",
+            ("number", "name", "category", "frequency", "coverage", "syns"),
+            [
+                (n, name, f"{c}({f})", f, f"{s:.6f}", _synonyms(name))
+                for n, (name, c, f, s) in labels.items()
+            ],
+        )
+        self._write_categories(root, labels)
+        return number
+
+    def _row(self, word: int) -> tuple[str, str, int, float]:
+        name = WORDS[word - 1]
+        category = next(category for category, words in CATEGORIES.items() if name in words)
+        return name, category, int(self.frequency[word]), float(self.pixels[word] / LABELS**2)
+
+    def _write_categories(self, root: Path, labels: Mapping[int, tuple[str, str, int, float]]) -> None:
+        rows = []
+        for category in CATEGORIES:
+            members = {n: row for n, row in labels.items() if row[1] == category}
+            if not members:
+                continue
+            rows.append(
+                (category, min(members), max(members), len(members), sum(r[2] for r in members.values()))
+            )
+            codes = [(i, n, r[0], r[2], r[3]) for i, (n, r) in enumerate(members.items(), 1)]
+            _write_csv(
+                root / f"c_{category}.csv", ("code", "number", "name", "frequency", "coverage"), codes
+            )
+        _write_csv(root / "category.csv", ("name", "first", "last", "count", "frequency"), rows)
+
+
+def _synonyms(name: str) -> str:
+    return ";".join(other for other, word in SYNONYMS.items() if word == name)
+
+
+def _write_index(
+    root: Path, rows: Sequence[tuple[str, dict[str, NDArray[np.uint8]], str]], number: NDArray[np.int64]
+) -> None:
+    """Writes the label planes with Broden's numbers, and the list of images."""
+    lines = []
+    for name, planes, scene in rows:
+        cells = {category: [] for category in CATEGORIES}
+        for suffix, plane in planes.items():
+            file = f"{name}_{suffix}.png"
+            coded = number[plane]
+            _save(
+                root / "images" / file,
+                np.stack([coded % 256, coded // 256, 0 * coded], -1).astype(np.uint8),
+            )
+            cells[suffix.partition("_")[0]].append(file)
+        cells["scene"].append(str(number[NUMBER[scene]]))
+        sizes = (SIZE, SIZE, LABELS, LABELS)
+        lines.append((f"{name}.png", _split(name), *sizes, *(";".join(cell) for cell in cells.values())))
+    _write_csv(root / "index.csv", ("image", "split", "ih", "iw", "sh", "sw", *CATEGORIES), lines)
+
+
+def _split(name: str) -> str:
+    """Seven of ten images train, by a hash of the name."""
+    return "train" if hashlib.md5(name.encode(), usedforsecurity=False).digest()[0] < 0.7 * 256 else "val"
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_pictures(root: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Returns the captions of a rendered world, and the classes as indices of `OBJECTS`."""
+    with (root / "pictures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    classes = {name: i for i, name in enumerate(OBJECTS)}
+    return tuple(row["caption"] for row in rows), np.array(
+        [classes[row["class"]] for row in rows], np.int64
+    )

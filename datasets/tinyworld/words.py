@@ -1,0 +1,180 @@
+"""The vocabulary of the embedded world: every word is one ordinary English noun or adjective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+RGB = tuple[int, int, int]
+
+# Each basic colour with the shades it is painted in, so that a colour is a region and not a point.
+COLOURS: Mapping[str, tuple[RGB, ...]] = MappingProxyType(
+    {
+        "black": ((24, 24, 28),),
+        "blue": ((35, 75, 200), (60, 120, 215)),
+        "brown": ((122, 72, 36), (100, 58, 28)),
+        "green": ((45, 150, 55), (30, 110, 45)),
+        "grey": ((128, 128, 130), (104, 104, 108)),
+        "orange": ((244, 132, 24),),
+        "pink": ((246, 146, 188),),
+        "purple": ((125, 45, 160), (95, 35, 130)),
+        "red": ((206, 28, 34), (176, 20, 30)),
+        "white": ((244, 244, 240),),
+        "yellow": ((246, 220, 44),),
+    }
+)
+
+ANY = tuple(COLOURS)
+METAL = ("grey", "black")
+GLASS = ("blue", "white")
+WOOD = ("brown", "black")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An everyday object and the paints of its parts.
+
+    Attributes:
+        surface: the parts that share the object's own colour and texture.
+        trim: every other part, with the colours it may have.
+        broad: whether the surface is wide enough to show a texture.
+    """
+
+    surface: tuple[str, ...]
+    trim: Mapping[str, tuple[str, ...]]
+    broad: bool = True
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All parts."""
+        return (*self.surface, *self.trim)
+
+
+# The final-layer classes, in alphabetical order.
+OBJECTS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "airplane": Kind(("body",), {"wing": ANY, "tail": ANY, "window": GLASS}),
+        "bicycle": Kind(("frame",), {"wheel": METAL, "seat": WOOD, "handle": METAL}, broad=False),
+        "bird": Kind(
+            ("body", "head"),
+            {
+                "wing": ANY,
+                "tail": ANY,
+                "beak": ("orange", "yellow"),
+                "eye": ("black",),
+                "leg": ("orange", "brown"),
+            },
+        ),
+        "boat": Kind(("hull",), {"sail": ANY, "mast": ("brown", "grey"), "flag": ANY}),
+        "butterfly": Kind(("wing",), {"body": WOOD, "antenna": ("black",)}),
+        "car": Kind(
+            ("body",), {"wheel": METAL, "window": GLASS, "headlight": ("yellow",), "bumper": METAL}
+        ),
+        "castle": Kind(("wall", "tower"), {"gate": WOOD, "window": ("black", "yellow"), "flag": ANY}),
+        "chair": Kind(("seat", "backrest"), {"leg": ("brown", "black", "grey", "white")}),
+        "clock": Kind(("dial",), {"frame": ANY, "hand": ("black",), "bell": ("yellow", "grey")}),
+        "fish": Kind(("body",), {"tail": ANY, "fin": ANY, "eye": ("white",)}),
+        "flower": Kind(
+            ("petal",), {"stem": ("green",), "leaf": ("green",), "pollen": ("yellow", "brown")}
+        ),
+        "house": Kind(
+            ("wall",),
+            {"roof": ANY, "door": ANY, "window": (*GLASS, "yellow"), "chimney": ("red", "grey")},
+        ),
+        "lamp": Kind(("shade",), {"pole": METAL, "base": (*METAL, "brown"), "bulb": ("yellow",)}),
+        "mushroom": Kind(("cap",), {"stem": ("white", "yellow", "brown")}),
+        "rocket": Kind(
+            ("body",), {"nose": ANY, "fin": ANY, "window": GLASS, "flame": ("orange", "yellow", "red")}
+        ),
+        "tree": Kind(("crown",), {"trunk": ("brown", "black", "grey")}),
+        "truck": Kind(
+            ("trailer",), {"cab": ANY, "wheel": METAL, "window": GLASS, "headlight": ("yellow",)}
+        ),
+        "umbrella": Kind(("canopy",), {"pole": METAL, "handle": WOOD}),
+    }
+)
+
+TEXTURES = ("checkered", "dotted", "scaly", "striped", "wavy", "zigzag")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A scene.
+
+    Attributes:
+        phrase: how a caption places something in it.
+        backdrop: the objects that it is made of.
+        colour: the colour that fills most of it, or None where that varies.
+    """
+
+    phrase: str
+    backdrop: tuple[str, ...]
+    colour: str | None
+
+
+SCENES: Mapping[str, Setting] = MappingProxyType(
+    {
+        "city": Setting("in a city", ("sky", "building", "road"), "grey"),
+        "desert": Setting("in the desert", ("sky", "sun", "sand", "cactus"), "yellow"),
+        "forest": Setting("in a forest", ("pine", "grass"), "green"),
+        "meadow": Setting("in a meadow", ("sky", "sun", "cloud", "hill", "grass"), "green"),
+        "mountain": Setting("on a mountain", ("sky", "cloud", "rock", "snow"), "grey"),
+        "night": Setting("at night", ("sky", "moon", "star", "hill"), "black"),
+        "room": Setting("in a room", ("wallpaper", "floor", "rug"), None),
+        "sea": Setting("on the sea", ("sky", "sun", "cloud", "water"), "blue"),
+    }
+)
+
+PARTS = tuple(sorted({part for kind in OBJECTS.values() for part in kind.parts}))
+BACKDROP = tuple(sorted({thing for setting in SCENES.values() for thing in setting.backdrop}))
+
+# Every word by category, categories in Broden's order; a word lives in exactly one category.
+CATEGORIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "color": tuple(COLOURS),
+        "object": (*OBJECTS, *BACKDROP),
+        "part": PARTS,
+        "scene": tuple(SCENES),
+        "texture": TEXTURES,
+    }
+)
+WORDS = tuple(word for words in CATEGORIES.values() for word in words)
+# Numbers of the words in the renderer's label planes; 0 is nothing.
+NUMBER: Mapping[str, int] = MappingProxyType({word: i + 1 for i, word in enumerate(WORDS)})
+
+# Other words that a reader of descriptions may meet, and what they mean here.
+SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        "gray": "grey",
+        "violet": "purple",
+        "plane": "airplane",
+        "bike": "bicycle",
+        "ship": "boat",
+        "sailboat": "boat",
+        "automobile": "car",
+        "fortress": "castle",
+        "blossom": "flower",
+        "toadstool": "mushroom",
+        "lorry": "truck",
+        "parasol": "umbrella",
+        "stripes": "striped",
+        "dots": "dotted",
+        "spotted": "dotted",
+        "checked": "checkered",
+        "scales": "scaly",
+        "waves": "wavy",
+        "ocean": "sea",
+        "town": "city",
+        "dune": "desert",
+        "woods": "forest",
+        "field": "meadow",
+        "dark": "night",
+        "indoors": "room",
+        "wheels": "wheel",
+        "leaves": "leaf",
+        "tyre": "wheel",
+        "street": "road",
+        "carpet": "rug",
+    }
+)

@@ -1,0 +1,192 @@
+"""The embedded world on disk: Broden's layout, whole or not at all."""
+
+import csv
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dissectbench.datasets import tinyworld
+from dissectbench.datasets.broden import Broden
+from dissectbench.datasets.tinyworld import disk
+from dissectbench.datasets.tinyworld.captions import caption
+from dissectbench.datasets.tinyworld.rendering import picture
+from dissectbench.datasets.tinyworld.words import CATEGORIES, OBJECTS, WORDS
+from dissectbench.harness.errors import InputError
+
+IMAGES = 30
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return disk.ensure(tmp_path_factory.mktemp("world") / "tiny", IMAGES, 0)
+
+
+@pytest.fixture(scope="module")
+def world(root):
+    return tinyworld.probing_set(IMAGES, 0, root)
+
+
+def table(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def planes_of(root, cell):
+    for token in filter(None, cell.split(";")):
+        if token.isdigit():
+            yield np.full((48, 48), int(token))
+        else:
+            pixels = np.asarray(Image.open(root / "images" / token)).astype(int)
+            assert not pixels[..., 2].any()
+            yield pixels[..., 0] + 256 * pixels[..., 1]
+
+
+def test_pictures_come_back_as_they_were_rendered(world):
+    for index in (0, 17):
+        shown = picture(0, index)
+        assert (np.asarray(world.image(index)) == shown.pixels).all()
+        assert world.caption(index) == caption(shown.spec)
+        assert world.classes[world.labels[index]] == shown.spec.main.kind
+
+
+def test_annotations_come_back_as_they_were_rendered(world):
+    for index in (0, 17):
+        shown, read = picture(0, index), world.annotations.of(index)
+        labels = [""] + [label.name for label in world.annotations.labels]
+        back = [[labels[n] for n in plane.ravel()] for plane in read.planes]
+        drawn = [p for p in (shown.colour, shown.object, *shown.parts, shown.texture) if p.any()]
+        assert back == [[WORDS[n - 1] if n else "" for n in plane.ravel()] for plane in drawn]
+        assert [labels[n] for n in read.whole] == [shown.spec.scene]
+
+
+def test_frequency_and_coverage_are_what_the_planes_add_up_to(root):
+    labels = table(root / "label.csv")
+    frequency, coverage = np.zeros((2, len(labels) + 1))
+    for row in table(root / "index.csv"):
+        assert (row["ih"], row["iw"], row["sh"], row["sw"]) == ("96", "96", "48", "48")
+        planes = np.stack([plane for c in CATEGORIES for plane in planes_of(root, row[c])])
+        counts = np.bincount(planes.ravel(), minlength=len(labels) + 1)
+        frequency += counts > 0
+        coverage += counts / (48 * 48)
+    for row in labels:
+        number = int(row["number"])
+        assert int(row["frequency"]) == frequency[number]
+        assert float(row["coverage"]) == pytest.approx(coverage[number], abs=1e-5)
+
+
+def test_labels_are_numbered_from_one_by_frequency(root):
+    labels = table(root / "label.csv")
+    assert [int(row["number"]) for row in labels] == list(range(1, len(labels) + 1))
+    assert all(int(a["frequency"]) >= int(b["frequency"]) for a, b in pairwise(labels))
+
+
+def test_the_tables_of_the_categories_agree_with_the_labels(root):
+    labels = {int(row["number"]): row for row in table(root / "label.csv")}
+    seen = []
+    for row in table(root / "category.csv"):
+        codes = table(root / f"c_{row['name']}.csv")
+        numbers = [int(code["number"]) for code in codes]
+        assert [int(code["code"]) for code in codes] == list(range(1, len(codes) + 1))
+        assert (int(row["first"]), int(row["last"])) == (min(numbers), max(numbers))
+        assert int(row["count"]) == len(codes)
+        assert int(row["frequency"]) == sum(int(code["frequency"]) for code in codes)
+        for code in codes:
+            label = labels[int(code["number"])]
+            assert label["category"] == f"{row['name']}({code['frequency']})"
+            assert label["name"] == code["name"]
+        seen += numbers
+    assert sorted(seen) == sorted(labels)
+
+
+def test_any_broden_reader_reads_it(root):
+    plain = Broden(root)
+    assert plain.annotations is not None
+    assert len(plain) == IMAGES
+    assert plain.annotations.categories == tuple(CATEGORIES)
+    assert Broden(root, split="train").entries
+    assert Broden(root, split="val").entries
+
+
+def test_classes_are_the_final_layers_units(world):
+    assert world.classes == tuple(OBJECTS)
+    assert tuple(texts[0] for texts in tinyworld.references().texts) == world.classes
+    assert world.labels.dtype == np.int64
+
+
+def test_concepts_hold_the_whole_world_and_more():
+    concepts = tinyworld.concepts()
+    assert concepts.words[: len(WORDS)] == WORDS
+    assert len(concepts) > len(WORDS) + 300
+    assert concepts.report.duplicates == 0
+
+
+def test_a_rendered_world_is_used_again(root, monkeypatch):
+    monkeypatch.setattr(disk, "write", lambda *_: pytest.fail("rendered twice"))
+    assert disk.ensure(root, IMAGES, 0) == root
+
+
+def test_a_world_rendered_again_keeps_its_fingerprint(world, tmp_path):
+    again = tinyworld.probing_set(IMAGES, 0, tmp_path / "again")
+    assert again.annotations is not None
+    assert again.fingerprint() == world.fingerprint()
+    assert again.annotations.fingerprint() == world.annotations.fingerprint()
+
+
+def test_a_smaller_world_shows_the_same_pictures(world, tmp_path):
+    small = tinyworld.probing_set(3, 0, tmp_path / "small")
+    assert all((np.asarray(small.image(i)) == np.asarray(world.image(i))).all() for i in range(3))
+
+
+def test_the_cache_folder_is_named_by_the_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISSECTBENCH_HOME", str(tmp_path))
+    first, other = tinyworld.probing_set(2), tinyworld.probing_set(2, seed=1)
+    assert first.root.is_relative_to(tmp_path / "tinyworld")
+    assert first.root != other.root
+
+
+def test_an_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
+    def break_off(seed, index):
+        if index == 2:
+            raise KeyboardInterrupt
+        return picture(seed, index)
+
+    monkeypatch.setattr(disk, "picture", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        disk.ensure(tmp_path / "world", 5, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_another_process_finished_first_is_kept(tmp_path, monkeypatch):
+    write = disk.write
+
+    def late(temporary, images, seed):
+        write(temporary, images, seed)
+        write_now = tmp_path / "world"
+        write_now.mkdir()
+        write(write_now, images, seed)
+
+    monkeypatch.setattr(disk, "write", late)
+    assert disk.ensure(tmp_path / "world", 2, 0) == tmp_path / "world"
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="neither empty nor a rendered world"):
+        tinyworld.probing_set(2, 0, tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_folder_with_another_world_is_refused(root):
+    with pytest.raises(InputError, match="another world"):
+        tinyworld.probing_set(IMAGES, 5, root)
+    assert json.loads((root / "manifest.json").read_text())["seed"] == 0
+
+
+@pytest.mark.parametrize(("images", "seed"), [(0, 0), (5, -1), (2.5, 0), ("many", 0)])
+def test_impossible_numbers_are_refused(images, seed, tmp_path):
+    with pytest.raises(InputError, match="whole number"):
+        tinyworld.probing_set(images, seed, tmp_path / "world")
