@@ -1,0 +1,71 @@
+"""Cosine similarity of images and concepts, handed out in blocks so that it need not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+class Cosines(Protocol):
+    """The matrix P of image-concept cosines, [images, concepts]."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(images, concepts)."""
+        ...
+
+    def block(self, images: NDArray[np.int64], concepts: slice) -> torch.Tensor:
+        """Returns float32 [len(images), concepts in the slice], a fresh tensor."""
+        ...
+
+
+class ArrayCosines:
+    """A matrix P that is there already.
+
+    Args:
+        values: float32 [images, concepts].
+    """
+
+    def __init__(self, values: NDArray[np.floating]) -> None:
+        self.values = values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(images, concepts)."""
+        return self.values.shape[0], self.values.shape[1]
+
+    def block(self, images: NDArray[np.int64], concepts: slice) -> torch.Tensor:
+        """See `Cosines.block`."""
+        return torch.from_numpy(self.values[:, concepts][images].astype(np.float32, copy=False))
+
+
+class EmbeddingCosines:
+    """The matrix P of two sets of unit-norm embeddings, multiplied out block by block.
+
+    Args:
+        images: float32 [images, d].
+        texts: float32 [concepts, d].
+    """
+
+    def __init__(self, images: NDArray[np.float32], texts: NDArray[np.float32]) -> None:
+        self.images = torch.from_numpy(np.array(images))
+        self.texts = torch.from_numpy(np.array(texts))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(images, concepts)."""
+        return len(self.images), len(self.texts)
+
+    def block(self, images: NDArray[np.int64], concepts: slice) -> torch.Tensor:
+        """See `Cosines.block`."""
+        return self.images[torch.from_numpy(images)] @ self.texts[concepts].T
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Yields slices of at most `size` that cover 0..n."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
