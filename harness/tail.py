@@ -9,7 +9,7 @@ exact whatever the batches, the budget and the interruptions were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 _SMALL = 1 << 18  # values; cutting back less than this costs more than it saves
+_CHUNK = 1 << 20  # values looked at in one go on the CPU: they stay in its cache
 
 
 @dataclass(frozen=True)
@@ -38,35 +39,32 @@ class Ragged:
     counts: NDArray[np.int64]
     values: NDArray[np.float32]
 
-    @property
-    def ends(self) -> NDArray[np.int64]:
-        """Where each unit's values end, int64 [units]."""
-        return np.cumsum(self.counts)
+    def split(self) -> list[NDArray[np.float32]]:
+        """Returns the values of each unit, as views."""
+        ends = np.cumsum(self.counts)
+        return [
+            self.values[start:end]
+            for start, end in zip((ends - self.counts).tolist(), ends.tolist(), strict=True)
+        ]
 
 
-def merge(parts: Iterable[Ragged], n_units: int) -> Ragged:
-    """Puts the values of every unit together."""
-    parts = list(parts)
+def merge(parts: Sequence[Ragged]) -> Ragged:
+    """Puts the values of every unit together; there is at least one part."""
     if len(parts) == 1:
         return parts[0]
-    counts = np.sum([part.counts for part in parts], axis=0, initial=0) + np.zeros(n_units, np.int64)
-    values = np.empty(int(counts.sum()), np.float32)
-    free = np.cumsum(counts) - counts  # per unit: where its next value goes
-    for part in parts:
-        shift = free - (part.ends - part.counts)
-        values[np.arange(len(part.values)) + np.repeat(shift, part.counts)] = part.values
-        free += part.counts
-    return Ragged(counts, values)
+    by_unit = zip(*(part.split() for part in parts), strict=True)
+    values = np.concatenate([piece for pieces in by_unit for piece in pieces])
+    return Ragged(np.sum([part.counts for part in parts], axis=0), values)
 
 
 def largest(part: Ragged, keep: int) -> Ragged:
     """Keeps the `keep` largest values of every unit, in no particular order."""
     if not (part.counts > keep).any():
         return part
-    chosen = []
-    for end, count in zip(part.ends.tolist(), part.counts.tolist(), strict=True):
-        values = part.values[end - count : end]
-        chosen.append(np.partition(values, count - keep)[count - keep :] if count > keep else values)
+    chosen = [
+        np.partition(values, len(values) - keep)[len(values) - keep :] if len(values) > keep else values
+        for values in part.split()
+    ]
     return Ragged(np.minimum(part.counts, keep), np.concatenate(chosen))
 
 
@@ -75,11 +73,39 @@ def floor_of(part: Ragged, keep: int) -> NDArray[np.float32]:
 
     `part` must be the outcome of `largest` with the same `keep`.
     """
-    floor = np.full(len(part.counts), -np.inf, np.float32)
-    ends = part.ends
-    for unit in np.flatnonzero(part.counts == keep):
-        floor[unit] = part.values[ends[unit] - keep : ends[unit]].min()
-    return floor
+    lowest = [values.min() if len(values) == keep else -np.inf for values in part.split()]
+    return np.array(lowest, np.float32)
+
+
+def above(maps: NDArray[np.float32], maxima: NDArray[np.float32], floor: NDArray[np.float32]) -> Ragged:
+    """Picks the values above their unit's floor; maps wholly below it are not looked at.
+
+    Args:
+        maps: [images, units, positions].
+        maxima: [images, units].
+        floor: [units].
+    """
+    images, n_units, positions = maps.shape
+    units, chosen = np.nonzero((maxima > floor).T)
+    rows = maps.reshape(-1, positions).take(chosen * n_units + units, axis=0)
+    if np.isneginf(floor).all():
+        return Ragged(np.full(n_units, images * positions), rows.ravel())
+    at = np.flatnonzero(rows > floor[units, None])
+    per_row = np.diff(np.searchsorted(at, np.arange(len(rows) + 1) * positions))
+    return Ragged(_total(per_row, units, n_units), rows.ravel()[at])
+
+
+def above_on_device(maps: torch.Tensor, maxima: torch.Tensor, floor: torch.Tensor) -> Ragged:
+    """Does what `above` does where the tensors are; only what is above the floor comes to the host."""
+    units, chosen = (maxima > floor).T.nonzero(as_tuple=True)
+    rows = maps[chosen, units]
+    mask = rows > floor[units, None]
+    per_row, values = mask.sum(1), rows[mask]
+    return Ragged(_total(per_row.cpu().numpy(), units.cpu().numpy(), len(floor)), values.cpu().numpy())
+
+
+def _total(per_row: NDArray[np.int64], units: NDArray[np.int64], n_units: int) -> NDArray[np.int64]:
+    return np.bincount(units, weights=per_row, minlength=n_units).astype(np.int64)
 
 
 class _Log:
@@ -133,7 +159,9 @@ class _Log:
             wanted = counts[first:last]
             values = np.fromfile(self.path, np.float32, int(wanted.sum()), offset=offset)
             parts.append(Ragged(wanted, values))
-        return merge(parts, last - first)
+        return (
+            merge(parts) if parts else Ragged(np.zeros(last - first, np.int64), np.empty(0, np.float32))
+        )
 
 
 class Tail:
@@ -157,9 +185,11 @@ class Tail:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.n_units, self.keep = folder, n_units, keep
-        self._room = max(1, budget // 32)  # values; merging needs copies and indices beside them
+        self._room = max(1, budget // 20)  # values; merging needs copies and indices beside them
         self._limit = min(self._room, max(2 * keep * n_units, _SMALL))
         self._buffer: list[Ragged] = []
+        self._held = 0
+        self._seen = state["images"] if state else 0
         self._log = self._open(state["generation"], state["bytes"]) if state else self._open(0)
         self._set_floor(self._log.floor)
         self.sweep()
@@ -175,21 +205,24 @@ class Tail:
             maps: float32 [images, units, h, w] of finite values, on any device.
             maxima: float32 [images, units], the largest value of each map.
         """
-        step = max(1, self._room // (self.n_units * maps.shape[2] * maps.shape[3]))
-        for part, highest in zip(maps.split(step), maxima.split(step), strict=True):
-            found = self._above(part.flatten(2), highest)
+        start, positions = 0, maps.shape[2] * maps.shape[3]
+        most = min(self._room, _CHUNK if maps.device.type == "cpu" else self._room) // maps[0].numel()
+        while start < len(maps):
+            # As many images as were seen before hold about `keep` values above a floor they raised.
+            step = min(max(self._seen, self.keep // positions), most)
+            part = slice(start, start + max(1, step))
+            found = self._above(maps[part].flatten(2), maxima[part])
+            start += max(1, step)
+            self._seen += max(1, step)
             if len(found.values):
                 self._buffer.append(found)
+                self._held += len(found.values)
                 self._shorten()
 
     def _above(self, maps: torch.Tensor, maxima: torch.Tensor) -> Ragged:
-        """Picks the values above the floor, unit after unit; maps wholly below it are not looked at."""
-        floor = self._floor_on(maps.device)
-        units, images = (maxima > floor).T.nonzero(as_tuple=True)
-        rows = maps[images, units]
-        above = rows > floor[units, None]
-        counts = floor.new_zeros(self.n_units).double().index_add_(0, units, above.sum(1).double())
-        return Ragged(counts.long().cpu().numpy(), rows[above].cpu().numpy())
+        if maps.device.type == "cpu":
+            return above(maps.numpy(), maxima.numpy(), self._floor)
+        return above_on_device(maps, maxima, self._floor_on(maps.device))
 
     def _floor_on(self, device: torch.device) -> torch.Tensor:
         import torch
@@ -204,20 +237,20 @@ class Tail:
 
     def _shorten(self) -> None:
         """Cuts the buffer back once it is over its limit, in memory if that makes room, else to disk."""
-        if sum(len(part.values) for part in self._buffer) <= self._limit:
+        if self._held <= self._limit:
             return
         if 2 * self.keep * self.n_units > self._room:
             self._spill()
             return
-        kept = largest(merge(self._buffer, self.n_units), self.keep)
-        self._buffer = [kept]
+        kept = largest(merge(self._buffer), self.keep)
+        self._buffer, self._held = [kept], len(kept.values)
         self._set_floor(np.maximum(self._floor, floor_of(kept, self.keep)))
 
     def _spill(self) -> None:
         """Moves the buffer to the log, and cuts the log back once it holds twice what it must."""
         if self._buffer:
-            kept = largest(merge(self._buffer, self.n_units), self.keep)
-            self._buffer = []
+            kept = largest(merge(self._buffer), self.keep)
+            self._buffer, self._held = [], 0
             self._log.append([kept], self._floor)
         if self._log.counts.sum() > max(2 * self.keep * self.n_units, _SMALL):
             self._rewrite()
@@ -248,7 +281,7 @@ class Tail:
         Files of the previous checkpoint remain until `sweep`, to be called once the new state is safe.
         """
         self._spill()
-        return {"generation": self._generation, "bytes": self._log.size}
+        return {"generation": self._generation, "bytes": self._log.size, "images": self._seen}
 
     def sweep(self) -> None:
         """Removes the files that an earlier state needed."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dissectbench.harness import tail as tail_module
 from dissectbench.harness.probe import tail_length, upper_quantile
-from dissectbench.harness.tail import Ragged, Tail, largest, merge
+from dissectbench.harness.tail import Ragged, Tail, above, above_on_device, largest, merge
 
 AMPLE = 1 << 30
 
@@ -134,8 +134,21 @@ def test_a_shortened_log_is_not_taken_for_whole(tmp_path: Path):
 def test_merging_keeps_units_apart():
     a = Ragged(np.array([2, 0, 1]), np.array([1, 2, 3], np.float32))
     b = Ragged(np.array([0, 2, 2]), np.array([4, 5, 6, 7], np.float32))
-    both = merge([a, b], 3)
+    both = merge([a, b])
     assert both.counts.tolist() == [2, 2, 3]
     assert both.values.tolist() == [1, 2, 4, 5, 3, 6, 7]
     assert sorted(largest(both, 1).values.tolist()) == [2, 5, 7]
-    assert merge([], 3).counts.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("level", [-np.inf, -1.0, 0.0, 2.5, 9.0])
+def test_both_ways_of_picking_agree_with_a_loop(level: float):
+    rng = np.random.default_rng(3)
+    maps = kinds(rng, "normal", (6, 5, 4, 3))
+    floor = (level + rng.random(5)).astype(np.float32)
+    rows, maxima = maps.reshape(6, 5, 12), maps.max(axis=(2, 3))
+    expected = [maps[:, u][maps[:, u] > floor[u]] for u in range(5)]
+    on_host = above(rows, maxima, floor)
+    on_device = above_on_device(*map(torch.from_numpy, (rows, maxima, floor)))
+    for found in (on_host, on_device):
+        assert found.counts.tolist() == [len(values) for values in expected]
+        np.testing.assert_array_equal(found.values, np.concatenate(expected))
