@@ -22,6 +22,11 @@ NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
 PREFIXES = ("module.", "model.", "_orig_mod.")
 """What DataParallel, Lightning and torch.compile put before every name."""
 
+# What torch says of a pickle that asks for more than tensors.
+_REFUSED = re.compile(
+    r"(?:unsupported global:?(?: GLOBAL)?|unrecognized function|but got) (<.+?>|\S+)", re.I
+)
+
 # DenseNet checkpoints from before torch 0.4 name `norm.1` what is `norm1` now.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 
@@ -111,12 +116,12 @@ def _pickled(path: Path) -> Any:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error):
+        refused = _REFUSED.search(str(error))
+        if refused is None:
             raise damaged(path, error) from error
-        reason = next((line for line in str(error).splitlines() if "Unsupported" in line), "")
         raise InputError(
-            f"checkpoint {path} holds more than tensors and was not opened, since that could run code: "
-            + reason.strip(),
+            f"checkpoint {path} was not opened, since that could run code: besides tensors it holds "
+            f"{refused.group(1)}",
             "save the weights alone: torch.save(model.state_dict(), ...) or a .safetensors file",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
