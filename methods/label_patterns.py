@@ -18,6 +18,10 @@ from ..datasets.probing import ImageAnnotation
 NONE = -1  # fills the places of a pattern that carry no label
 
 
+class UnlistedLabelError(ValueError):
+    """A label number that the annotations do not list."""
+
+
 @dataclass(frozen=True)
 class LabelPatterns:
     """The patterns of one image, inside the window that the target saw.
@@ -51,46 +55,52 @@ def label_patterns(
             out of the data set. The original codes count it; it means nothing.
 
     Raises:
-        ValueError: if a label number lies outside 0 ... base - 1.
+        UnlistedLabelError: if a label number lies outside 0 ... base - 1.
     """
     planes = annotation.planes[:, window[0], window[1]]
-    pixels = len(range(*window[0].indices(annotation.shape[0]))) * len(
-        range(*window[1].indices(annotation.shape[1]))
-    )
-    planes = planes.reshape(len(planes), pixels)
-    if len(planes) == 0:
-        planes = np.zeros((1, pixels), np.int32)
-    whole = np.array([n for n in annotation.whole if n or count_label_zero], np.int64)
+    pixels = planes.shape[1] * planes.shape[2]
+    planes = planes.reshape(len(planes), pixels) if len(planes) else np.zeros((1, pixels), np.int32)
     # Labels hardly change from a pixel to the next: look only at the first pixel of each run.
-    starts = np.flatnonzero((planes[:, 1:] != planes[:, :-1]).any(axis=0)) + 1
-    starts = np.concatenate([np.zeros(min(pixels, 1), np.int64), starts])
+    change = np.ones(pixels, np.bool_)
+    np.not_equal(planes[0, 1:], planes[0, :-1], out=change[1:])
+    for plane in planes[1:]:
+        change[1:] |= plane[1:] != plane[:-1]
+    starts = np.flatnonzero(change)
     lengths = np.diff(starts, append=pixels)
     runs = planes.take(starts, axis=1).astype(np.int64)
+    whole = np.array([n for n in annotation.whole if n or count_label_zero], np.int64)
     _check(runs, base)
     _check(whole, base)
     first, index = _distinct(runs, base)
-    labels = runs.take(first, axis=1).T
-    labels = np.where(labels > 0, labels, NONE)
-    labels = np.concatenate([labels, np.broadcast_to(whole, (len(labels), len(whole)))], axis=1)
-    area = np.bincount(index, weights=lengths, minlength=len(labels)).astype(np.int64)
+    labels = np.full((len(first), len(planes) + len(whole)), NONE, np.int64)
+    labels[:, : len(planes)] = runs.take(first, axis=1).T
+    labels[labels == 0] = NONE
+    labels[:, len(planes) :] = whole
+    area = np.bincount(index, weights=lengths, minlength=len(first)).astype(np.int64)
     return LabelPatterns(np.repeat(index.astype(np.int32), lengths), labels, area)
 
 
 def _check(labels: NDArray[np.int64], base: int) -> None:
     if labels.size and (labels.min() < 0 or labels.max() >= base):
         wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise ValueError(f"label number {wrong} is not in the list of labels, which ends at {base - 1}")
+        raise UnlistedLabelError(
+            f"label number {wrong} is not in the list of labels, which ends at {base - 1}"
+        )
 
 
 def _distinct(columns: NDArray[np.int64], base: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers the distinct columns; returns where each occurs first, and the number of each column."""
+    import pandas as pd  # it numbers by hashing, which is faster than sorting
+
     code, size = columns[0], base
     for row in columns[1:]:
         if size * base >= 2**62:
-            known, code = np.unique(code, return_inverse=True)
+            code, known = pd.factorize(code)
             size = len(known)
         code, size = code * base + row, size * base
-    _, first, index = np.unique(code, return_index=True, return_inverse=True)
+    index, known = pd.factorize(code)
+    first = np.empty(len(known), np.int64)
+    first[index[::-1]] = np.arange(len(index) - 1, -1, -1)
     return first, index
 
 

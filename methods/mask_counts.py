@@ -71,13 +71,15 @@ def by_blocks(
     pair, block = _active_blocks(padded, limits)
     width = max(1, *(len(one.area) for one in table.patterns))
     patterns = _patterns_by_block(over, table)
-    step = max(1, _PIXELS // max(1, patterns.shape[1]))
+    rows, columns = over.block_shape
+    step = max(1, _PIXELS // max(1, rows * columns))
     keys = [np.zeros(0, np.int32 if len(image) * width < 2**31 else np.int64)]
     for start in range(0, len(pair), step):
         some, blocks = pair[start : start + step], block[start : start + step]
-        hit = _hits(padded, limits, over, some, blocks)
-        key = patterns.take(image[some] * over.blocks + blocks, axis=0)
-        keys.append((key + (some * width).astype(keys[0].dtype)[:, None])[hit])
+        which, row, hit = _hits(padded, limits, over, some, blocks)
+        key = patterns.take((image[some] * over.blocks + blocks)[which] * rows + row, axis=0)
+        key += (some * width).astype(key.dtype)[which, None]
+        keys.append(key[hit])
     counts = np.bincount(np.concatenate(keys), minlength=len(image) * width)
     entry = np.flatnonzero(counts)
     of_pair, pattern = np.divmod(entry, width)
@@ -96,12 +98,13 @@ def _active_blocks(
 
 
 def _patterns_by_block(over: Grid, table: PatternTable) -> NDArray[np.int32]:
-    """Returns int32 [images * blocks, depth]: the pattern, in its image, of each pixel of each block."""
+    """Returns int32 [images * blocks * rows, columns]: the pattern of each pixel of each block."""
     pixels = over.block_pixels()
     found = np.empty((len(table.patterns), *pixels.shape), np.int32)
     for image, one in enumerate(table.patterns):
         one.index.take(pixels, out=found[image], mode="clip")
-    return found.reshape(-1, pixels.shape[1])
+    rows, columns = over.block_shape
+    return found.reshape(len(found) * over.blocks * rows, columns)
 
 
 def _hits(
@@ -110,24 +113,31 @@ def _hits(
     over: Grid,
     pair: NDArray[np.int64],
     block: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Returns bool [blocks, depth]: which pixels of these blocks belong to the mask.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Finds the mask pixels of some blocks, row of pixels by row of pixels.
 
-    Pixels that a block does not have carry the weight NaN and are never above a limit. The blocks run
-    along the last axis while values are computed: long rows are what the processor is fast at.
+    Down the sides of the blocks first; along a row, values lie between those at its ends, so only rows
+    with an end above the limit are looked at. Pixels that a block does not have carry the weight NaN
+    and are never above a limit. Blocks and rows run along the last axis while values are computed:
+    long axes are what the processor is fast at.
+
+    Returns:
+        which: int64 [n] position of the block of each row of pixels with an end above the limit.
+        row: int64 [n] which of the block's rows of pixels it is.
+        hit: bool [n, columns] which of its pixels belong to the mask.
     """
-    row, column = np.divmod(block, over.map_shape[1] + 1)
+    band, column = np.divmod(block, over.map_shape[1] + 1)
     width = padded.shape[2]
-    corner = (pair * padded.shape[1] + row) * width + column
-    values = padded.ravel()
-    across = over.columns.weights.take(column, axis=1)
-    top = _between(values.take(corner), values.take(corner + 1), across)
-    bottom = _between(values.take(corner + width), values.take(corner + width + 1), across)
-    bottom -= top
-    value = bottom * over.rows.weights.take(row, axis=1)[:, None]
-    value += top
-    hit = value > limits.take(pair)
-    return np.ascontiguousarray(hit.reshape(-1, len(block)).T)
+    corner = (pair * padded.shape[1] + band) * width + column
+    values, limit = padded.ravel(), limits.take(pair)
+    down = over.rows.weights.take(band, axis=1)
+    left = _between(values.take(corner), values.take(corner + width), down)
+    right = _between(values.take(corner + 1), values.take(corner + width + 1), down)
+    live = np.flatnonzero(np.maximum(left, right) > limit)
+    row, which = np.divmod(live, len(block))
+    across = over.columns.weights.take(column.take(which), axis=1)
+    hit = _between(left.take(live), right.take(live), across) > limit.take(which)
+    return which, row, np.ascontiguousarray(hit.T)
 
 
 def _between(

@@ -129,20 +129,23 @@ class Tally:
     def _add_activation(
         self, counts: MaskCounts, table: PatternTable, category: NDArray[np.int64]
     ) -> None:
-        n = self.activation_paper.shape[1]
-        area = np.zeros(len(counts.unit), np.int64)
-        np.add.at(area, counts.pair, counts.pixels)
-        np.add.at(self.activation, counts.unit, area)
+        if len(counts.pair) == 0:
+            return
+        starts = np.flatnonzero(np.diff(counts.pair, prepend=-1))  # entries come pair by pair
+        pair = counts.pair[starts]
+        area = np.add.reduceat(counts.pixels, starts)
+        unit, image = counts.unit[pair], counts.image[pair]
+        np.add.at(self.activation, unit, area)
+        carried = np.zeros((len(table.area), self.activation_lite.shape[1]), np.bool_)
+        pattern, place = np.nonzero(table.labels != NONE)
+        carried[pattern, category[table.labels[pattern, place]]] = True
+        met = np.logical_or.reduceat(carried[counts.pattern], starts)
+        _add_rows(self.activation_lite, unit, area[:, None] * met)
         # Label 0 belongs to no category by the paper's rule, but to the last one by the other.
-        shown = np.zeros((len(table.patterns), n), np.bool_)
+        shown = np.zeros((len(table.patterns), carried.shape[1]), np.bool_)
         pattern, place = np.nonzero(table.labels > 0)
         shown[table.image[pattern], category[table.labels[pattern, place]]] = True
-        np.add.at(self.activation_paper, counts.unit, area[:, None] * shown[counts.image])
-        met = np.zeros((len(counts.unit), n), np.bool_)
-        labels = table.labels.take(counts.pattern, axis=0)
-        entry, place = np.nonzero(labels != NONE)
-        met[counts.pair[entry], category[labels[entry, place]]] = True
-        np.add.at(self.activation_lite, counts.unit, area[:, None] * met)
+        _add_rows(self.activation_paper, unit, area[:, None] * shown[image])
 
     def pixels(self, denominator: Denominator, category: NDArray[np.int64]) -> Pixels:
         """Returns the numbers that make up the IoUs of one definition.
@@ -187,3 +190,9 @@ class Tally:
                 return cls(*(arrays[f.name] for f in fields(cls)))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
+
+
+def _add_rows(total: NDArray[np.int64], rows: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+    """Adds each row of `values` to its row of `total`; numpy is fast at this on flat arrays only."""
+    width = total.shape[1]
+    np.add.at(total.reshape(-1), (rows[:, None] * width + np.arange(width)).ravel(), values.ravel())

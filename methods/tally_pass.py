@@ -18,7 +18,13 @@ from ..datasets.probing import Annotations
 from ..harness.devices import resolve
 from ..harness.errors import InputError
 from ..harness.probe import MapBatch, ProbedLayer
-from .label_patterns import LabelPatterns, PatternTable, label_patterns, pattern_table
+from .label_patterns import (
+    LabelPatterns,
+    PatternTable,
+    UnlistedLabelError,
+    label_patterns,
+    pattern_table,
+)
 from .mask_counts import MaskCounts, by_blocks, densely, round_down
 from .tally import Tally, category_of
 from .upsample import Grid, Upsampling, grid
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 # Feature-map values in one piece of work: enough to keep numpy busy, few enough for the cache.
-_VALUES = 1 << 20
+_VALUES = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -133,10 +139,13 @@ class _Counter:
             positions, found = groups[over]
             positions.append(position)
             found.append(patterns)
-        tables = ((over, members, pattern_table(found)) for over, (members, found) in groups.items())
-        return [
-            (self._counts(batch.maps[members], over, table), table) for over, members, table in tables
-        ]
+        counted = []
+        for over, (members, found) in groups.items():
+            alone = len(members) == len(batch.maps)  # the usual case needs no copy
+            table = pattern_table(found)
+            maps = batch.maps if alone else batch.maps[members]
+            counted.append((self._counts(maps, over, table), table))
+        return counted
 
     def _look_up(self, index: int) -> tuple[Grid, LabelPatterns]:
         annotations = labels_of(self.layer)
@@ -146,7 +155,7 @@ class _Counter:
         base, zero = len(annotations.labels) + 1, self.settings.count_label_zero
         try:
             return over, label_patterns(annotation, over.window, base, count_label_zero=zero)
-        except ValueError as error:
+        except UnlistedLabelError as error:
             where = self.layer.probe.locate(index)
             raise InputError(f"labels of {where}: {error}", "mend the data set") from error
 

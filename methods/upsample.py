@@ -126,14 +126,19 @@ class Grid:
         """Number of blocks, (h + 1) * (w + 1)."""
         return (self.map_shape[0] + 1) * (self.map_shape[1] + 1)
 
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """(rows, columns) of pixels of the largest block."""
+        return len(self.rows.weights), len(self.columns.weights)
+
     def block_pixels(self) -> NDArray[np.int64]:
-        """Returns int64 [blocks, depth]: the window's pixels, row-major, of each block.
+        """Returns int64 [blocks, rows, columns]: the window's pixels, row-major, of each block.
 
         Where a block has fewer pixels, pixel 0 stands in; its weight there is NaN.
         """
         rows, columns = self.rows.pixels, self.columns.pixels
         pixels = rows.T[:, None, :, None] * self.shape[1] + columns.T[None, :, None, :]
-        return pixels.reshape(self.blocks, -1)
+        return pixels.reshape(self.blocks, *self.block_shape)
 
     def pad(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns [n, h + 2, w + 2]: maps [n, h, w] with what lies beyond their outermost cells."""
@@ -164,7 +169,7 @@ def upsample(maps: torch.Tensor, over: Grid) -> torch.Tensor:
 
     mode = "constant" if over.zero_padded else "replicate"
     padded = torch.nn.functional.pad(maps[:, None], (1, 1, 1, 1), mode=mode)[:, 0]
-    return _lerp(_lerp(padded, over.columns, 2), over.rows, 1)
+    return _lerp(_lerp(padded, over.rows, 1), over.columns, 2)
 
 
 def _lerp(values: torch.Tensor, along: Axis, dim: int) -> torch.Tensor:

@@ -1,0 +1,434 @@
+"""Tallies: against reference counts, against counting pixel by pixel, and however the work is split."""
+
+import csv
+import os
+import threading
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dissectbench.datasets.broden import Broden
+from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, ProbingSet
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.probe import ArrayLayer, MapBatch, Region
+from dissectbench.methods.label_patterns import label_patterns
+from dissectbench.methods.tally import Denominator, Tally, category_of
+from dissectbench.methods.tally_pass import TallySettings, tally_layer
+from dissectbench.methods.upsample import Upsampling
+
+RUNS = [
+    (kind, q, rule)
+    for kind in ("conv", "fc")
+    for q in ("q005", "q050")
+    for rule in ("exact_linear", "exact_kth", "lite_sketch")
+]
+
+
+class Labels(Annotations):
+    """Annotations given as a list; label n is of category n modulo their number."""
+
+    def __init__(self, of_images, n_labels, categories=("a", "b", "c")):
+        self.categories, self.of_images = categories, of_images
+        self.labels = tuple(
+            Label(n, f"label {n}", categories[n % len(categories)]) for n in range(1, n_labels + 1)
+        )
+
+    def of(self, index):
+        return self.of_images[index]
+
+    def fingerprint(self):
+        return "labels"
+
+
+class Labelled(ProbingSet):
+    """Images that are nothing but their labels."""
+
+    name = "labelled"
+
+    def __init__(self, annotations, size):
+        self.annotations, self.size = annotations, size
+
+    def __len__(self):
+        return self.size
+
+    def image(self, index):
+        raise NotImplementedError
+
+    def locate(self, index):
+        return f"image {index}"
+
+    def fingerprint(self):
+        return "labelled"
+
+
+def arrays(maps, labels, kind=ArrayLayer, **settings) -> Any:
+    return kind(maps.astype(np.float32), Labelled(labels, len(maps)), Cache(os.devnull), **settings)
+
+
+class Cropped(ArrayLayer):
+    """Arrays whose maps cover a part of each image only, streamed in batches of any size."""
+
+    def __init__(self, maps, labels, cache, region=Region(), batch=64):  # noqa: B008
+        super().__init__(maps, labels, cache)
+        self.seen, self.batch = region, batch
+        self.asked = []
+
+    def region(self, index):
+        return self.seen
+
+    def maps(self, images=None):
+        indices = np.arange(len(self.probe)) if images is None else np.asarray(images, np.int64)
+        for start in range(0, len(indices), self.batch):
+            chosen = indices[start : start + self.batch]
+            self.asked += chosen.tolist()
+            yield MapBatch(chosen, self._maps[chosen])
+
+
+def random_world(seed, images=7, shape=(12, 10), n_labels=9, planes=3):
+    rng = np.random.default_rng(seed)
+    annotations = []
+    for _ in range(images):
+        some = rng.integers(0, n_labels + 1, (rng.integers(0, planes + 1), *shape)).astype(np.int32)
+        some[rng.random(some.shape) < 0.3] = 0
+        whole = tuple(rng.choice(np.arange(1, n_labels + 1), rng.integers(0, 3), replace=False).tolist())
+        annotations.append(ImageAnnotation(shape, some, whole))
+    maps = np.round(rng.standard_normal((images, 4, 4, 5)) * 8).astype(np.float32) / 8
+    return Labels(annotations, n_labels), maps
+
+
+def pixel_by_pixel(masks, known):
+    """Every tally array by its definition; masks are bool [images, units, H, W]."""
+    units, n, c = masks.shape[1], len(known.labels) + 1, len(known.categories)
+    category = {label.number: known.categories.index(label.category) for label in known.labels}
+    tally = Tally.empty(units, n - 1, c)
+    for index in range(len(masks)):
+        annotation = known.of(index)
+        tally.images += 1
+        shown = {category[n] for n in [*annotation.planes.ravel(), *annotation.whole] if n}
+        met = [set() for _ in range(units)]
+        for y in range(annotation.shape[0]):
+            for x in range(annotation.shape[1]):
+                labels = [n for n in [*annotation.planes[:, y, x], *annotation.whole] if n]
+                for label in labels:
+                    tally.truth[label] += 1
+                for label in set(labels):
+                    tally.truth_unique[label] += 1
+                for unit in np.flatnonzero(masks[index, :, y, x]):
+                    tally.activation[unit] += 1
+                    met[unit] |= {category[label] for label in labels}
+                    for label in labels:
+                        tally.intersection[unit, label] += 1
+                    for label in set(labels):
+                        tally.intersection_unique[unit, label] += 1
+        for unit in range(units):
+            area = masks[index, unit].sum()
+            for position in shown:
+                tally.activation_paper[unit, position] += area
+            for position in met[unit]:
+                tally.activation_lite[unit, position] += area
+    return tally
+
+
+def quantiles(maps, fraction):
+    return np.asarray(np.quantile(maps, fraction, axis=(0, 2, 3)), np.float64)
+
+
+def assert_equal(found, expected):
+    for field in fields(Tally):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        np.testing.assert_array_equal(a, b, err_msg=field.name)
+
+
+@pytest.fixture(scope="module")
+def broden(shared):
+    return Broden(shared / "golden/netdissect/broden_tiny")
+
+
+@pytest.fixture
+def reference_layer(shared, broden):
+    data = np.load(shared / "golden/netdissect/features.npz")
+    return lambda kind: ArrayLayer(data[kind], broden, Cache(os.devnull))
+
+
+@pytest.mark.parametrize(("kind", "q", "rule"), RUNS)
+def test_every_count_is_that_of_the_reference(shared, reference_layer, kind, q, rule):
+    expected = np.load(shared / f"golden/netdissect/tally_{kind}_{q}_{rule}.npz")
+    layer = reference_layer(kind)
+    tally = tally_layer(layer, expected["threshold"])
+    for name in ("intersection", "truth", "activation_paper", "activation_lite"):
+        np.testing.assert_array_equal(getattr(tally, name), expected[name], err_msg=name)
+    np.testing.assert_array_equal(tally.activation, expected["activation_all"])
+    np.testing.assert_array_equal(tally.intersection_unique, expected["intersection_unique"])
+    np.testing.assert_array_equal(tally.truth_unique, expected["truth_unique"])
+    names: dict[Denominator, str] = {
+        "paper": "iou_paper",
+        "lite": "iou_lite",
+        "all": "iou_all",
+        "dissect": "iou_all_unique",
+    }
+    for definition, name in names.items():
+        iou = tally.iou(definition, category_of(layer.probe.annotations))
+        np.testing.assert_allclose(iou, expected[name], atol=1e-9, rtol=0, err_msg=name)
+
+
+class WithZeroTokens(Annotations):
+    """Broden with the whole-image label 0, which the reader leaves out."""
+
+    def __init__(self, folder, annotations):
+        self.inner = annotations
+        self.categories, self.labels = annotations.categories, annotations.labels
+        with (folder / "index.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.zeros = [sum(row[c].split(";").count("0") for c in self.categories) for row in rows]
+
+    def of(self, index):
+        known = self.inner.of(index)
+        return ImageAnnotation(known.shape, known.planes, known.whole + (0,) * self.zeros[index])
+
+    def fingerprint(self):
+        return f"{self.inner.fingerprint()} with zeros"
+
+
+@pytest.mark.parametrize(("kind", "q", "rule"), RUNS)
+def test_label_zero_counts_only_by_the_switch_and_then_as_in_the_reference(shared, broden, kind, q, rule):
+    folder = shared / "golden/netdissect"
+    expected = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")
+    labels = WithZeroTokens(folder / "broden_tiny", broden.annotations)
+    assert sum(labels.zeros) == 3
+    layer = arrays(np.load(folder / "features.npz")[kind], labels)
+    without = tally_layer(layer, expected["threshold"])
+    np.testing.assert_array_equal(without.intersection, expected["intersection"])
+    np.testing.assert_array_equal(without.activation_lite, expected["activation_lite"])
+    tally = tally_layer(layer, expected["threshold"], TallySettings(count_label_zero=True))
+    np.testing.assert_array_equal(tally.intersection, expected["lite_as_published_intersection"])
+    np.testing.assert_array_equal(tally.truth, expected["lite_as_published_truth"])
+    np.testing.assert_array_equal(tally.activation_lite, expected["lite_as_published_activation"])
+    np.testing.assert_array_equal(tally.activation_paper, expected["activation_paper"])
+    iou = tally.iou("lite", category_of(labels))
+    np.testing.assert_allclose(iou, expected["lite_as_published_iou"], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_counts_are_those_of_counting_pixel_by_pixel(seed):
+    labels, maps = random_world(seed)
+    # Masks of one cell per pixel need no interpolation: what is left is the counting alone.
+    maps = (
+        np.random.default_rng(seed).standard_normal((len(labels.of_images), 4, 12, 10)).astype(np.float32)
+    )
+    thresholds = quantiles(maps, 0.8)
+    tally = tally_layer(arrays(maps, labels), thresholds)
+    expected = pixel_by_pixel(maps > thresholds[:, None, None], labels)
+    assert_equal(tally, expected)
+    assert (tally.intersection != tally.intersection_unique).any()
+
+
+def test_the_definitions_differ_as_in_the_worked_example():
+    plane = np.zeros((3, 1, 4, 4), np.int32)
+    plane[0, 0, :, :2] = 1
+    plane[2, 0, 3] = 2
+    whole = [(3,), (4,), ()]
+    labels = Labels([ImageAnnotation((4, 4), plane[i], whole[i]) for i in range(3)], 4)
+    kinds = {1: "object", 2: "object", 3: "scene", 4: "texture"}
+    labels.categories = ("object", "scene", "texture")
+    labels.labels = tuple(Label(n, str(n), kind) for n, kind in kinds.items())
+    mask = np.zeros((3, 1, 4, 4), np.float32)
+    mask[0, 0, :3, 1] = mask[0, 0, 0, 3] = 1  # four pixels, three of them on label 1
+    mask[1, 0, 0, :2] = 1
+    mask[2, 0, 0, :3] = 1  # three pixels, none on label 2
+    tally = tally_layer(arrays(mask, labels), np.array([0.5]))
+    iou = {d: tally.iou(d, category_of(labels))[0] for d in ("paper", "lite", "all", "dissect")}
+    assert iou["paper"].tolist() == [0, 3 / 12, 0, 4 / 16, 2 / 16]
+    assert iou["lite"].tolist() == [0, 3 / 9, 0, 4 / 16, 2 / 16]
+    assert iou["dissect"].tolist() == [0, 3 / 14, 0, 4 / 21, 2 / 23]
+    assert iou["all"].tolist() == iou["dissect"].tolist()
+
+
+def test_a_unit_that_is_a_labels_mask_has_iou_one():
+    labels, _ = random_world(3, planes=1)
+    maps = np.zeros((len(labels.of_images), 1, 12, 10), np.float32)
+    for index in range(len(labels.of_images)):
+        annotation = labels.of(index)
+        maps[index, 0] = (annotation.planes == 5).any(axis=0) | (5 in annotation.whole)
+    tally = tally_layer(arrays(maps, labels), np.array([0.0]))
+    for denominator in ("paper", "lite", "all", "dissect"):
+        assert tally.iou(denominator, category_of(labels))[0].argmax() == 5
+    assert tally.iou("dissect", category_of(labels))[0, 5] == 1
+
+
+def test_a_pixel_with_one_label_in_two_planes_counts_once_for_dissect_only():
+    planes = np.ones((2, 3, 3), np.int32)
+    labels = Labels([ImageAnnotation((3, 3), planes, (1,))], 1, ("a",))
+    layer = arrays(np.ones((1, 1, 3, 3)), labels)
+    tally = tally_layer(layer, np.array([0.5]))
+    assert (tally.intersection[0, 1], tally.truth[1]) == (27, 27)
+    assert (tally.intersection_unique[0, 1], tally.truth_unique[1]) == (9, 9)
+    assert tally.iou("dissect", category_of(labels))[0, 1] == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 1000), st.lists(st.integers(0, 3), min_size=7, max_size=7), st.permutations(range(4))
+)
+def test_any_split_of_the_images_gives_the_same_tally(seed, shard_of, order):
+    labels, maps = random_world(seed)
+    layer = arrays(maps, labels)
+    thresholds = quantiles(maps, 0.7)
+    merged = Tally.empty(4, 9, 3)
+    for shard in order:
+        images = [i for i in range(7) if shard_of[i] == shard]
+        merged = merged.merge(tally_layer(layer, thresholds, images=images, workers=1))
+    assert_equal(merged, tally_layer(layer, thresholds, workers=1))
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(1, 1), (1, 3), (3, 2), (64, 1)])
+def test_a_tally_does_not_depend_on_batches_workers_or_the_order_of_images(batch, workers):
+    labels, maps = random_world(11, images=9)
+    thresholds = quantiles(maps, 0.7)
+    expected = tally_layer(arrays(maps, labels), thresholds)
+    layer = arrays(maps, labels, Cropped, batch=batch)
+    order = np.random.default_rng(batch).permutation(9).tolist()
+    assert_equal(tally_layer(layer, thresholds, workers=workers, images=order), expected)
+
+
+def test_images_of_several_sizes_are_counted_together():
+    small, maps = random_world(1)
+    large, more = random_world(2, shape=(20, 17))
+    mixed = [
+        annotation for pair in zip(small.of_images, large.of_images, strict=True) for annotation in pair
+    ]
+    both = np.stack([maps, more], axis=1).reshape(-1, *maps.shape[1:])
+    thresholds = np.zeros(4) + 0.5
+
+    def tally(annotations, values):
+        return tally_layer(arrays(values, Labels(annotations, 9)), thresholds)
+
+    apart = tally(small.of_images, maps).merge(tally(large.of_images, more))
+    assert_equal(tally(mixed, both), apart)
+
+
+def test_pixels_outside_the_region_count_nowhere():
+    labels, maps = random_world(5)
+    inside = (slice(3, 9), slice(2, 8))
+    cropped = [
+        ImageAnnotation((6, 6), np.ascontiguousarray(a.planes[:, inside[0], inside[1]]), a.whole)
+        for a in labels.of_images
+    ]
+    thresholds = quantiles(maps, 0.7)
+    layer = arrays(maps, labels, Cropped, region=Region(0.2, 0.25, 0.8, 0.75))
+    by_hand = arrays(maps, Labels(cropped, 9))
+    assert_equal(tally_layer(layer, thresholds), tally_layer(by_hand, thresholds))
+
+
+def test_a_region_without_a_pixel_adds_nothing():
+    labels, maps = random_world(5)
+    layer = arrays(maps, labels, Cropped, region=Region(0.501, 0.501, 0.502, 0.502))
+    tally = tally_layer(layer, np.zeros(4))
+    assert tally.images == len(labels.of_images)
+    assert tally.truth.sum() == tally.activation.sum() == 0
+
+
+def test_upsampling_is_a_setting():
+    labels, _ = random_world(6)
+    layer = arrays(np.ones((len(labels.of_images), 1, 3, 3)), labels)
+    whole = tally_layer(layer, np.array([0.9]))
+    faded = tally_layer(layer, np.array([0.9]), TallySettings(Upsampling("zero_padded")))
+    assert whole.activation[0] == len(labels.of_images) * 120
+    assert 0 < faded.activation[0] < whole.activation[0]
+
+
+class InterruptedPassError(Exception):
+    """Stands for a killed process."""
+
+
+class Failing(Cropped):
+    """Breaks off before the third batch."""
+
+    def maps(self, images=None):
+        for number, batch in enumerate(super().maps(images)):
+            if number == 2:
+                raise InterruptedPassError
+            yield batch
+
+
+def test_a_pass_that_was_killed_goes_on_where_it_was(tmp_path):
+    labels, maps = random_world(8, images=9)
+    thresholds = quantiles(maps, 0.7)
+    file = tmp_path / "partial.npz"
+    with pytest.raises(InterruptedPassError):
+        tally_layer(
+            arrays(maps, labels, Failing, batch=2),
+            thresholds,
+            checkpoint=file,
+            checkpoint_seconds=0,
+        )
+    layer = arrays(maps, labels, Cropped, batch=2)
+    resumed = tally_layer(layer, thresholds, checkpoint=file)
+    assert layer.asked == [4, 5, 6, 7, 8]
+    assert not file.exists()
+    assert_equal(resumed, tally_layer(layer, thresholds))
+
+
+def test_a_damaged_checkpoint_is_counted_anew(tmp_path):
+    labels, maps = random_world(8)
+    layer = arrays(maps, labels)
+    file = tmp_path / "partial.npz"
+    for content in (b"", b"PK\x03\x04 torn", b"no archive"):
+        file.write_bytes(content)
+        assert Tally.load(file) is None
+        assert tally_layer(layer, np.zeros(4), checkpoint=file).images == 7
+
+
+def test_a_tally_comes_back_as_it_was_saved(tmp_path):
+    labels, maps = random_world(9)
+    tally = tally_layer(arrays(maps, labels), np.zeros(4))
+    tally.save(tmp_path / "tally.npz")
+    loaded = Tally.load(tmp_path / "tally.npz")
+    assert loaded is not None
+    assert_equal(loaded, tally)
+    assert all(getattr(loaded, f.name).dtype == np.int64 for f in fields(Tally))
+
+
+def test_labels_are_read_beside_the_main_thread_without_changing_a_count():
+    class Watched(Labels):
+        threads: ClassVar[set[int]] = set()
+
+        def of(self, index):
+            self.threads.add(threading.get_ident())
+            return super().of(index)
+
+    known, maps = random_world(10, images=9)
+    labels = Watched(known.of_images, 9)
+    tally = tally_layer(arrays(maps, labels), np.zeros(4), workers=2)
+    assert_equal(tally, tally_layer(arrays(maps, known), np.zeros(4), workers=1))
+    assert threading.get_ident() not in Watched.threads
+
+
+@pytest.mark.parametrize("wrong", [10, -3])
+def test_a_label_that_is_not_listed_is_refused_with_its_image(wrong):
+    labels, maps = random_world(4, planes=2)
+    planes = np.full((1, 12, 10), wrong, np.int32)
+    labels.of_images[3] = ImageAnnotation((12, 10), planes)
+    with pytest.raises(InputError, match=rf"image 3.*{wrong}"):
+        tally_layer(arrays(maps, labels), np.zeros(4))
+
+
+def test_more_planes_than_fit_one_code_word_are_told_apart():
+    rng = np.random.default_rng(0)
+    planes = rng.integers(0, 2, (30, 6, 6)).astype(np.int32) * rng.integers(1, 1200, (30, 1, 1), np.int32)
+    patterns = label_patterns(ImageAnnotation((6, 6), planes), (slice(0, 6), slice(0, 6)), 1200)
+    labels = patterns.labels[patterns.index].reshape(6, 6, 30).transpose(2, 0, 1)
+    np.testing.assert_array_equal(np.where(labels < 0, 0, labels), planes)
+    assert patterns.area.sum() == 36
+
+
+def test_an_unknown_definition_is_refused():
+    labels, maps = random_world(4)
+    tally = tally_layer(arrays(maps, labels), np.zeros(4))
+    unknown: Any = "union"
+    with pytest.raises(ValueError, match="union"):
+        tally.iou(unknown, category_of(labels))

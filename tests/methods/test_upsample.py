@@ -1,0 +1,206 @@
+"""Up-sampling: against reference values, against torch, and masks block by block against whole maps."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dissectbench.datasets.probing import ImageAnnotation
+from dissectbench.harness.probe import Region
+from dissectbench.methods.label_patterns import label_patterns, pattern_table
+from dissectbench.methods.mask_counts import by_blocks, densely, round_down
+from dissectbench.methods.upsample import Grid, Upsampling, grid, upsample
+
+WHOLE = Region()
+HALF = Upsampling()
+ZERO = Upsampling("zero_padded")
+
+
+def dense(maps, over):
+    return upsample(torch.from_numpy(np.ascontiguousarray(maps, np.float32)), over).numpy()
+
+
+CASES = ["7x7_to_56x56", "7x7_to_112x112", "13x13_to_113x113", "8x8_to_32x32", "5x9_to_40x50"]
+
+
+@pytest.mark.parametrize("case", [*CASES, "1x1_to_8x8"])
+def test_half_pixel_upsampling_meets_the_reference(shared, case):
+    data = np.load(shared / "golden/netdissect/upsample_cases.npz")
+    given, expected = data[f"{case}_input"], data[f"{case}_half_pixel_clamped"]
+    over = grid(expected.shape, given.shape, WHOLE, HALF)
+    np.testing.assert_allclose(dense(given[None], over)[0], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_zero_padded_upsampling_meets_the_reference(shared, case):
+    data = np.load(shared / "golden/netdissect/upsample_cases.npz")
+    given, expected = data[f"{case}_input"], data[f"{case}_zero_padded"]
+    over = grid(expected.shape, given.shape, WHOLE, ZERO)
+    np.testing.assert_allclose(dense(given[None], over)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_anchored_upsampling_meets_the_reference_for_alexnet(shared):
+    data = np.load(shared / "golden/netdissect/upsample_cases.npz")
+    given = data["alexnet_conv5_13x13_to_113x113_input"]
+    over = grid((113, 113), (13, 13), WHOLE, Upsampling("anchored", (8, 8)))
+    expected = data["alexnet_conv5_13x13_to_113x113_rf_anchored"]
+    np.testing.assert_allclose(dense(given[None], over)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_borders_are_not_attenuated_unless_zero_padded():
+    ones = np.ones((1, 7, 7), np.float32)
+    assert (dense(ones, grid((56, 56), (7, 7), WHOLE, HALF)) == 1).all()
+    faded = dense(ones, grid((56, 56), (7, 7), WHOLE, ZERO))[0]
+    assert faded[28, :5].tolist() == [0.5625, 0.6875, 0.8125, 0.9375, 1]
+    assert faded[0, 0] == 0.5625**2
+
+
+def test_a_map_of_one_cell_stands_for_the_whole_image_in_every_mode():
+    for mode in (HALF, ZERO):
+        assert (dense(np.full((1, 1, 1), 3.0), grid((8, 6), (1, 1), WHOLE, mode)) == 3).all()
+
+
+@pytest.mark.parametrize(("cells", "pixels"), [((7, 7), (56, 56)), ((5, 9), (41, 53)), ((9, 6), (4, 4))])
+def test_half_pixel_upsampling_is_torchs_bilinear_without_aligned_corners(cells, pixels):
+    maps = torch.randn(3, *cells, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(maps[None], pixels, mode="bilinear", align_corners=False)[
+        0
+    ]
+    found = upsample(maps, grid(pixels, cells, WHOLE, HALF))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def by_hand(values, shape, region):
+    """Up-samples one map pixel by pixel; NaN where the target did not see the pixel's centre."""
+    result = np.full(shape, np.nan)
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            v = ((y + 0.5) / shape[0] - region.top) / (region.bottom - region.top)
+            u = ((x + 0.5) / shape[1] - region.left) / (region.right - region.left)
+            if not (0 <= v < 1 and 0 <= u < 1):
+                continue
+            row = min(max(v * values.shape[0] - 0.5, 0), values.shape[0] - 1)
+            column = min(max(u * values.shape[1] - 0.5, 0), values.shape[1] - 1)
+            top, left = int(row), int(column)
+            bottom, right = min(top + 1, values.shape[0] - 1), min(left + 1, values.shape[1] - 1)
+            a, b = row - top, column - left
+            result[y, x] = (1 - a) * ((1 - b) * values[top, left] + b * values[top, right]) + a * (
+                (1 - b) * values[bottom, left] + b * values[bottom, right]
+            )
+    return result
+
+
+@pytest.mark.parametrize(
+    "region",
+    [Region(0.125, 0.125, 0.875, 0.875), Region(0.3, 0, 0.9, 1), Region(0, 0.21, 1, 0.77), WHOLE],
+)
+def test_a_map_covers_exactly_the_region_that_the_target_saw(region):
+    values = np.random.default_rng(1).standard_normal((5, 4)).astype(np.float32)
+    over = grid((23, 31), (5, 4), region, HALF)
+    expected = by_hand(values, (23, 31), region)
+    np.testing.assert_allclose(dense(values[None], over)[0], expected[over.window], atol=1e-5)
+    assert np.isfinite(expected).sum() == over.shape[0] * over.shape[1]
+
+
+def test_a_crop_of_whole_pixels_equals_upsampling_to_the_cropped_planes():
+    values = np.random.default_rng(2).standard_normal((1, 7, 7)).astype(np.float32)
+    inside = grid((32, 32), (7, 7), Region(0.125, 0.25, 0.875, 0.75), HALF)
+    assert inside.window == (slice(8, 24), slice(4, 28))
+    np.testing.assert_array_equal(
+        dense(values, inside), dense(values, grid((16, 24), (7, 7), WHOLE, HALF))
+    )
+
+
+def every_pixel(over: Grid, images: int):
+    """Patterns in which every pixel is a pattern of its own, so that counts are the masks themselves."""
+    height, width = over.rows.window.stop, over.columns.window.stop
+    planes = np.arange(1, height * width + 1, dtype=np.int32).reshape(1, height, width)
+    annotation = ImageAnnotation((height, width), planes)
+    patterns = label_patterns(annotation, over.window, height * width + 1)
+    return pattern_table([patterns] * images)
+
+
+def masks(counts, table, maps, over):
+    found = np.zeros((*maps.shape[:2], over.shape[0] * over.shape[1]), np.int64)
+    image, unit = counts.image[counts.pair], counts.unit[counts.pair]
+    pixel = counts.pattern - table.first[image]  # patterns are numbered in the order of the pixels
+    found[image, unit, pixel] = counts.pixels
+    return found.reshape(*maps.shape[:2], *over.shape)
+
+
+def limits_of(maps, fraction):
+    return round_down(np.asarray(np.quantile(maps, 1 - fraction, axis=(0, 2, 3)), np.float64))
+
+
+@st.composite
+def layouts(draw):
+    cells = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    shape = draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
+    mode = draw(st.sampled_from(["half_pixel", "zero_padded", "anchored"]))
+    anchor = (draw(st.floats(-4, 8)), draw(st.floats(0.5, 6))) if mode == "anchored" else None
+    low = st.floats(0, 0.45)
+    region = Region(draw(low), draw(low), 1 - draw(low), 1 - draw(low))
+    return cells, grid(shape, cells, draw(st.sampled_from([WHOLE, region])), Upsampling(mode, anchor))
+
+
+@settings(max_examples=60, deadline=None)
+@given(layouts(), st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.2, 0.9]), st.booleans())
+def test_masks_block_by_block_are_those_of_whole_maps(layout, seed, fraction, coarse):
+    cells, over = layout
+    rng = np.random.default_rng(seed)
+    maps = rng.standard_normal((3, 4, *cells))
+    if coarse:  # many values equal the threshold
+        maps = np.round(maps * 2) / 2
+    limits, maps = limits_of(maps, fraction), maps.astype(np.float32)
+    table = every_pixel(over, 3)
+    expected = dense(maps.reshape(-1, *cells), over).reshape(3, 4, *over.shape) > limits[:, None, None]
+    found = masks(by_blocks(maps, limits, over, table), table, maps, over)
+    np.testing.assert_array_equal(found, expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(layouts(), st.integers(0, 2**32 - 1))
+def test_counting_on_a_device_gives_the_same_integers(layout, seed):
+    cells, over = layout
+    maps = np.random.default_rng(seed).standard_normal((3, 4, *cells))
+    limits, maps = limits_of(maps, 0.2), maps.astype(np.float32)
+    table = every_pixel(over, 3)
+    here, there = (
+        by_blocks(maps, limits, over, table),
+        densely(maps, limits, over, table, torch.device("cpu")),
+    )
+    np.testing.assert_array_equal(masks(here, table, maps, over), masks(there, table, maps, over))
+
+
+@pytest.mark.gpu
+def test_counting_on_a_gpu_gives_the_same_integers():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    maps = np.random.default_rng(0).standard_normal((4, 64, 14, 14))
+    over = grid((112, 112), (14, 14), WHOLE, HALF)
+    limits, maps = limits_of(maps, 0.005), maps.astype(np.float32)
+    table = every_pixel(over, 4)
+    here, there = (
+        by_blocks(maps, limits, over, table),
+        densely(maps, limits, over, table, torch.device("cuda")),
+    )
+    np.testing.assert_array_equal(masks(here, table, maps, over), masks(there, table, maps, over))
+
+
+@given(st.floats(-1e6, 1e6), st.integers(-3, 3))
+def test_a_float32_exceeds_the_rounded_threshold_exactly_if_it_exceeds_the_threshold(threshold, steps):
+    value = np.float32(threshold)
+    for _ in range(abs(steps)):
+        value = np.nextafter(value, np.float32(np.inf if steps > 0 else -np.inf))
+    rounded = round_down(np.array([threshold]))[0]
+    assert (value > rounded) == (float(value) > threshold)
+
+
+@pytest.mark.parametrize(
+    ("mode", "anchor"),
+    [("bicubic", None), ("anchored", None), ("half_pixel", (8, 8)), ("anchored", (8, 0))],
+)
+def test_an_impossible_upsampling_is_refused(mode, anchor):
+    with pytest.raises(ValueError, match=r"anchor|up-sampling|step"):
+        Upsampling(mode, anchor)
