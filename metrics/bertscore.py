@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
+import importlib.util
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -80,17 +84,20 @@ class BERTScore(PairMetric):
 
     def _hash(self) -> str:
         """The string by which bert_score names a setting; its definition is the one followed here."""
-        from bert_score.utils import get_hash
-
         vectors = self._matcher.vectors
-        return get_hash(
-            vectors.name,
-            vectors.layer,
-            idf=False,
-            rescale_with_baseline=False,
-            use_custom_baseline=False,
-            use_fast_tokenizer=False,
-        )
+        versions = _library_version(), importlib.metadata.version("transformers")
+        return "{}_L{}_no-idf_version={}(hug_trans={})".format(vectors.name, vectors.layer, *versions)
+
+
+def _library_version() -> str:
+    """Returns what bert_score calls its version, which may lag behind the version of its package.
+
+    Read from its source: importing it takes seconds, and it imports a plotting library.
+    """
+    spec = importlib.util.find_spec("bert_score")
+    source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+    found = re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE)
+    return found[1] if found else importlib.metadata.version("bert-score")
 
 
 class _Matcher:
