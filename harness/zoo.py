@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -156,13 +157,15 @@ def huggingface_model(
 
 def _pretrained_huggingface(name_or_path: str) -> tuple[Any, nn.Module, Any]:
     """Reads configuration, network and image processor: from the folder, the cache, or the hub."""
+    from safetensors import SafetensorError
+
     try:
         return _read_huggingface(name_or_path, local_files_only=True)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError, SafetensorError):
         pass  # not in the cache, or not all of it
     try:
         return _read_huggingface(name_or_path, local_files_only=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"transformers cannot load {name_or_path}: {first}",
@@ -176,8 +179,17 @@ def _read_huggingface(name_or_path: str, *, local_files_only: bool) -> tuple[Any
 
     config = AutoConfig.from_pretrained(name_or_path, local_files_only=local_files_only)
     classifies = any("ImageClassification" in kind for kind in config.architectures or ())
-    auto = AutoModelForImageClassification if classifies else AutoModel
-    model = auto.from_pretrained(name_or_path, config=config, local_files_only=local_files_only)
+    model, report = _built(
+        0,  # what the file has no weights for (often a pooling layer) is random, but always the same
+        (AutoModelForImageClassification if classifies else AutoModel).from_pretrained,
+        name_or_path,
+        config=config,
+        local_files_only=local_files_only,
+        output_loading_info=True,
+    )
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"]))
+        warnings.warn(f"{name_or_path} has no weights for {missing}: they are random", stacklevel=2)
     if hasattr(config, "vision_config"):
         model = model.vision_model
     processor = AutoImageProcessor.from_pretrained(name_or_path, local_files_only=local_files_only)
