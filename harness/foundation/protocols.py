@@ -99,8 +99,14 @@ class LanguageModel(Protocol):
         """Hash of the model and of every setting that an answer depends on; never of a key."""
         ...
 
-    def reply(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Reply]]:
-        """Yields (index, reply) for every conversation as the answers come, in any order."""
+    def reply(
+        self, conversations: Sequence[Sequence[Message]], sample: int = 0
+    ) -> Iterator[tuple[int, Reply]]:
+        """Yields (index, reply) for every conversation as the answers come, in any order.
+
+        Equal conversations of one call are answered once. `sample` counts the answers to a conversation:
+        a seeded model says the same in the same sample, and may say something else in another.
+        """
         ...
 
 

@@ -1,0 +1,177 @@
+"""A stand-in for a language model that needs no weights: the words that captions share.
+
+It understands requests by their form alone: the last turn that holds lines beginning with "- " lists
+captions. One caption is shortened; of several, the most shared phrase is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from ..files import fingerprint
+from .conversations import positions
+from .protocols import Message, Reply
+
+_FORMAT = 1
+_LONGEST_PHRASE = 3
+_LONGEST_LABEL = 5
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[,.;:]")
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_DETERMINERS = _set("a an the this that these those some any its his her their our my your")
+_PREPOSITIONS = _set(
+    "with on in of at by for from to into onto over under above below behind before beside near next "
+    "between among through across along around against inside outside off up down and or but while as"
+)
+_FILLERS = _set(
+    "is are was were be been being am has have had do does there it he she they them very several many "
+    "few other another picture pictures image images photo photos photograph close closeup shot view "
+    "front top middle side back background foreground one two three s"
+)
+_NOT_IN_PHRASES = _DETERMINERS | _PREPOSITIONS | _FILLERS | frozenset(",.;:")
+_OPENING = re.compile(
+    r"^(?:there (?:is|are)|this is"
+    r"|(?:an? |the )?(?:picture|image|photo|photograph|close[- ]?up|view)s? of)\b\s*"
+)
+
+
+class KeyPhrases:
+    """Answers with the words that captions share; implements `protocols.LanguageModel`.
+
+    It writes nothing of its own and knows no meanings: "red" things that share no other word become
+    "red", and no outlier is understood, only outvoted.
+    """
+
+    name = "key phrases (no language model)"
+
+    def fingerprint(self) -> str:
+        """Hash of the rules' version and of the words that are passed over."""
+        return fingerprint(
+            ["key phrases", _FORMAT, _LONGEST_PHRASE, _LONGEST_LABEL, sorted(_NOT_IN_PHRASES)]
+        )
+
+    def reply(
+        self, conversations: Sequence[Sequence[Message]], sample: int = 0
+    ) -> Iterator[tuple[int, Reply]]:
+        """See `LanguageModel.reply`; the same in every sample."""
+        del sample
+        for conversation, indices in positions(conversations).items():
+            reply = _reply(_captions(conversation))
+            yield from ((index, reply) for index in indices)
+
+
+def _captions(conversation: Sequence[Message]) -> list[str]:
+    for turn in reversed(conversation):
+        found = [line[2:] for line in turn.content.splitlines() if line.startswith("- ")]
+        if turn.role == "user" and found:
+            return found
+    return []
+
+
+def _reply(captions: list[str]) -> Reply:
+    if not captions:
+        return Reply(None, "no caption was asked about")
+    text = shortened(captions[0]) if len(captions) == 1 else shared_phrase(captions)
+    return Reply(text) if text else Reply(None, "the captions hold no words to choose from")
+
+
+def shortened(caption: str) -> str:
+    """Returns a caption without articles, openings such as "there is", and repeated words."""
+    kept: list[str] = []
+    for word in _words(_OPENING.sub("", caption.lower().strip())):
+        if word in _DETERMINERS or not word[0].isalnum():
+            continue
+        if word in _PREPOSITIONS or word not in kept:
+            kept.append(word)
+    return " ".join(_without_loose_ends(kept))
+
+
+def _without_loose_ends(words: list[str]) -> list[str]:
+    """Drops prepositions that have lost what they belong to."""
+    kept = [
+        word
+        for place, word in enumerate(words)
+        if word not in _PREPOSITIONS or not _PREPOSITIONS.issuperset(words[place + 1 : place + 2])
+    ]
+    return kept[1:] if kept and kept[0] in _PREPOSITIONS else kept
+
+
+def shared_phrase(captions: Sequence[str]) -> str:
+    """Returns the phrase that most captions share, and a second one where half of them share it too.
+
+    A phrase is up to three words with no passed-over word between them. Each caption has a vote, of a
+    weight that falls from 1 for the first caption to 1/2 for the last: the order of the captions decides
+    between what is shared equally. A phrase of more words wins over a part of it that has as many votes.
+    """
+    votes: dict[tuple[str, ...], float] = defaultdict(float)
+    backers: dict[tuple[str, ...], int] = defaultdict(int)
+    spoken: dict[tuple[str, ...], str] = {}
+    for place, caption in enumerate(captions):
+        for stems, words in _phrases(caption).items():
+            votes[stems] += 1 - place / (2 * len(captions))
+            backers[stems] += 1
+            spoken.setdefault(stems, words)
+    ranked = sorted(votes, key=lambda stems: (-votes[stems], -len(stems)))
+    if not ranked:
+        return ""
+    best = _longest(ranked, votes, ranked[0])
+    for stems in ranked:
+        if not set(stems) & set(best) and 2 * backers[stems] >= len(captions) and backers[stems] > 1:
+            second = _longest(ranked, votes, stems, without=best)
+            if len(best) + 1 + len(second) <= _LONGEST_LABEL:
+                return f"{spoken[best]} and {spoken[second]}"
+    return spoken[best]
+
+
+def _longest(
+    ranked: Sequence[tuple[str, ...]],
+    votes: dict[tuple[str, ...], float],
+    stems: tuple[str, ...],
+    without: tuple[str, ...] = (),
+) -> tuple[str, ...]:
+    """The longest phrase around `stems` with at least three quarters of its votes."""
+    around = (
+        phrase
+        for phrase in ranked
+        if set(stems) <= set(phrase)
+        and not set(phrase) & set(without)
+        and votes[phrase] >= 0.75 * votes[stems]
+    )
+    return max(around, key=len)
+
+
+def _phrases(caption: str) -> dict[tuple[str, ...], str]:
+    """Returns every phrase of a caption: its stems, and how it is spelt there."""
+    found: dict[tuple[str, ...], str] = {}
+    for run in _runs(_words(_OPENING.sub("", caption.lower().strip()))):
+        for length in range(1, _LONGEST_PHRASE + 1):
+            for start in range(len(run) - length + 1):
+                words = run[start : start + length]
+                if len(set(words)) == length:
+                    found.setdefault(tuple(map(_stem, words)), " ".join(words))
+    return found
+
+
+def _runs(words: list[str]) -> list[list[str]]:
+    runs: list[list[str]] = [[]]
+    for word in words:
+        if word in _NOT_IN_PHRASES:
+            runs.append([])
+        else:
+            runs[-1].append(word)
+    return runs
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text)
+
+
+def _stem(word: str) -> str:
+    """The singular of a regular plural."""
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

@@ -1,0 +1,67 @@
+"""What Describe-and-Dissect says to a language model: readable files, filled with captions.
+
+A file holds the turns of a conversation, each under a line [user] or [assistant].
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import re
+from collections.abc import Sequence
+
+from ...harness.files import fingerprint
+from ...harness.foundation.protocols import Message
+
+_TURN = re.compile(r"^\[(user|assistant|system)\]\n", re.MULTILINE)
+
+
+def simplify(caption: str) -> list[Message]:
+    """Asks for one caption in few words; the example shows a caption that repeats itself."""
+    return _filled("simplify", captions=_bullets([caption]))
+
+
+def summarise(captions: Sequence[str]) -> list[Message]:
+    """Asks for the one concept that most captions share.
+
+    The first example has an outlier to be ignored; in the second, the things have nothing but an
+    attribute in common.
+
+    Args:
+        captions: one or more; their order may change the answer.
+    """
+    return _filled("summarise", captions=_bullets(captions))
+
+
+def again(asked: Sequence[Message], said: str, problem: str) -> list[Message]:
+    """Continues a conversation: what was said cannot be used, and why."""
+    return [*asked, Message("assistant", said), *_filled("again", problem=problem)]
+
+
+def prompts_fingerprint() -> str:
+    """Hash of all instructions, for the identity of what was said in answer to them."""
+    names = ("simplify", "summarise", "again")
+    return fingerprint([[[t.role, t.content] for t in _template(name)] for name in names])
+
+
+def _bullets(captions: Sequence[str]) -> str:
+    """One line per caption, whatever is in it."""
+    if isinstance(captions, str):
+        raise TypeError(f"captions must be a list of strings, not the string {captions!r}")
+    return "\n".join(f"- {' '.join(caption.split())}" for caption in captions)
+
+
+def _filled(name: str, **values: str) -> list[Message]:
+    *before, last = _template(name)
+    text = last.content
+    for key, value in values.items():
+        text = text.replace(f"{{{key}}}", value)
+    return [*before, Message(last.role, text)]
+
+
+@functools.cache
+def _template(name: str) -> tuple[Message, ...]:
+    file = importlib.resources.files(__package__) / "prompts" / f"{name}.txt"
+    parts = _TURN.split(file.read_text(encoding="utf-8"))[1:]
+    turns = zip(parts[::2], parts[1::2], strict=True)
+    return tuple(Message(role, content.strip()) for role, content in turns)
