@@ -1,0 +1,96 @@
+"""A real trained network on real photographs, given as a user gives it: by a factory of their own."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from dissectbench.datasets.images import ImageFolder
+from dissectbench.harness.activations import probe_layers
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.targets import from_factory
+from dissectbench.methods.network_dissection import NetworkDissection
+
+LAYERS = ["conv1", "layer1", "layer2", "layer3", "linear"]
+
+
+@pytest.fixture(scope="module")
+def target(shared, repository):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository / "tests" / "networks"))
+        target = from_factory(
+            "cifar_resnet20:build",
+            name="resnet20-cifar10",
+            weights=str(shared / "real" / "cifar10" / "resnet20.safetensors"),
+            device="cpu",
+            example_size=(32, 32),
+        )
+        assert target.model is not None
+        yield target
+
+
+@pytest.fixture(scope="module")
+def photographs(shared):
+    return ImageFolder(shared / "real" / "cifar10" / "images", annotations=["classes", "colours"])
+
+
+@pytest.fixture(scope="module")
+def layers(target, photographs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cifar")
+    return probe_layers(
+        target, photographs, LAYERS, store=folder / "store", cache=Cache(folder / "cache")
+    )
+
+
+def by_hand(target, picture):
+    """Every layer's map of one photograph, by a forward written out."""
+    pixels = np.asarray(picture, np.float32) / 255
+    x = torch.from_numpy((pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).permute(2, 0, 1)[None]
+    x, state, maps = x.float(), target.model.state_dict(), {}
+
+    def normalised(x, name):
+        mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+        return functional.batch_norm(x, mean, var, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    maps["conv1"] = functional.conv2d(x, state["conv1.weight"], padding=1)
+    x = normalised(maps["conv1"], "bn1").clamp(min=0)
+    for stage in (1, 2, 3):
+        for block in range(3):
+            name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = functional.conv2d(x, state[f"{name}.conv1.weight"], stride=stride, padding=1)
+            y = normalised(y, f"{name}.bn1").clamp(min=0)
+            y = normalised(functional.conv2d(y, state[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
+            short = x[:, :, ::stride, ::stride]
+            new = (y.shape[1] - short.shape[1]) // 2
+            x = (y + functional.pad(short, (0, 0, 0, 0, new, new))).clamp(min=0)
+        maps[f"layer{stage}"] = x
+    maps["linear"] = (x.mean((2, 3)) @ state["linear.weight"].T + state["linear.bias"])[:, :, None, None]
+    return {name: value[0].numpy() for name, value in maps.items()}
+
+
+def test_activations_equal_a_forward_written_by_hand(target, photographs, layers):
+    for index in (0, 417, 999):
+        with torch.inference_mode():
+            expected = by_hand(target, photographs.image(index))
+        for name, layer in layers.items():
+            np.testing.assert_allclose(layer.values[index], expected[name].mean((1, 2)), atol=2e-5)
+            (batch,) = layer.maps([index])
+            np.testing.assert_allclose(batch.maps[0], expected[name], atol=2e-5)
+
+
+def test_the_network_is_as_good_as_its_makers_measured(photographs, layers):
+    right = (layers["linear"].values.argmax(1) == photographs.labels).sum()
+    assert abs(int(right) - 826) <= 1
+
+
+def test_network_dissection_gives_each_output_unit_its_own_class(photographs, layers):
+    descriptions = list(NetworkDissection().describe(layers["linear"], range(10)))
+    assert [description.text for description in descriptions] == list(photographs.classes)
+
+
+def test_a_new_picture_gets_the_response_it_got_in_the_probing_set(photographs, layers):
+    pictures = [photographs.image(index) for index in (3, 500)]
+    assert all(isinstance(picture, Image.Image) for picture in pictures)
+    for layer in layers.values():
+        np.testing.assert_allclose(layer.respond(pictures), layer.values[[3, 500]], atol=2e-5)
