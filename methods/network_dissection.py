@@ -160,10 +160,11 @@ class NetworkDissection(Method):
         """See `Method.describe`. The layer is tallied as a whole, whatever units are asked for."""
         started = time.perf_counter()
         findings = _Findings(self.tally(layer), layer, self.denominator)
-        thresholds = self.thresholds(layer)
+        # A value that is not finite shows in the sum of its unit.
+        finite = np.isfinite(np.sum(layer.values, axis=0, dtype=np.float64))
+        thresholds = np.where(finite, self.thresholds(layer), np.nan)
         for unit in units:
-            description = self._describe(layer, unit, float(thresholds[unit]), findings, started)
-            yield description
+            yield self._describe(layer, unit, float(thresholds[unit]), findings, started)
             started = time.perf_counter()
 
     def _describe(
@@ -171,7 +172,7 @@ class NetworkDissection(Method):
     ) -> Description:
         name, seconds = layer.unit(unit), time.perf_counter() - started
         if not np.isfinite(threshold):
-            reason = {"reason": f"its threshold is {threshold}: the activations are not all finite"}
+            reason = {"reason": "its activations are not all finite numbers"}
             return Description(name, self.name, None, "failed", evidence=reason, seconds=seconds)
         if layer.dead[unit]:
             return Description(name, self.name, None, "dead", seconds=seconds)

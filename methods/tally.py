@@ -141,7 +141,7 @@ class Tally:
         carried[pattern, category[table.labels[pattern, place]]] = True
         met = np.logical_or.reduceat(carried[counts.pattern], starts)
         _add_rows(self.activation_lite, unit, area[:, None] * met)
-        # Label 0 belongs to no category by the paper's rule, but to the last one by the other.
+        # By the paper's rule label 0 belongs to no category, by the other to the last one.
         shown = np.zeros((len(table.patterns), carried.shape[1]), np.bool_)
         pattern, place = np.nonzero(table.labels > 0)
         shown[table.image[pattern], category[table.labels[pattern, place]]] = True
@@ -169,8 +169,11 @@ class Tally:
             return Pixels(self.intersection, self.truth, everywhere)
         if denominator not in ("paper", "lite"):
             raise ValueError(f"unknown denominator {denominator!r}")
-        activation = self.activation_paper if denominator == "paper" else self.activation_lite
-        return Pixels(self.intersection, self.truth, activation[:, category])
+        per_category = self.activation_paper if denominator == "paper" else self.activation_lite
+        activation = per_category[:, category]
+        if denominator == "paper":
+            activation[:, 0] = 0  # label 0 belongs to no category
+        return Pixels(self.intersection, self.truth, activation)
 
     def iou(self, denominator: Denominator, category: NDArray[np.int64]) -> NDArray[np.float64]:
         """Returns float64 [units, labels + 1]: the IoUs of one definition; see `pixels`."""

@@ -1,0 +1,303 @@
+"""Network Dissection: thresholds, best labels, detectors, tables and records."""
+
+import inspect
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, ProbingSet
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.probe import ArrayLayer
+from dissectbench.methods.detectors import best_labels, detectors
+from dissectbench.methods.network_dissection import NetworkDissection, words
+from dissectbench.methods.tally_csv import write_tally_csv
+
+
+class Labels(Annotations):
+    """One plane per image; labels are names with their categories."""
+
+    def __init__(self, planes, labels):
+        self.planes = planes
+        self.labels = tuple(Label(n, *label) for n, label in enumerate(labels, 1))
+        self.categories = tuple(dict.fromkeys(label.category for label in self.labels))
+
+    def of(self, index):
+        plane = self.planes[index]
+        return ImageAnnotation(plane.shape, plane[None].astype(np.int32))
+
+    def fingerprint(self):
+        return "planes"
+
+
+class Pictures(ProbingSet):
+    """Images that are never opened."""
+
+    name = "pictures"
+
+    def __init__(self, size, annotations=None):
+        self.size, self.annotations = size, annotations
+
+    def __len__(self):
+        return self.size
+
+    def image(self, index):
+        raise NotImplementedError
+
+    def locate(self, index):
+        return f"picture {index}"
+
+    def fingerprint(self):
+        return "pictures"
+
+
+class Watched(ArrayLayer):
+    """Counts how often its maps are asked for."""
+
+    passes = 0
+
+    def maps(self, images=None):
+        self.passes += 1
+        return super().maps(images)
+
+
+PLANES = np.zeros((4, 4, 4), np.int32)
+PLANES[:, :, 0], PLANES[:, :2, 1:], PLANES[:, 2:, 1:] = 1, 2, 3
+
+
+LABELS = (("red-c", "color"), ("traffic_light", "object"), ("vitamin-c", "object"))
+
+
+def make(folder, maps) -> Any:
+    maps = np.asarray(maps, np.float32)
+    return Watched(maps, Pictures(len(maps), Labels(PLANES, LABELS)), Cache(folder))
+
+
+def unit_of(*labels):
+    """Maps of a unit that is on where the last picture shows one of these labels."""
+    maps = np.zeros((4, 4, 4))
+    maps[3] = np.isin(PLANES[3], labels)
+    return maps
+
+
+def test_a_unit_gets_the_label_it_overlaps_best_in_plain_words(tmp_path):
+    layer = make(tmp_path, np.stack([unit_of(1), unit_of(2), unit_of(3), unit_of(1, 2)], axis=1))
+    found = list(NetworkDissection(0.25, device="cpu").describe(layer, [0, 1, 2, 3]))
+    assert [d.text for d in found] == ["red", "traffic light", "vitamin-c", "traffic light"]
+    assert [d.status for d in found] == ["ok"] * 4
+    # In one of four images: a quarter of the label's pixels.
+    assert [d.score for d in found][:3] == [0.25] * 3
+    evidence = found[3].evidence
+    assert (evidence["intersection"], evidence["truth"], evidence["activation"]) == (6, 24, 10)
+    assert evidence["iou"] == evidence["iou_lite"] == evidence["iou_dissect"] == 6 / 28
+    assert evidence["categories"]["color"]["label"] == "red-c"
+    assert [(c.text, c.score) for c in found[3].candidates] == [
+        ("traffic light", 6 / 28),
+        ("red", 4 / 22),
+    ]
+
+
+def test_below_the_threshold_the_text_is_a_dash_and_the_best_label_stays_in_sight(tmp_path):
+    layer = make(tmp_path, unit_of(1)[:, None])
+    (found,) = NetworkDissection(0.25, iou_threshold=0.25, device="cpu").describe(layer, [0])
+    assert (found.text, found.status, found.score) == ("-", "ok", 0.25)
+    assert found.candidates[0].text == "red"
+    assert found.evidence["label"] == "red-c"
+
+
+def test_a_unit_that_meets_no_label_has_a_dash_and_no_candidate(tmp_path):
+    planes = PLANES.copy()
+    planes[3] = 0
+    layer = make(tmp_path, unit_of(1)[:, None])
+    layer.probe.annotations.planes = planes
+    (found,) = NetworkDissection(0.25, device="cpu").describe(layer, [0])
+    assert (found.text, found.score, found.candidates) == ("-", 0, ())
+    json.loads(found.to_json())
+
+
+def test_a_dead_unit_gets_no_description(tmp_path):
+    layer = make(tmp_path, np.stack([unit_of(1), np.full((4, 4, 4), 3.0)], axis=1))
+    alive, dead = NetworkDissection(0.25, device="cpu").describe(layer, [0, 1])
+    assert (alive.status, dead.status, dead.text) == ("ok", "dead", None)
+
+
+def test_a_unit_with_undefined_activations_fails_with_the_reason(tmp_path):
+    broken = unit_of(1)
+    broken[0] = np.nan
+    layer = make(tmp_path, np.stack([broken, unit_of(2)], axis=1))
+    failed, fine = NetworkDissection(0.25, device="cpu").describe(layer, [0, 1])
+    assert failed.status == "failed"
+    assert "not all finite" in failed.evidence["reason"]
+    assert fine.text == "traffic light"
+
+
+def test_of_equal_labels_the_earliest_category_and_smallest_number_wins(tmp_path):
+    quarters = np.zeros((2, 4, 4), np.int32)
+    quarters[0, :2, :2], quarters[0, :2, 2:], quarters[0, 2:, :2], quarters[0, 2:, 2:] = 4, 3, 2, 1
+    labels = Labels(quarters, [("one", "part"), ("two", "object"), ("three", "object"), ("four", "part")])
+    labels.categories = ("object", "part")
+    maps = np.zeros((2, 1, 4, 4), np.float32)
+    maps[0, 0, 1:3, 1:3] = 1  # one pixel of each quarter
+    layer = ArrayLayer(maps, Pictures(2, labels), Cache(tmp_path))
+    (found,) = NetworkDissection(0.25, device="cpu").describe(layer, [0])
+    assert [(c.text, c.score) for c in found.candidates] == [
+        (name, 1 / 7) for name in ("two", "three", "one", "four")
+    ]
+    assert found.evidence["label"] == "two"
+
+
+def test_a_description_does_not_depend_on_the_units_asked_for(tmp_path):
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((4, 6, 4, 4))
+    answers = Counter()
+    for units in ([0, 1, 2, 3, 4, 5], [4, 2], [2], [5, 0]):
+        layer = make(tmp_path / str(units), maps)
+        described = list(NetworkDissection(0.1, device="cpu").describe(layer, units))
+        assert [d.unit.unit for d in described] == units
+        for d in described:
+            answers[d.unit.unit, d.text, d.score, json.dumps(d.evidence), str(d.candidates)] += 1
+    assert len(answers) == 6
+
+
+def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
+    layer = make(tmp_path, np.stack([unit_of(1), unit_of(2)], axis=1))
+    list(NetworkDissection(0.25, device="cpu").describe(layer, [0]))
+    list(NetworkDissection(0.25, device="cpu").describe(layer, [0, 1]))
+    list(
+        NetworkDissection(0.25, denominator="lite", iou_threshold=0.1, device="cpu").describe(layer, [1])
+    )
+    assert layer.passes == 1
+    list(NetworkDissection(0.26, device="cpu").describe(layer, [0]))
+    list(NetworkDissection(0.25, rule="kth", device="cpu").describe(layer, [0]))
+    list(NetworkDissection(0.25, upsampling="zero_padded", device="cpu").describe(layer, [0]))
+    assert layer.passes == 4
+    layer.probe.annotations.fingerprint = lambda: "other labels"
+    list(NetworkDissection(0.25, device="cpu").describe(layer, [0]))
+    assert layer.passes == 5
+
+
+def test_a_damaged_tally_in_the_cache_is_counted_again(tmp_path):
+    layer = make(tmp_path, unit_of(1)[:, None])
+    expected = NetworkDissection(0.25, device="cpu").tally(layer)
+    (kept,) = tmp_path.rglob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:100])
+    found = NetworkDissection(0.25, device="cpu").tally(layer)
+    np.testing.assert_array_equal(found.intersection, expected.intersection)
+    assert layer.passes == 2
+
+
+def test_detectors_are_counted_by_both_rules(tmp_path):
+    both = unit_of(1) + unit_of(2)
+    layer = make(tmp_path, np.stack([unit_of(1), both, unit_of(2), np.zeros((4, 4, 4))], axis=1))
+    found = NetworkDissection(0.25, device="cpu").detectors(layer)
+    assert found.units == (0, 1, 2)
+    assert found.per_category == {"color": 2, "object": 2}
+    assert found.labels_per_category == {"color": (1,), "object": (2,)}
+    assert (found.unique, found.labels_overall, found.unique_overall) == (2, (1, 2), 2)
+
+
+def test_the_table_counts_units_from_one_and_is_sorted_by_score(tmp_path):
+    layer = make(tmp_path, np.stack([np.zeros((4, 4, 4)), unit_of(1, 2), unit_of(3)], axis=1))
+    tally = NetworkDissection(0.25, device="cpu").tally(layer)
+    write_tally_csv(tmp_path / "tally.csv", tally, layer.probe.annotations)
+    with (tmp_path / "tally.csv").open(newline="") as file:
+        assert file.read().splitlines() == [
+            "unit,category,label,score,color-label,color-truth,color-activation,color-intersect,color-iou,"
+            "object-label,object-truth,object-activation,object-intersect,object-iou",
+            "3,object,vitamin-c,0.250000000,,0,0,0,0.000000000,vitamin-c,24,6,6,0.250000000",
+            "2,object,traffic_light,0.214285714,red-c,16,10,4,0.181818182,"
+            "traffic_light,24,10,6,0.214285714",
+            "1,,,0.000000000,,0,0,0,0.000000000,,0,0,0,0.000000000",
+        ]
+
+
+def test_units_of_a_fully_connected_layer_cover_the_whole_image(tmp_path):
+    values = np.array([[0.0], [1.0], [0.0], [0.0]], np.float32)
+    layer = ArrayLayer(
+        values, Pictures(4, Labels(PLANES, [("a", "x"), ("b", "x"), ("c", "y")])), Cache(tmp_path)
+    )
+    tally = NetworkDissection(0.25, device="cpu").tally(layer)
+    assert tally.activation[0] == 16
+    assert tally.intersection[0].tolist() == [0, 4, 6, 6]
+
+
+def test_without_labels_the_user_is_told_what_to_do(tmp_path):
+    layer = ArrayLayer(np.zeros((2, 1), np.float32), Pictures(2), Cache(tmp_path))
+    with pytest.raises(InputError, match=r"labelled images.*'pictures'") as caught:
+        next(NetworkDissection().describe(layer, [0]))
+    assert "probing set with labels" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("q", 0),
+        ("q", 1.5),
+        ("rule", "nearest"),
+        ("denominator", "union"),
+        ("variant", "original"),
+        ("upsampling", "bicubic"),
+        ("anchor", [1]),
+        ("anchor", [8, 8]),
+        ("top", 0),
+    ],
+)
+def test_a_setting_out_of_range_is_named(setting, value):
+    with pytest.raises(InputError, match=f"network_dissection.*{setting}"):
+        NetworkDissection(**{setting: value})
+
+
+def test_the_variant_chooses_rule_and_denominator_unless_they_are_given():
+    assert NetworkDissection().identity()["rule"] == "linear"
+    official = NetworkDissection(variant="official")
+    assert (official.rule, official.denominator) == ("lite", "lite")
+    assert NetworkDissection(variant="official", denominator="paper").denominator == "paper"
+
+
+def test_the_identity_tells_every_setting_that_changes_a_description():
+    changes: list[dict[str, Any]] = [
+        {"q": 0.01},
+        {"rule": "kth"},
+        {"denominator": "all"},
+        {"iou_threshold": 0.05},
+        {"upsampling": "zero_padded"},
+        {"upsampling": "anchored", "anchor": [8, 8]},
+        {"top": 3},
+    ]
+    identities = [NetworkDissection(**change).identity() for change in [{}, *changes]]
+    assert len({json.dumps(identity, sort_keys=True) for identity in identities}) == len(identities)
+    assert NetworkDissection(workers=3, device="cpu").identity() == NetworkDissection().identity()
+
+
+def test_its_configuration_states_the_defaults_of_the_class(repository):
+    file = repository / "harness/conf/method/network_dissection.yaml"
+    config = OmegaConf.merge({"device": "cpu"}, OmegaConf.load(file))
+    method = instantiate(config.network_dissection)
+    assert isinstance(method, NetworkDissection)
+    assert method.identity() == NetworkDissection().identity()
+    stated = set(config.network_dissection) - {"_target_"}
+    assert stated == set(inspect.signature(NetworkDissection).parameters)
+
+
+def test_names_of_colours_and_scenes_lose_their_mark():
+    assert words(Label(1, "hot_tub-outdoor-s", "scene")) == "hot tub-outdoor"
+    assert words(Label(1, "grey-c", "color")) == "grey"
+    assert words(Label(1, "vitamin-c", "object")) == "vitamin-c"
+
+
+def test_best_labels_leave_label_zero_out():
+    iou = np.array([[0.9, 0.2, 0.3, 0.1]])
+    best = best_labels(iou, np.array([1, 0, 0, 1]), 2)
+    assert best.number.tolist() == [[2, 3]]
+    assert best.overall.tolist() == [0]
+    assert best_labels(iou, np.array([1, 0, 0, 1]), 2, first=0).number.tolist() == [[2, 0]]
+
+
+def test_a_label_passes_only_strictly_above_the_threshold():
+    best = best_labels(np.array([[0, 0.04], [0, 0.04000001]]), np.array([0, 0]), 1)
+    assert detectors(best, ["all"], 0.04).units == (1,)
