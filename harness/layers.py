@@ -37,6 +37,21 @@ class LayerListing:
     info: LayerInfo | None
     note: str = ""
 
+    @property
+    def kind(self) -> str:
+        """One of "spatial", "tokens", "vector"; "?" where `info` is None."""
+        return self.info.kind if self.info else "?"
+
+    @property
+    def n_units(self) -> int | str:
+        """Number of units; "?" where `info` is None."""
+        return self.info.n_units if self.info else "?"
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """Height and width of the maps; (1, 1) where there are none."""
+        return self.info.map_shape if self.info else (1, 1)
+
 
 class _StopForward(BaseException):
     """Ends a forward pass. Not an `Exception`, lest a model's own `except Exception` catches it."""

@@ -652,8 +652,10 @@ def test_the_list_of_layers_says_how_each_is_read_or_what_is_missing():
     assert (conv.module, conv.shape) == ("Conv2d", (64, 32, 32))
     assert conv.info is not None
     assert conv.info.n_units == 64
+    assert (conv.kind, conv.n_units, conv.map_shape) == ("spatial", 64, (32, 32))
     relu = listed["layer1.0.relu"]
     assert relu.info is None
+    assert (relu.kind, relu.n_units, relu.map_shape) == ("?", "?", (1, 1))
     assert "set call=0 to call=1" in relu.note
     vit = {line.name: line for line in list_layers(wrapped(small_vit(), 32))}
     assert "never run" in vit["encoder.layers.encoder_layer_0.self_attention.out_proj"].note

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -486,6 +487,17 @@ def test_a_module_that_does_not_import_is_explained(module, source, message):
 def test_an_unknown_setting_of_a_factory_is_explained(module):
     with pytest.raises(InputError, match="unexpected keyword argument 'depth'"):
         _ = from_factory(f"{module(FACTORY)}:make", depth=3).model
+
+
+def test_the_guide_works_as_written(repository, tmp_path, monkeypatch, capsys):
+    guide = (repository / "docs" / "add_a_model.md").read_text()
+    factory, use = re.findall(r"```python\n(.*?)```", guide, re.S)
+    (tmp_path / "my_models.py").write_text(factory)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(use, {})
+    sys.modules.pop("my_models")
+    assert f"prints `{capsys.readouterr().out.strip()}`" in guide
 
 
 # Catalogue and configuration ---------------------------------------------------------------------
