@@ -47,7 +47,7 @@ def facts(spec: Spec, areas: NDArray[np.float32]) -> frozenset[str]:
     true = {word for word in WORDS if areas[NUMBER[word]] >= (COLOURED if word in COLOURS else VISIBLE)}
     for thing in spec.things:
         if thing.kind in true:
-            true |= {f"{thing.colour} {thing.kind}", f"{thing.texture} {thing.kind}"}
+            true |= {f"{look} {thing.kind}" for look in (thing.colour, thing.texture) if look}
     main = spec.main
     paints = {**main.trim, **dict.fromkeys(OBJECTS[main.kind].surface, main.colour)}
     for part, paint in paints.items():

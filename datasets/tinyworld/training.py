@@ -55,7 +55,7 @@ def pictures(seed: int, count: int) -> Pictures:
     path = home() / "training" / f"format{FORMAT}-seed{seed}-{count}.npz"
     if not path.is_file():
         with ProcessPoolExecutor(os.cpu_count()) as pool:
-            shown = list(pool.map(partial(_render, seed), range(count), chunksize=50))
+            shown = list(pool.map(partial(rendered, seed), range(count), chunksize=50))
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, pixels=np.stack([p for p, _ in shown]), areas=np.stack([a for _, a in shown]))
     with np.load(path) as stored:
@@ -63,7 +63,8 @@ def pictures(seed: int, count: int) -> Pictures:
         return Pictures(stored["pixels"], stored["areas"], specs)
 
 
-def _render(seed: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def rendered(seed: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Returns the pixels of a picture, and the share of it that shows each word; see `Pictures`."""
     shown = picture(seed, index)
     planes = np.concatenate([np.stack([shown.colour, shown.object, shown.texture]), shown.parts])
     areas = np.bincount(planes.ravel(), minlength=len(WORDS) + 1) / np.float32(LABELS**2)
