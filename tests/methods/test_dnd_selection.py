@@ -192,12 +192,15 @@ def test_a_candidate_without_strong_images_is_minus_one_only_officially():
     assert SCORINGS["image_products"](Contest.of(responses, own, synthetic, variant="official"))[1] == -1
 
 
-@pytest.mark.parametrize(("variant", "expected"), [("paper", [0, 1, 2]), ("official", [2, 1, 0])])
-def test_equal_products_go_by_index(variant, expected):
-    responses = [np.array([3.0, 0.0]), np.array([2.0, 1.0]), np.array([2.5, 0.5])]
-    synthetic = [np.full((2, 5), value) for value in (0.1, 0.3, 0.7)]  # equal but for rounding
-    contest = Contest.of(responses, np.full((3, 5), 0.9), synthetic, variant=variant)
-    assert best_first(contest, "image_products") == expected
+@pytest.mark.parametrize(("variant", "expected"), [("paper", range(6)), ("official", range(5, -1, -1))])
+def test_products_that_are_equal_but_for_rounding_go_by_index(variant, expected):
+    rng = np.random.default_rng(0)
+    numbers = rng.uniform(0, 1, 33)
+    synthetic = [np.tile(rng.permutation(numbers), (2, 1)) for _ in range(6)]
+    responses = [np.array([20.0 - j, j]) for j in range(6)]
+    contest = Contest.of(responses, np.ones((3, 33)), synthetic, variant=variant)
+    assert len(set(SCORINGS["image_products"](contest).tolist())) > 1
+    assert best_first(contest, "image_products") == list(expected)
 
 
 def test_the_words_of_the_configuration_name_the_functions():
