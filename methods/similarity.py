@@ -22,9 +22,11 @@ from .cosines import ArrayCosines, Cosines, blocks
 
 Clip = Cosines | NDArray[np.floating]
 LogSums = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+LogSumsFor = Callable[[float, float], LogSums]
 
-_CONCEPTS_AT_ONCE = 512
-_INTERPOLATION_ERROR = 2e-5  # per image and concept, in a logarithm; beside float32's own rounding
+_CONCEPTS_AT_ONCE = 768
+_BLOCK_CELLS = 50_000_000  # of images x concepts held at once, at most
+_INTERPOLATION_ERROR = 1e-5  # of one logarithm
 _NORM_FLOOR = 1e-3
 _PERMUTATIONS = 5
 
@@ -66,8 +68,8 @@ def soft_wpmi(
         score_km = L_km - lam (logsumexp_k L_km - ln K), over the K units of the population.
 
     The logarithm is ln(1 - q_r + min_prob) + ln(1 + w_r p_im) with w_r = q_r / (1 - q_r + min_prob).
-    The second term is interpolated in ln w between a few fixed values of w, so that it is computed once
-    per image and concept, whatever the number of units, and summed with sparse weights.
+    The second term is interpolated between a few values of w, so that it is computed once per image and
+    concept, whatever the number of units, and summed with sparse weights.
 
     Args:
         activations: [images, units].
@@ -88,16 +90,20 @@ def soft_wpmi(
     if not 0 <= p_end <= p_start < 1:
         raise ValueError(f"0 <= p_end <= p_start < 1 is needed, got p_start={p_start}, p_end={p_end}")
     membership = p_start - np.arange(top_k) / top_k * (p_start - p_end)
-    nodes, coefficients = _interpolation(membership / (1 - membership + min_prob))
-    weights = torch.from_numpy(coefficients.astype(np.float32))
+    ratios = membership / (1 - membership + min_prob)
 
-    def log_sums(p: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros(len(rows), p.shape[1])
-        term = torch.empty_like(p)
-        for node, weight in zip(nodes.tolist(), weights, strict=True):
-            torch.mul(p, node, out=term).log1p_()
-            total += _sum_rows(term, rows, weight)
-        return total
+    def log_sums(low: float, high: float) -> LogSums:
+        nodes, coefficients = _interpolation(ratios, low, high)
+        weights = torch.from_numpy(coefficients.astype(np.float32))
+
+        def sums(p: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+            total = torch.zeros(len(rows), p.shape[1])
+            term = torch.empty_like(p)
+            for node, weight in zip(nodes.tolist(), weights, strict=True):
+                total += _sum_rows(torch.mul(p, node, out=term).log1p_(), rows, weight)
+            return total
+
+        return sums
 
     constant = float(np.log(1 - membership + min_prob).sum())
     return _mutual_information(activations, clip, top_k, a, lam, population, log_sums, constant)
@@ -121,8 +127,8 @@ def wpmi(
         ValueError: if shapes disagree, values are not finite, or a parameter is out of range.
     """
 
-    def log_sums(p: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        return _sum_rows(p.add_(min_prob).log_(), rows, torch.ones(rows.shape[1]))
+    def log_sums(*_range: float) -> LogSums:
+        return lambda p, rows: _sum_rows(p.add_(min_prob).log_(), rows, torch.ones(rows.shape[1]))
 
     return _mutual_information(activations, clip, top_k, a, lam, population, log_sums)
 
@@ -234,10 +240,14 @@ def _mutual_information(
     a: float,
     lam: float,
     population: Sequence[int] | None,
-    log_sums: LogSums,
+    log_sums: LogSumsFor,
     constant: float = 0.0,
 ) -> Similarities:
-    """Scores L - lam * prior; `log_sums` gives L, up to `constant`, from p and the units' top images."""
+    """Scores L - lam * prior.
+
+    `log_sums` is told the range of ln p, and returns what makes L, up to `constant`, of a block of p
+    and the rows in it of each unit's most activating images.
+    """
     clip = _checked(activations, clip)
     top = _top(activations, top_k)
     dead = _dead(activations)
@@ -249,12 +259,14 @@ def _mutual_information(
         return Similarities(scores, dead, chosen)
     images, rows = np.unique(top, return_inverse=True)
     rows = torch.from_numpy(rows.reshape(top.shape))
-    normaliser = _log_normaliser(clip, images, a)
-    for concepts in blocks(clip.shape[1], _CONCEPTS_AT_ONCE):
+    size = max(1, min(_CONCEPTS_AT_ONCE, _BLOCK_CELLS // len(images)))
+    normaliser, low, high = _log_normaliser(clip, images, a, size)
+    sums_of = log_sums(low, high)
+    for concepts in blocks(clip.shape[1], size):
         p = clip.block(images, concepts).mul_(a).sub_(normaliser).exp_()
-        sums = log_sums(p, rows).double()
-        prior = sums[torch.from_numpy(chosen)].logsumexp(dim=0) - np.log(len(chosen))
-        scores[:, concepts] = (sums - lam * prior + (1 - lam) * constant).numpy()
+        sums = sums_of(p, rows)
+        prior = sums[torch.from_numpy(chosen)].logsumexp(dim=0) - float(np.log(len(chosen)))
+        scores[:, concepts] = sums.sub_(lam * prior).add_((1 - lam) * constant).numpy()
     scores[dead] = 0
     return Similarities(scores, dead, chosen)
 
@@ -265,12 +277,19 @@ def _top(activations: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     return strongest(activations, k)
 
 
-def _log_normaliser(clip: Cosines, images: NDArray[np.int64], a: float) -> torch.Tensor:
-    """Returns float32 [images, 1]: ln of the sum over all concepts of exp(a P)."""
+def _log_normaliser(
+    clip: Cosines, images: NDArray[np.int64], a: float, size: int
+) -> tuple[torch.Tensor, float, float]:
+    """Returns ln sum_m exp(a P_im), float32 [images, 1], and the smallest and largest ln p_im."""
     total = torch.full((len(images),), -torch.inf, dtype=torch.float64)
-    for concepts in blocks(clip.shape[1], _CONCEPTS_AT_ONCE):
-        total = total.logaddexp(clip.block(images, concepts).mul_(a).logsumexp(dim=1).double())
-    return total.float()[:, None]
+    low, high = torch.full((len(images),), torch.inf), torch.full((len(images),), -torch.inf)
+    for concepts in blocks(clip.shape[1], size):
+        block = clip.block(images, concepts).mul_(a)
+        largest = block.amax(dim=1)
+        low, high = low.minimum(block.amin(dim=1)), high.maximum(largest)
+        share = block.sub_(largest[:, None]).exp_().sum(dim=1)
+        total = total.logaddexp(largest.double() + share.double().log())
+    return total.float()[:, None], float((low - total).min()), float((high - total).max())
 
 
 def _sum_rows(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -282,18 +301,21 @@ def _sum_rows(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) ->
     return torch.nn.functional.embedding_bag(rows, table, per_sample_weights=each, mode="sum")
 
 
-def _interpolation(w: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Writes ln(1 + w_r p), for all p in (0, 1], as sum_c coefficients[c, r] ln(1 + nodes[c] p).
+def _interpolation(
+    w: NDArray[np.float64], low: float, high: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Writes ln(1 + w_r p) as sum_c coefficients[c, r] ln(1 + nodes[c] p) for low <= ln p <= high.
 
-    The nodes are Chebyshev's in ln w, the coefficients least squares over a grid in ln p; there are as
-    many nodes as the accuracy needs (six for the published constants).
+    The nodes are Chebyshev's in ln w, the coefficients least squares over a grid in ln p. There are as
+    many nodes as the accuracy needs: three for 20,000 concepts and the published constants, seven if p
+    comes near 1.
     """
-    low, high = np.log(np.maximum(w[[-1, 0]], 0.1))  # below, ln(1 + w p) is w p for this purpose
-    p = np.exp(np.linspace(-20, 0, 801))
+    p = np.exp(np.linspace(max(low, high - 20), high, 201))
     exact = np.log1p(w * p[:, None])
+    ends = np.log(np.maximum(w[[-1, 0]], 0.1))  # below, ln(1 + w p) is as good as linear in w
     for n in range(1, min(len(w), 32)):
         angles = np.cos((2 * np.arange(n) + 1) * np.pi / (2 * n))
-        nodes = np.exp((low + high) / 2 + (high - low) / 2 * angles)
+        nodes = np.exp(ends.mean() + (ends[1] - ends[0]) / 2 * angles)
         basis = np.log1p(nodes * p[:, None])
         coefficients = np.linalg.lstsq(basis, exact, rcond=1e-6)[0]  # keeps them small
         if np.abs(basis @ coefficients - exact).max() <= _INTERPOLATION_ERROR:
