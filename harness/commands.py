@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ WIDTH = 160
 
 def run_command(options: argparse.Namespace) -> int:
     """Runs the main job; see `run`. Exit code 3 if some units failed."""
+    from ..results.export import write_descriptions
+    from ..results.render import write_tables
     from .plan import print_plan
 
     settings = compose(options.settings, config_dir=options.config_dir)
@@ -57,7 +60,11 @@ def run_command(options: argparse.Namespace) -> int:
         scores = score_final_layer(parts, folder)
         models = models_behind(parts)
         write_json(folder.path / "models.json", models)
-        _finish(records, scores, models, settings.config, folder.path, console)
+        tables = _tables(parts, records, scores, models)
+        write_descriptions(records, folder.path / "descriptions.csv")
+        write_tables(tables, folder.path / "tables")
+        show(tables, "terminal", console)
+        console.print(f"everything is in {folder.path}", highlight=False)
     failed = sum(record.status == "failed" for record in records)
     if failed:
         console.print(
@@ -93,27 +100,21 @@ def _named_models(component: Method | Metric) -> dict[str, str]:
     }
 
 
-def _finish(
-    records: Sequence[Description],
-    scores: pd.DataFrame | None,
-    models: Mapping[str, str],
-    config: Any,
-    folder: Path,
-    console: Console,
-) -> None:
-    from ..results.export import write_descriptions
+def _tables(
+    parts: Parts, records: Sequence[Description], scores: pd.DataFrame | None, models: Mapping[str, str]
+) -> list[Table]:
+    """Returns the tables of a run, the leaderboard last."""
+    from ..results.examples import examples
     from ..results.overview import overview
-    from ..results.render import write_tables
     from ..results.tables import score_tables
 
-    write_descriptions(records, folder / "descriptions.csv")
+    config = parts.settings.config
     sampling = {"seed": config.seed, "n_resamples": config.table.resamples}
     tables: list[Table] = [overview(records, models=models, **sampling)]
-    if scores is not None:
-        tables += score_tables(scores, models=models, **sampling)
-    write_tables(tables, folder / "tables")
-    show(tables, "terminal", console)
-    console.print(f"everything is in {folder}", highlight=False)
+    if scores is not None and parts.references is not None and parts.final_layer is not None:
+        tables.append(examples(records, parts.references.texts, parts.final_layer))
+        tables += reversed(score_tables(scores, models=models, **sampling))
+    return tables
 
 
 def score_command(options: argparse.Namespace) -> int:
@@ -144,7 +145,8 @@ def score_command(options: argparse.Namespace) -> int:
     models = {"references": references.name}
     for metric in metrics:
         models |= _named_models(metric)
-    tables = score_tables(scores, models=models, seed=config.seed, n_resamples=config.table.resamples)
+    sampling = {"seed": config.seed, "n_resamples": config.table.resamples}
+    tables = score_tables(scores, models=models, **sampling)[::-1]
     if options.out:
         with atomic_path(options.out / "scores.parquet") as temporary:
             scores.to_parquet(temporary, index=False)
@@ -212,7 +214,9 @@ def table_command(options: argparse.Namespace) -> int:
             latest = {(r.unit, r.method): r for r in read_descriptions(folder / "descriptions.jsonl")}
             tables.append(overview(latest.values(), models=models, **sampling))
         if (folder / "scores.parquet").exists():
-            tables += score_tables(_read_scores(folder / "scores.parquet"), models=models, **sampling)
+            tables += reversed(
+                score_tables(_read_scores(folder / "scores.parquet"), models=models, **sampling)
+            )
     show(tables, options.format, terminal())
     return 0
 
@@ -234,9 +238,11 @@ def show(tables: Sequence[Table], style: str, console: Console) -> None:
     from ..results.render import print_table, to_csv, to_markdown
 
     convert = {"csv": to_csv, "markdown": to_markdown, "latex": to_latex}
-    for table in tables:
+    for number, table in enumerate(tables):
         if style == "terminal":
-            print_table(table, console)
+            # What stands behind the numbers is said once, below the last table.
+            last = number + 1 == len(tables)
+            print_table(table if last else replace(table, footer={}), console)
             console.print()
         else:
             sys.stdout.write(convert[style](table) + "\n")

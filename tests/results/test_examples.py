@@ -1,0 +1,31 @@
+"""The table of examples shows what each method says, and why it says nothing."""
+
+from dissectbench.harness.records import Description, UnitId
+from dissectbench.results.examples import examples
+
+
+def of(unit, method, text, status="ok", layer="fc"):
+    return Description(UnitId("net", layer, unit), method, text, status)
+
+
+def test_units_stand_in_order_with_their_true_names_and_every_method():
+    records = [
+        of(1, "words", "a car"),
+        of(0, "words", "a boat"),
+        of(0, "pictures", None, "dead"),
+        of(7, "words", None, "failed"),
+        of(3, "words", "elsewhere", layer="layer4"),
+    ]
+    table = examples(records, [("boat",), ("car", "automobile")], "fc")
+    assert [column.name for column in table.columns] == ["unit", "true name", "words", "pictures"]
+    assert [row.cells for row in table.rows] == [
+        (0, "boat", "a boat", "(dead)"),
+        (1, "car | automobile", "a car", "(no record)"),
+        (7, "", "(failed)", "(no record)"),
+    ]
+
+
+def test_no_more_units_than_asked_for_are_shown():
+    table = examples([of(unit, "words", "x") for unit in range(12)], [], "fc", limit=10)
+    assert len(table.rows) == 10
+    assert table.title.endswith("the first 10 of 12 units")
