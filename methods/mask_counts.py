@@ -68,17 +68,18 @@ def by_blocks(
     image, unit = np.nonzero(peaks > thresholds)
     padded = over.pad(maps[image, unit])
     limits = thresholds[unit]
-    pair, block = _active_blocks(padded, limits)
+    corners = _active_corners(padded, limits)
     width = max(1, *(len(one.area) for one in table.patterns))
+    kind = np.int32 if len(image) * width < 2**31 else np.int64
     patterns = _patterns_by_block(over, table)
     rows, columns = over.block_shape
     step = max(1, _PIXELS // max(1, rows * columns))
-    keys = [np.zeros(0, np.int32 if len(image) * width < 2**31 else np.int64)]
-    for start in range(0, len(pair), step):
-        some, blocks = pair[start : start + step], block[start : start + step]
-        which, row, hit = _hits(padded, limits, over, some, blocks)
-        key = patterns.take((image[some] * over.blocks + blocks)[which] * rows + row, axis=0)
-        key += (some * width).astype(key.dtype)[which, None]
+    keys = [np.zeros(0, kind)]
+    for start in range(0, len(corners), step):
+        pair, block, row, hit = _hits(padded, limits, over, corners[start : start + step])
+        key = patterns.take((image[pair] * over.blocks + block) * rows + row, axis=0)
+        key = key.astype(kind, copy=False)
+        key += (pair * width).astype(kind)[:, None]
         keys.append(key[hit])
     counts = np.bincount(np.concatenate(keys), minlength=len(image) * width)
     entry = np.flatnonzero(counts)
@@ -86,15 +87,13 @@ def by_blocks(
     return MaskCounts(image, unit, of_pair, pattern + table.first[image[of_pair]], counts[entry])
 
 
-def _active_blocks(
-    padded: NDArray[np.float32], limits: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns pair and block wherever one of a block's corners exceeds the pair's limit."""
-    peak = np.maximum(padded[:, 1:], padded[:, :-1])
-    peak = np.maximum(peak[:, :, 1:], peak[:, :, :-1])
-    active = np.flatnonzero(peak > limits[:, None, None])
-    pair, block = np.divmod(active, peak.shape[1] * peak.shape[2])
-    return pair, block
+def _active_corners(padded: NDArray[np.float32], limits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Returns the blocks with a corner above the limit, each by the position of its first cell."""
+    active = padded > limits[:, None, None]
+    active[:, :-1] |= active[:, 1:]
+    active[:, :, :-1] |= active[:, :, 1:]
+    active[:, -1] = active[:, :, -1] = False  # no block begins there
+    return np.flatnonzero(active)
 
 
 def _patterns_by_block(over: Grid, table: PatternTable) -> NDArray[np.int32]:
@@ -108,12 +107,8 @@ def _patterns_by_block(over: Grid, table: PatternTable) -> NDArray[np.int32]:
 
 
 def _hits(
-    padded: NDArray[np.float32],
-    limits: NDArray[np.float32],
-    over: Grid,
-    pair: NDArray[np.int64],
-    block: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    padded: NDArray[np.float32], limits: NDArray[np.float32], over: Grid, corner: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Finds the mask pixels of some blocks, row of pixels by row of pixels.
 
     Down the sides of the blocks first; along a row, values lie between those at its ends, so only rows
@@ -122,22 +117,23 @@ def _hits(
     long axes are what the processor is fast at.
 
     Returns:
-        which: int64 [n] position of the block of each row of pixels with an end above the limit.
-        row: int64 [n] which of the block's rows of pixels it is.
-        hit: bool [n, columns] which of its pixels belong to the mask.
+        pair, block, row: int64 [n] each; the rows of pixels with an end above the limit, in the order
+            (pair of the maps, block of the grid, row of the block).
+        hit: bool [n, columns] which of a row's pixels belong to the mask.
     """
-    band, column = np.divmod(block, over.map_shape[1] + 1)
-    width = padded.shape[2]
-    corner = (pair * padded.shape[1] + band) * width + column
+    height, width = padded.shape[1:]
+    pair, cell = np.divmod(corner, height * width)
+    band, column = np.divmod(cell, width)
     values, limit = padded.ravel(), limits.take(pair)
     down = over.rows.weights.take(band, axis=1)
     left = _between(values.take(corner), values.take(corner + width), down)
     right = _between(values.take(corner + 1), values.take(corner + width + 1), down)
     live = np.flatnonzero(np.maximum(left, right) > limit)
-    row, which = np.divmod(live, len(block))
+    row, which = np.divmod(live, len(corner))
     across = over.columns.weights.take(column.take(which), axis=1)
     hit = _between(left.take(live), right.take(live), across) > limit.take(which)
-    return which, row, np.ascontiguousarray(hit.T)
+    block = band * (width - 1) + column
+    return pair.take(which), block.take(which), row, np.ascontiguousarray(hit.T)
 
 
 def _between(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Feature-map values in one piece of work: enough to keep numpy busy, few enough for the cache.
 _VALUES = 1 << 19
+# Maps of one cell are small, but their masks are not.
+_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _cores() -> int:
 
 
 def _pieces(batch: MapBatch) -> Iterator[MapBatch]:
-    step = max(1, _VALUES // max(1, batch.maps[0].size))
+    step = min(_IMAGES, max(1, _VALUES // max(1, batch.maps[0].size)))
     for start in range(0, len(batch.indices), step):
         some = slice(start, start + step)
         yield MapBatch(batch.indices[some], batch.maps[some])

@@ -25,7 +25,8 @@ from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.tally import Tally, category_of
 from dissectbench.methods.tally_pass import tally_layer
 
-IMAGES, UNITS, CELLS, SIDE, LABELS = 96, 256, 14, 112, 1197
+IMAGES, UNITS, CELLS, SIDE, LABELS = 64, 256, 14, 112, 1197
+TURNS = 3
 BOUND = 30.0
 CATEGORIES = {"color": range(1, 12), "object": range(12, 600), "part": range(600, 834)}
 CATEGORIES |= {"material": range(834, 866), "scene": range(866, 1151), "texture": range(1151, LABELS + 1)}
@@ -94,84 +95,104 @@ def _maps(rng: np.random.Generator) -> NDArray[np.float32]:
     return (np.round(np.maximum(noise * strength, 0) * 4096) / 1024).astype(np.float32)
 
 
-def original(
-    maps: NDArray[np.float32], thresholds: NDArray[np.float64], labels: Labels
-) -> tuple[NDArray[np.int64], ...]:
-    """Image by image and unit by unit: intersection, truth, activation, activation by category."""
-    intersection = np.zeros((UNITS, LABELS + 1), np.int64)
-    truth, activation = np.zeros(LABELS + 1, np.int64), np.zeros(UNITS, np.int64)
-    activation_by_category = np.zeros((UNITS, len(CATEGORIES)), np.int64)
-    membership = np.eye(len(CATEGORIES), dtype=np.int64)[category_of(labels)]
-    membership[0] = 0
-    for index in range(len(maps)):
-        annotation = labels.of(index)
-        truth += np.bincount(annotation.planes.ravel(), minlength=LABELS + 1)
+class Original:
+    """The original procedure: image by image, unit by unit.
+
+    Counts intersection, truth, activation, and activation by category over the images in which the
+    mask meets a label of the category.
+    """
+
+    def __init__(
+        self, maps: NDArray[np.float32], thresholds: NDArray[np.float64], labels: Labels
+    ) -> None:
+        self.maps, self.thresholds, self.labels = maps, thresholds, labels
+        self.membership = np.eye(len(CATEGORIES), dtype=np.int64)[category_of(labels)]
+        self.membership[0] = 0
+        self.intersection = np.zeros((UNITS, LABELS + 1), np.int64)
+        self.truth = np.zeros(LABELS + 1, np.int64)
+        self.activation = np.zeros(UNITS, np.int64)
+        self.activation_by_category = np.zeros((UNITS, len(CATEGORIES)), np.int64)
+
+    def count(self, index: int) -> None:
+        """Adds one image."""
+        annotation = self.labels.of(index)
+        present = np.bincount(annotation.planes.ravel())
+        present[0] = 0
+        self.truth[: len(present)] += present
         for label in annotation.whole:
-            truth[label] += SIDE * SIDE
+            self.truth[label] += SIDE * SIDE
         for unit in range(UNITS):
-            values = maps[index, unit]
-            if values.max() <= thresholds[unit]:
-                continue
-            resized = Image.fromarray(values).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            pixels = np.argwhere(np.asarray(resized) > thresholds[unit])
-            activation[unit] += len(pixels)
-            counts = np.bincount(
-                annotation.planes[:, pixels[:, 0], pixels[:, 1]].ravel(), minlength=LABELS + 1
-            )
-            for label in annotation.whole:
-                counts[label] += len(pixels)
-            counts[0] = 0
-            intersection[unit] += counts
-            activation_by_category[unit] += len(pixels) * (np.dot(counts > 0, membership) > 0)
-    truth[0] = 0
-    return intersection, truth, activation, activation_by_category
+            if self.maps[index, unit].max() > self.thresholds[unit]:
+                self._count_unit(annotation, index, unit)
+
+    def _count_unit(self, annotation: ImageAnnotation, index: int, unit: int) -> None:
+        values = Image.fromarray(self.maps[index, unit])
+        resized = np.asarray(values.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        pixels = np.argwhere(resized > self.thresholds[unit])
+        self.activation[unit] += len(pixels)
+        labels = np.bincount(annotation.planes[:, pixels[:, 0], pixels[:, 1]].ravel(), minlength=1)
+        labels[0] = 0
+        categories = np.dot(labels > 0, self.membership[: len(labels)])
+        self.intersection[unit, : len(labels)] += labels
+        for label in annotation.whole:
+            categories = categories + self.membership[label]
+            self.intersection[unit, label] += len(pixels)
+        self.activation_by_category[unit] += len(pixels) * (categories > 0)
 
 
-def _best(work: Callable[[], Any], times: int) -> tuple[float, Any]:
-    seconds, result = float("inf"), None
-    for _ in range(times):
-        started = time.perf_counter()
-        result = work()
-        seconds = min(seconds, time.perf_counter() - started)
-    return seconds, result
+def _seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _same(tally: Tally, original: Original) -> bool:
+    pairs = (
+        (tally.intersection, original.intersection),
+        (tally.truth, original.truth),
+        (tally.activation, original.activation),
+        (tally.activation_lite, original.activation_by_category),
+    )
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def run() -> dict[str, Any]:
-    """Times both on the same images; the best of several turns each, taken alternately."""
+    """Times both on the same images, alternately, and compares the best turns of each.
+
+    The baseline is timed image by image, and the best turn of each image counts: on a busy machine
+    that flatters it, for ours has to get through all images in one go.
+    """
     rng = np.random.default_rng(0)
     annotations, maps = Labels(rng), _maps(rng)
+    ours, theirs = np.inf, np.full(IMAGES, np.inf)
     with tempfile.TemporaryDirectory() as folder:
         layer = ArrayLayer(maps, Pictures(annotations), Cache(folder))
         thresholds = layer.threshold(0.005)
-        ours, theirs = float("inf"), float("inf")
-        tally, expected = None, None
-        for _ in range(3):
-            seconds, expected = _best(lambda: original(maps, thresholds, annotations), 1)
-            theirs = min(theirs, seconds)
-            seconds, tally = _best(lambda: tally_layer(layer, thresholds), 5)
-            ours = min(ours, seconds)
-    assert isinstance(tally, Tally)
-    assert expected is not None
-    found = (tally.intersection, tally.truth, tally.activation, tally.activation_lite)
-    equal = all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-    ratio = theirs / ours
-    active = float((maps.max(axis=(2, 3)) > thresholds).mean())
-    labels = [len(np.unique(annotations.of(i).planes)) for i in range(IMAGES)]
+        for _ in range(TURNS):
+            original = Original(maps, thresholds, annotations)
+            for index in range(IMAGES):
+                theirs[index] = min(theirs[index], _seconds(lambda i=index: original.count(i)))  # noqa: B023
+            for _ in range(10):
+                ours = min(ours, _seconds(lambda: tally_layer(layer, thresholds)))
+            assert _same(tally_layer(layer, thresholds), original)
+    ratio = float(theirs.sum() / ours)
+    labels = [len(np.unique(annotations.of(index).planes)) for index in range(IMAGES)]
     details = {
         "images": IMAGES,
         "units": UNITS,
-        "same_result": equal,
-        "original_ms_per_image": round(1000 * theirs / IMAGES, 3),
+        "original_ms_per_image": round(1000 * float(theirs.mean()), 3),
         "ours_ms_per_image": round(1000 * ours / IMAGES, 3),
-        "active_pairs": round(active, 3),
-        "labels_per_image": float(np.mean(labels)),
+        "active_pairs": round(float((maps.max(axis=(2, 3)) > thresholds).mean()), 3),
+        "labels_per_image": float(
+            np.mean([len(np.unique(annotations.of(i).planes)) for i in range(IMAGES)])
+        ),
         "cores": len(os.sched_getaffinity(0)),
     }
     return {
         "name": "network_dissection tally against the original loop",
         "ratio": round(ratio, 2),
         "bound": BOUND,
-        "ok": equal and ratio >= BOUND,
+        "ok": ratio >= BOUND,
         "details": details,
     }
 
