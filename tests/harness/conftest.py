@@ -1,0 +1,106 @@
+"""Fixtures of the activation store: pictures on the disk, and a small network that looks at them."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dissectbench.datasets.images import FlatFolder
+from dissectbench.datasets.probing import ProbingSet
+from dissectbench.harness import activations
+from dissectbench.harness.activations import probe_layers
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.stored import StoredLayer
+
+
+def _picture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """52 JPEGs of several sizes; 30 to 39 repeat 0 to 9, and 51 repeats 17."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(11)
+    for number in range(51):
+        path = folder / f"{number:03}.jpg"
+        if 30 <= number < 40:
+            path.write_bytes((folder / f"{number - 30:03}.jpg").read_bytes())
+            continue
+        size = [(80, 64), (64, 64), (64, 96)][number % 3]
+        _picture(rng, size).save(path, quality=92)
+    (folder / "051.jpg").write_bytes((folder / "017.jpg").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def resnet() -> Callable[[], object]:
+    """A function that makes the target: a ResNet-18 with seeded random weights, for 48 pixels."""
+    import torch
+    import torchvision
+    from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+    from dissectbench.harness.targets import Target
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torchvision.models.resnet18()
+    look = Compose([Resize(48), CenterCrop(48), ToTensor(), Normalize([0.45] * 3, [0.25] * 3)])
+    return lambda: Target.of("resnet18", model, look, device="cpu", example_size=(48, 48))
+
+
+class Counted(FlatFolder):
+    """Counts how often each image is decoded."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decoded: list[int] = []
+
+    def image(self, index: int) -> Image.Image:
+        self.decoded.append(index)
+        return super().image(index)
+
+
+@pytest.fixture
+def counted(picture_folder: Path) -> Counted:
+    """The pictures as a probing set that counts what is decoded."""
+    return Counted(picture_folder)
+
+
+@pytest.fixture(scope="session")
+def stored() -> Callable[..., dict[str, StoredLayer]]:
+    """A function that shows a probing set to a target."""
+
+    def show(target: Any, probe: ProbingSet, store: Path, layers: Any = None, **settings: Any):
+        names = layers or ["conv1", "layer2", "layer4", "fc"]
+        cache = Cache(store / "cache")
+        return probe_layers(target, probe, names, store=store, cache=cache, **{"tail": 0.05, **settings})
+
+    return show
+
+
+@pytest.fixture(scope="session")
+def content() -> Callable[[Path], dict[str, bytes]]:
+    """A function that returns the bytes of every array in a store, by key and name."""
+
+    def read(store: Path) -> dict[str, bytes]:
+        files = sorted(store.glob("*/*.npy"))
+        return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
+
+    return read
+
+
+@pytest.fixture
+def copied(picture_folder: Path, tmp_path: Path) -> Path:
+    """Pictures that a test may damage."""
+    return Path(shutil.copytree(picture_folder, tmp_path / "pictures"))
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "SHARD", 16)
