@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -33,7 +34,7 @@ class NetworkDissection(Method):
     """Describes a unit by the label of highest IoU between its activation masks and the label's pixels.
 
     The paper's definition: a unit's threshold T is the value that the fraction `q` of all cells of its
-    feature maps over all images exceeds (section 2.3); maps are up-sampled bilinearly to the label
+    feature maps over all images exceeds; maps are up-sampled bilinearly to the label
     planes; a pixel belongs to the mask if it is strictly above T; IoU(unit, label) sums intersections
     and unions over the images that show any label of the label's primary category (equation 1). Units
     of fully-connected layers are maps of one cell that covers the whole image.
@@ -94,7 +95,7 @@ class NetworkDissection(Method):
         try:
             centres = None if anchor is None else (float(anchor[0]), float(anchor[1]))
             self.settings = TallySettings(Upsampling(upsampling, centres))
-        except (ValueError, IndexError) as error:
+        except (TypeError, ValueError, IndexError) as error:
             raise InputError(f"network_dissection.upsampling, anchor: {error}") from error
 
     def identity(self) -> Mapping[str, Any]:
@@ -164,26 +165,25 @@ class NetworkDissection(Method):
         finite = np.isfinite(np.sum(layer.values, axis=0, dtype=np.float64))
         thresholds = np.where(finite, self.thresholds(layer), np.nan)
         for unit in units:
-            yield self._describe(layer, unit, float(thresholds[unit]), findings, started)
+            description = self._describe(layer, unit, float(thresholds[unit]), findings)
+            yield replace(description, seconds=time.perf_counter() - started)
             started = time.perf_counter()
 
     def _describe(
-        self, layer: ProbedLayer, unit: int, threshold: float, findings: _Findings, started: float
+        self, layer: ProbedLayer, unit: int, threshold: float, findings: _Findings
     ) -> Description:
-        name, seconds = layer.unit(unit), time.perf_counter() - started
+        name = layer.unit(unit)
         if not np.isfinite(threshold):
             reason = {"reason": "its activations are not all finite numbers"}
-            return Description(name, self.name, None, "failed", evidence=reason, seconds=seconds)
+            return Description(name, self.name, None, "failed", evidence=reason)
         if layer.dead[unit]:
-            return Description(name, self.name, None, "dead", seconds=seconds)
+            return Description(name, self.name, None, "dead")
         candidates = findings.candidates(unit, self.top)
         best = candidates[0] if candidates else None
         score = float(best.score or 0.0) if best else 0.0
         text = best.text if best and score > self.iou_threshold else NO_LABEL
         evidence = {"threshold": threshold, **findings.evidence(unit)}
-        return Description(
-            name, self.name, text, "ok", score, candidates, evidence=evidence, seconds=seconds
-        )
+        return Description(name, self.name, text, "ok", score, candidates, evidence)
 
 
 def lite_threshold(layer: ProbedLayer, q: float) -> NDArray[np.float64]:

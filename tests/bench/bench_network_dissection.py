@@ -183,9 +183,7 @@ def run() -> dict[str, Any]:
         "original_ms_per_image": round(1000 * float(theirs.mean()), 3),
         "ours_ms_per_image": round(1000 * ours / IMAGES, 3),
         "active_pairs": round(float((maps.max(axis=(2, 3)) > thresholds).mean()), 3),
-        "labels_per_image": float(
-            np.mean([len(np.unique(annotations.of(i).planes)) for i in range(IMAGES)])
-        ),
+        "labels_per_image": float(np.mean(labels)),
         "cores": len(os.sched_getaffinity(0)),
     }
     return {

@@ -243,6 +243,7 @@ def test_without_labels_the_user_is_told_what_to_do(tmp_path):
         ("variant", "original"),
         ("upsampling", "bicubic"),
         ("anchor", [1]),
+        ("anchor", 8),
         ("anchor", [8, 8]),
         ("top", 0),
     ],
