@@ -54,8 +54,9 @@ class CachedLanguageModel:
         return {"model": self.fingerprint(), "conversation": turns, "sample": sample}
 
     def _known(self, key: dict[str, Any]) -> Reply | None:
+        value = self.cache.get(_KIND, key)
         try:
-            reply = Reply(**self.cache.get(_KIND, key))
-        except TypeError:  # not there, or not what was put there
+            reply = Reply(**value) if isinstance(value, dict) else None
+        except TypeError:  # not what was put there
             return None
-        return replace(reply, cost_usd=0.0) if isinstance(reply.text, str) else None
+        return replace(reply, cost_usd=0.0) if reply and isinstance(reply.text, str) else None

@@ -1,7 +1,7 @@
 """A stand-in for a language model that needs no weights: the words that captions share.
 
-It understands requests by their form alone: the last turn that holds lines beginning with "- " lists
-captions. One caption is shortened; of several, the most shared phrase is named.
+It understands requests by their form alone: in the last turn, lines beginning with "- " are captions.
+One caption is shortened; of several, the most shared phrase is named.
 """
 
 from __future__ import annotations
@@ -67,11 +67,8 @@ class KeyPhrases:
 
 
 def _captions(conversation: Sequence[Message]) -> list[str]:
-    for turn in reversed(conversation):
-        found = [line[2:] for line in turn.content.splitlines() if line.startswith("- ")]
-        if turn.role == "user" and found:
-            return found
-    return []
+    lines = conversation[-1].content.splitlines() if conversation else []
+    return [line[2:] for line in lines if line.startswith("- ")]
 
 
 def _reply(captions: list[str]) -> Reply:

@@ -6,13 +6,14 @@ A file holds the turns of a conversation, each under a line [user] or [assistant
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from ...harness.files import fingerprint
 from ...harness.foundation.protocols import Message
 
+_FOLDER = Path(__file__).with_name("prompts")
 _TURN = re.compile(r"^\[(user|assistant|system)\]\n", re.MULTILINE)
 
 
@@ -61,7 +62,7 @@ def _filled(name: str, **values: str) -> list[Message]:
 
 @functools.cache
 def _template(name: str) -> tuple[Message, ...]:
-    file = importlib.resources.files(__package__) / "prompts" / f"{name}.txt"
-    parts = _TURN.split(file.read_text(encoding="utf-8"))[1:]
+    text = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    parts = _TURN.split(text)[1:]
     turns = zip(parts[::2], parts[1::2], strict=True)
     return tuple(Message(role, content.strip()) for role, content in turns)

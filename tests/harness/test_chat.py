@@ -13,6 +13,7 @@ from collections import Counter
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,9 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.delay, self.hold = {}, 0.0, None
+        self.script, self.delay = {}, 0.0
+        self.hold: Any = None  # says which texts are answered before `wake`
+        self.wake = threading.Event()
         self.asked, self.answered = Counter(), Counter()
         self.times, self.bodies, self.keys = [], [], []
         self.now = self.most = 0
@@ -57,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self):
-        server = self.server
+        server: Any = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = body["messages"][-1]["content"]
         with server.lock:
@@ -68,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
             server.now += 1
             server.most = max(server.most, server.now)
             planned = server.script.get(text, [])
-            answer = planned.pop(0) if planned else ok(f"reply to {text}")
+            answer: Any = planned.pop(0) if planned else ok(f"reply to {text}")
         try:
             time.sleep(server.delay)
             if server.hold and not server.hold(text):
@@ -80,13 +83,13 @@ class Handler(BaseHTTPRequestHandler):
             with server.lock:
                 server.now -= 1
 
-    def send(self, status, content, headers=None, wait=0.0):
+    def send(self, status, content, headers: Any = None, wait: float = 0.0):
         time.sleep(wait)
         data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         for name, value in (headers or {}).items():
-            self.send_header(name, value() if callable(value) else value)
+            self.send_header(name, str(value() if callable(value) else value))
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -100,7 +103,7 @@ def ok(text, headers=None, wait=0.0, finish="stop", **message):
     return 200, {**answer, "choices": [choice], "usage": usage}, headers, wait
 
 
-def broken(status, message="no", code=None, headers=None):
+def broken(status, message="no", code=None, headers=None) -> Any:
     return status, {"error": {"message": f"{message} (you sent {KEY})", "code": code}}, headers
 
 
@@ -109,7 +112,6 @@ def server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     server = Server()
-    server.wake = threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield server
@@ -241,7 +243,7 @@ def test_a_limit_that_is_used_up_is_waited_for(server):
         (200, "[]"),
         (200, "<html>busy</html>", {"Content-Type": "text/html"}),
         (200, '{"cut": ', {"Content-Length": "999", "Connection": "close"}),
-        ok("late", wait=1.5),
+        ok("late", wait=2.5),
     ],
     ids=[
         *("500", "503", "408", "409", "truncated JSON", "no choices", "null choices", "a null choice"),
@@ -250,7 +252,8 @@ def test_a_limit_that_is_used_up_is_waited_for(server):
 )
 def test_what_may_pass_is_tried_again(server, answer):
     server.script["hello"] = [answer]
-    assert one(chat(server, timeout=0.5)).text == "reply to hello"
+    hanging = len(answer) == 4 and answer[3] > 0
+    assert one(chat(server, timeout=1 if hanging else 10)).text == "reply to hello"
     assert server.asked["hello"] == 2
 
 
@@ -379,10 +382,11 @@ def test_the_key_is_nowhere_to_be_found(server, tmp_path, caplog, capsys):
 
 
 def test_secrets_in_settings_are_refused_unshown():
-    for settings in ({"key_variable": KEY}, {"base_url": f"http://user:{KEY}@host/v1"}):
-        with pytest.raises(InputError) as caught:
-            OpenAIChat("tiny", **settings)
-        assert KEY not in str(caught.value)
+    with pytest.raises(InputError, match="key_variable") as name:
+        OpenAIChat("tiny", key_variable=KEY)
+    with pytest.raises(InputError, match="base_url") as address:
+        OpenAIChat("tiny", f"http://user:{KEY}@host/v1")
+    assert KEY not in f"{name.value} {address.value}"
     with pytest.raises(InputError, match="query"):
         OpenAIChat("tiny", f"http://host/v1?key={KEY}")
 
@@ -435,8 +439,8 @@ def test_what_may_have_been_charged_is_counted_at_its_most(server):
 
 def test_a_known_reply_is_not_asked_again(server, tmp_path):
     server.script["bad"] = [broken(400, code="content_filter")]
+    model = CachedLanguageModel(chat(server, prices=[1, 1]), Cache(tmp_path))
     for run in range(2):
-        model = CachedLanguageModel(chat(server, prices=[1, 1]), Cache(tmp_path))
         replies = dict(model.reply(asks("a", "bad", "b", "a")))
         assert [replies[i].text for i in (0, 2, 3)] == ["reply to a", "reply to b", "reply to a"]
         assert (replies[0].cost_usd > 0) == (run == 0)
@@ -491,9 +495,10 @@ def test_after_a_kill_nothing_that_was_answered_is_asked_again(server, tmp_path)
     before = Counter(server.asked)
     server.hold = None
     server.wake.set()
+    model = CachedLanguageModel(chat(server), Cache(tmp_path))
+    conversations = asks(*(f"text {i:02d}" for i in range(12)))
     for expected in (6, 0):  # the second resume finds everything
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "12"
+        assert all(reply.text for _, reply in model.reply(conversations))
         assert server.asked.total() - before.total() == expected
         before = Counter(server.asked)
     assert all(server.asked[text] == 1 for text in answered)
@@ -506,6 +511,7 @@ def test_ctrl_c_keeps_the_replies_under_way(server, tmp_path):
     child = subprocess.Popen(command, env={**os.environ, "OPENAI_API_KEY": KEY}, stderr=subprocess.PIPE)
     wait_for(lambda: server.asked["text 04"])  # 01 and 02 are there, 00, 03 and 04 under way
     child.send_signal(signal.SIGINT)
+    time.sleep(0.5)
     server.wake.set()
     assert re.search("KeyboardInterrupt", child.communicate(timeout=60)[1].decode())
     assert server.asked.total() == kept(tmp_path) == 5
