@@ -1,0 +1,273 @@
+"""Captioners of transformers, BLIP and BLIP-2, and a cache of captions for any captioner.
+
+Nothing is loaded before the first caption is asked for, and no model is loaded twice in a process.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ..cache import Cache
+from ..devices import resolve
+from ..errors import InputError
+from ..files import fingerprint
+from .protocols import Captioner
+from .text_models import display_name
+from .weights import settings_digest, snapshot, weights_digest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+_FILES = ("config.json", "preprocessor_config.json", "*.json", "*.txt", "*.model", "*.safetensors")
+_FORMAT = 1  # of what is done to a caption once the model has said it
+_SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
+_KIND = "captions"
+_BATCH = 16
+
+
+class _TransformersCaptioner:
+    """What BLIP and BLIP-2 have in common; implements `protocols.Captioner`."""
+
+    _MODEL: ClassVar[str]
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str,
+        precision: Precision,
+        batch_size: int,
+        max_new_tokens: int,
+        min_length: int,
+        num_beams: int,
+        no_repeat_ngram_size: int,
+        name: str | None,
+    ) -> None:
+        if precision != "auto" and precision not in _DTYPES:
+            raise InputError(f"captioner.precision={precision} is unknown", "use auto, fp32, fp16, bf16")
+        self._settings = {
+            "max_new_tokens": max_new_tokens,
+            "min_length": min_length,
+            "num_beams": num_beams,
+            "no_repeat_ngram_size": no_repeat_ngram_size,
+        }
+        least = {"batch_size": 1, "max_new_tokens": 1, "num_beams": 1}
+        for setting, value in {"batch_size": batch_size, **self._settings}.items():
+            if value < least.get(setting, 0):
+                raise InputError(f"captioner.{setting}={value} must be at least {least.get(setting, 0)}")
+        self.model, self.device, self.batch_size = model, device, batch_size
+        self.precision, self.name = precision, name or display_name(model)
+
+    @functools.cached_property
+    def _folder(self) -> Path:
+        return snapshot(self.model, patterns=_FILES)
+
+    @property
+    def _dtype(self) -> str:
+        if self.precision != "auto":
+            return _DTYPES[self.precision]
+        return "float16" if resolve(self.device).type == "cuda" else "float32"
+
+    def fingerprint(self) -> str:
+        """Hash of weights, preprocessing, tokenizer, precision and the settings of generation."""
+        weights, settings = weights_digest(self._folder), settings_digest(self._folder)
+        parts = [self._MODEL, _FORMAT, weights, settings, self._dtype, dict(self._settings)]
+        return fingerprint(parts)
+
+    def caption(self, images: Sequence[Image]) -> list[str]:
+        """Returns one caption per picture; a caption does not depend on the other pictures.
+
+        Raises:
+            InputError: if the model cannot be had or read.
+        """
+        captions = []
+        for start in range(0, len(images), self.batch_size):
+            captions += self._caption(images[start : start + self.batch_size])
+        return captions
+
+    def _caption(self, images: Sequence[Image]) -> list[str]:
+        import torch
+
+        processor, model = _load(self._MODEL, self._folder, str(resolve(self.device)), self._dtype)
+        pictures = [image.convert("RGB") for image in images]
+        pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            tokens = model.generate(
+                pixel_values=pixels.to(model.device, model.dtype), do_sample=False, **self._settings
+            )
+        return [
+            cleaned(text) for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ]
+
+
+class Blip(_TransformersCaptioner):
+    """BLIP, as `BlipForConditionalGeneration` of transformers.
+
+    Args:
+        model: a folder, `package:<package>/<path>` or a hub name.
+        device: see `devices.resolve`.
+        precision: "fp32", "fp16", "bf16", or "auto": fp16 on a GPU, else fp32.
+        batch_size: pictures at once.
+        max_new_tokens: of a caption.
+        min_length: tokens that a caption has at least, counted as transformers does.
+        num_beams: of beam search; 1: always the likeliest token.
+        no_repeat_ngram_size: no run of so many tokens comes twice in a caption; 0: it may.
+        name: what it is called in records and tables; by default the last part of `model`.
+
+    Raises:
+        InputError: if a setting is out of range.
+    """
+
+    _MODEL = "BlipForConditionalGeneration"
+
+    def __init__(
+        self,
+        model: str = "Salesforce/blip-image-captioning-base",
+        *,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        batch_size: int = 16,
+        max_new_tokens: int = 32,
+        min_length: int = 5,
+        num_beams: int = 1,
+        no_repeat_ngram_size: int = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            min_length=min_length,
+            num_beams=num_beams,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            name=name,
+        )
+
+
+class Blip2(_TransformersCaptioner):
+    """BLIP-2, as `Blip2ForConditionalGeneration` of transformers; arguments as those of `Blip`."""
+
+    _MODEL = "Blip2ForConditionalGeneration"
+
+    def __init__(
+        self,
+        model: str = "Salesforce/blip2-opt-2.7b",
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch_size: int = 8,
+        max_new_tokens: int = 32,
+        min_length: int = 5,
+        num_beams: int = 1,
+        no_repeat_ngram_size: int = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            min_length=min_length,
+            num_beams=num_beams,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            name=name,
+        )
+
+
+@functools.cache
+def _load(kind: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
+    """Returns processor and model.
+
+    Raises:
+        InputError: if the files are missing, damaged, or of another kind of model.
+    """
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    try:
+        processor: Any = transformers.AutoProcessor.from_pretrained(folder)
+        model, report = getattr(transformers, kind).from_pretrained(
+            folder, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"cannot load a captioner from {folder}: {reason[0]}",
+            "it must hold config.json, the weights, preprocessor_config.json and the tokenizer's files",
+        ) from error
+    if report["missing_keys"]:
+        raise InputError(
+            f"{folder} lacks weights of {kind}, such as {min(report['missing_keys'])}",
+            "it is another kind of model, or damaged; download it again",
+        )
+    return processor, model.to(device).eval().requires_grad_(False)
+
+
+def cleaned(text: str) -> str:
+    """Returns a caption with single spaces, and none before a punctuation mark."""
+    return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split()))
+
+
+def cached_captions(captioner: Captioner, images: Iterable[Image], cache: Cache) -> list[str]:
+    """Returns one caption per picture; only what the cache does not hold is captioned, and once.
+
+    A caption is named by the picture's content and the captioner's fingerprint. The captions of a batch
+    are kept as soon as it is done, and no more than one batch of pictures is held. Empty captions are
+    not kept: they are tried again by the next run.
+
+    Args:
+        captioner: who captions what is not in the cache.
+        images: the pictures, in any order, some possibly more than once.
+        cache: where captions live, shared by all runs.
+    """
+    model, size = captioner.fingerprint(), getattr(captioner, "batch_size", _BATCH)
+    names: list[str] = []
+    said: dict[str, str] = {}
+    waiting: dict[str, Image] = {}
+    for image in images:
+        name = image_digest(image)
+        names.append(name)
+        if name in said or name in waiting:
+            continue
+        known = cache.get(_KIND, _key(name, model))
+        if isinstance(known, str):
+            said[name] = known
+        else:
+            waiting[name] = image
+        if len(waiting) == size:
+            said |= _kept(captioner, waiting, model, cache)
+            waiting = {}
+    if waiting:
+        said |= _kept(captioner, waiting, model, cache)
+    return [said[name] for name in names]
+
+
+def _kept(captioner: Captioner, images: Mapping[str, Image], model: str, cache: Cache) -> dict[str, str]:
+    said = dict(zip(images, captioner.caption(list(images.values())), strict=True))
+    for name, text in said.items():
+        if text:
+            cache.put(_KIND, _key(name, model), text)
+    return said
+
+
+def _key(image: str, model: str) -> dict[str, str]:
+    return {"image": image, "captioner": model}
+
+
+def image_digest(image: Image) -> str:
+    """Returns the SHA-256 (hex) of a picture's size and RGB pixels."""
+    picture = image.convert("RGB")
+    total = hashlib.sha256(f"{picture.width}x{picture.height} ".encode())
+    total.update(picture.tobytes())
+    return total.hexdigest()
