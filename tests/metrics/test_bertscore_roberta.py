@@ -31,7 +31,7 @@ def save_roberta(folder, **tokenizer_settings):
         num_hidden_layers=4,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=514,
+        max_position_embeddings=66,
         type_vocab_size=1,
         initializer_range=0.4,  # far from a linear map, so that neighbours and positions matter
     )
@@ -89,6 +89,6 @@ def test_a_long_text_is_cut_at_the_positions_of_the_model_and_counted(roberta, t
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     vectors = TokenVectors(str(tmp_path), 1, "cpu")
     long = "dog " * 600
-    assert len(vectors.encode([long, "dog"])[long].vectors) == 512
+    assert len(vectors.encode([long, "dog"])[long].vectors) == 64  # of 66 positions RoBERTa keeps two
     assert vectors.cut == {long}
-    assert "1 of 2 texts cut at 512 tokens" in caplog.text
+    assert "1 of 2 texts cut at 64 tokens" in caplog.text
