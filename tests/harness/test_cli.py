@@ -1,0 +1,121 @@
+"""The command line: what a user types, and what they are told."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dissectbench.harness.cli import main
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_answers_in_under_a_second():
+    command = [sys.executable, "-m", "dissectbench.harness", "--help"]
+    took = []
+    for _ in range(3):
+        start = time.process_time(), time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        took.append(time.monotonic() - start[1])
+    assert "COMMAND" in done.stdout
+    # The best of three, with room for a busy machine; what is loaded is proven in test_packaging.
+    assert min(took) < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "unit=5"], "did you mean units?"),
+        (["run", "target=resnet51"], "there is no such target"),
+        (["run", "probe=imagefolder"], "probe.root is not set"),
+        (["run", "probe=imagefolder", "probe.root=/does/not/exist"], "no such folder"),
+        (["run", "device=cuda:99", "probe.images=20"], "no such device"),
+        (["score", "nowhere.csv"], "nowhere.csv"),
+        (["score", "metric=[minilm_cosine]"], "no file of descriptions"),
+        (["table", "nowhere"], "not the folder of a finished run"),
+        (["list", "laers"], "did you mean layers"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_exit_code_2(capsys, monkeypatch, tmp_path, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run(capsys, *arguments)
+    assert code == 2
+    assert said in error
+    assert "Traceback" not in error
+
+
+def labels(tmp_path, text="unit,description\n0,a boat\n1,a red car\n2,a tree\n"):
+    (tmp_path / "labels.csv").write_text(text)
+    (tmp_path / "names.txt").write_text("boat, ship\ncar, automobile\ntree\n")
+    return tmp_path / "labels.csv", "--references", tmp_path / "names.txt", "metric=[synonym_accuracy]"
+
+
+def test_a_csv_of_descriptions_is_scored_without_any_vision_model(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "score", *labels(tmp_path), "--out", tmp_path / "out", "table.resamples=100"
+    )
+    assert code == 0
+    assert "3/3" in out
+    assert "constant: depiction" in out
+    assert "shuffled: labels" in out
+    assert (tmp_path / "out" / "scores.parquet").exists()
+    code, out, _ = run(capsys, "table", tmp_path / "out", "--format", "markdown")
+    assert code == 0
+    assert "| labels |" in out
+
+
+def test_a_blank_description_counts_against_the_coverage(capsys, tmp_path):
+    code, out, _ = run(
+        capsys,
+        "score",
+        *labels(tmp_path, "unit,description\n0,a boat\n1,\n2,a tree\n"),
+        "table.resamples=100",
+    )
+    assert code == 0
+    assert "2/3" in out
+    assert "1 missing" in out
+
+
+def test_a_unit_beyond_the_references_is_refused(capsys, tmp_path):
+    code, _, error = run(capsys, "score", *labels(tmp_path, "unit,description\n0,a boat\n9,a car\n"))
+    assert code == 2
+    assert "unit 9" in error
+    assert "names 3 units" in error
+
+
+def test_a_file_that_is_not_text_is_refused_with_its_line(capsys, tmp_path):
+    arguments = labels(tmp_path)
+    arguments[0].write_bytes(b"unit,description\n0,\xff\xfe\n")
+    code, _, error = run(capsys, "score", *arguments)
+    assert code == 2
+    assert "labels.csv, line 2" in error
+
+
+def test_groups_and_choices_are_listed(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    assert "resnet50" in out
+    code, out, _ = run(capsys, "list", "methods")
+    assert code == 0
+    assert "clip_dissect" in out
+
+
+@pytest.mark.slow
+def test_layers_are_listed_with_their_kinds(capsys):
+    code, out, _ = run(capsys, "list", "layers", "target=tinyworld")
+    assert code == 0
+    assert "layer4" in out
+    assert "spatial" in out
+
+
+@pytest.mark.slow
+def test_the_doctor_finds_the_embedded_world_and_says_what_is_missing(capsys, tmp_path):
+    code, out, _ = run(capsys, "doctor", "--runs", tmp_path / "runs")
+    assert code == 0
+    assert "embedded world" in out
+    assert "broken" not in out
