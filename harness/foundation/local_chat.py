@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..devices import resolve
 from ..errors import InputError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _FORMAT = 1
+_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 class TransformersChat:
@@ -34,6 +35,7 @@ class TransformersChat:
         max_new_tokens: of a reply.
         temperature: of sampling; 0: always the likeliest token.
         seed: of sampling.
+        precision: "fp32", "fp16" or "bf16"; in the latter two, the size of a batch can tip a close draw.
         name: what it is called in records and tables; by default the last part of `model`.
 
     Raises:
@@ -49,8 +51,11 @@ class TransformersChat:
         max_new_tokens: int = 64,
         temperature: float = 0.3,
         seed: int = 0,
+        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
         name: str | None = None,
     ) -> None:
+        if precision not in _DTYPES:
+            raise InputError(f"language_model.precision={precision} is unknown", "use fp32, fp16 or bf16")
         for setting, value in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
             if value < 1:
                 raise InputError(f"language_model.{setting}={value} must be at least 1")
@@ -58,6 +63,7 @@ class TransformersChat:
             raise InputError(f"language_model.temperature={temperature} must not be negative")
         self.model, self.device, self.batch_size = model, device, batch_size
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+        self.precision = precision
         self.name = name or display_name(model)
 
     @functools.cached_property
@@ -68,8 +74,7 @@ class TransformersChat:
         """Hash of weights, tokenizer, chat template, precision and sampling."""
         sampling = [self.max_new_tokens, self.temperature, self.seed]
         weights, settings = weights_digest(self._folder), settings_digest(self._folder)
-        precision = _precision(resolve(self.device).type)
-        return fingerprint(["transformers chat", _FORMAT, weights, settings, precision, *sampling])
+        return fingerprint(["transformers chat", _FORMAT, weights, settings, self.precision, *sampling])
 
     def reply(
         self, conversations: Sequence[Sequence[Message]], sample: int = 0
@@ -82,7 +87,7 @@ class TransformersChat:
         groups = positions(conversations)
         if not groups:
             return
-        tokenizer, model = _load(self._folder, str(resolve(self.device)))
+        tokenizer, model = _load(self._folder, str(resolve(self.device)), self.precision)
         prompts = {asked: _prompt(tokenizer, asked) for asked in groups}
         by_length = sorted(groups, key=lambda asked: len(prompts[asked]))  # little padding
         room = _context(model) - self.max_new_tokens
@@ -146,20 +151,15 @@ class _Noise:
         return scores.double() / self.temperature + gumbel.to(scores.device)
 
 
-def _precision(device_type: str) -> str:
-    return "bfloat16" if device_type == "cuda" else "float32"
-
-
 @functools.cache
-def _load(folder: Path, device: str) -> tuple[Any, Any]:
+def _load(folder: Path, device: str, precision: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = torch.device(device)
     with loading(folder, report=True):
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, _precision(place.type))
+            folder, dtype=getattr(torch, _DTYPES[precision])
         )
     if not tokenizer.chat_template:
         raise InputError(
@@ -168,7 +168,7 @@ def _load(folder: Path, device: str) -> tuple[Any, Any]:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer, model.to(place).eval().requires_grad_(False)
+    return tokenizer, model.to(device).eval().requires_grad_(False)
 
 
 def _prompt(tokenizer: Any, conversation: Sequence[Message]) -> list[int]:

@@ -160,6 +160,7 @@ def test_the_fingerprint_follows_content_and_settings(folder, tmp_path):
     assert chat(copy, batch_size=3).fingerprint() == original
     assert chat(folder, temperature=0.5).fingerprint() != original
     assert chat(folder, seed=5).fingerprint() != original
+    assert chat(folder, precision="bf16").fingerprint() != original
     (copy / "chat_template.jinja").write_text(TEMPLATE + " ")
     assert chat(copy).fingerprint() != original
 
@@ -191,7 +192,9 @@ def test_missing_and_damaged_weights_are_named(folder, tmp_path):
         texts(chat(copy), CONVERSATIONS)
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"max_new_tokens": 0}, {"temperature": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 0}, {"max_new_tokens": 0}, {"temperature": -1}, {"precision": "int8"}]
+)
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(InputError, match="language_model"):
         TransformersChat("x", **settings)
@@ -199,3 +202,14 @@ def test_settings_out_of_range_are_refused(settings):
 
 def test_no_conversations_need_no_model():
     assert list(TransformersChat("nowhere").reply([])) == []
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_reply_does_not_depend_on_its_companions_either(folder):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    together = texts(TransformersChat(str(folder), device="cuda", temperature=0.7), CONVERSATIONS)
+    alone = TransformersChat(str(folder), device="cuda", temperature=0.7, batch_size=1)
+    assert texts(alone, CONVERSATIONS) == together
+    assert any(texts(TransformersChat(str(folder), device="cuda", precision="bf16"), CONVERSATIONS))
