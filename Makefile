@@ -12,7 +12,7 @@ demo: $(READY)
 
 # Creates .venv, installs, and runs the whole suite.
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # Style and types.
 check: $(READY) .typecheck

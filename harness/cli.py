@@ -155,7 +155,7 @@ def _add_list(commands: argparse._SubParsersAction) -> None:
         "what",
         nargs="?",
         metavar="WHAT",
-        help="layers, runs, or a group: target, probe, method, metric, ...",
+        help="layers, models, runs, or a group: target, probe, method, metric, ...",
     )
     _add_settings(parser)
     _add_runs(parser)

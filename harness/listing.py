@@ -26,17 +26,20 @@ def list_command(options: argparse.Namespace) -> int:
     group = PLURALS.get(what, what)
     if what is None or group is None:
         console.print("[bold]layers[/]  of a target: dissectbench list layers target=resnet18")
+        console.print("[bold]models[/]  known by name: dissectbench list models source=timm")
         console.print("[bold]runs[/]    in the runs folder")
         for name, choices in sorted(known.items()):
             console.print(f"[bold]{name}[/]  {', '.join(sorted(choices))}", highlight=False)
     elif what == "layers":
         console.print(_layers(settings, options.config_dir))
+    elif what == "models":
+        console.print(_models(settings))
     elif what == "runs":
         console.print(_runs(options.runs))
     elif group in known:
         console.print(_choices(group, known[group]))
     else:
-        words = ["layers", "runs", *known]
+        words = ["layers", "models", "runs", *known]
         raise InputError(
             f"cannot list {what!r}", f"{nearest(what, words)} Known: {', '.join(words)}.".strip()
         )
@@ -48,10 +51,21 @@ def _layers(settings: list[str], config_dir: str | None) -> Table:
     from .layers import list_layers
 
     target = build(compose(settings, config_dir=config_dir).config.target, "target")
-    table = _table(f"layers of {target.name}", "layer", "module", "kind", "units", "map")
-    for info in list_layers(target):
-        size = "" if info.map_shape == (1, 1) else f"{info.map_shape[0]} × {info.map_shape[1]}"
-        table.add_row(info.name, info.module, info.kind, str(info.n_units), size)
+    table = _table(f"layers of {target.name}", "layer", "module", "kind", "units", "map", "note")
+    for layer in list_layers(target):
+        size = "" if layer.map_shape in (None, (1, 1)) else " × ".join(map(str, layer.map_shape))
+        table.add_row(layer.name, layer.module, layer.kind, str(layer.n_units), size, layer.note)
+    return table
+
+
+def _models(settings: list[str]) -> Table:
+    from .catalogue import known_models
+
+    sources = [setting.partition("=")[2] for setting in settings if setting.startswith("source=")]
+    table = _table("models known by name", "source", "models")
+    for source in sources or ("torchvision", "timm"):
+        names = known_models(source)
+        table.add_row(source, ", ".join(names))
     return table
 
 

@@ -102,7 +102,7 @@ def layer_specs(layers: Any) -> list[Any]:
     plain = [plain] if isinstance(plain, str) else plain
     if not plain:
         raise InputError("layers is empty", "give at least one, such as layers=[layer4,fc]")
-    return [LayerSpec(**layer) if isinstance(layer, Mapping) else layer for layer in plain]
+    return [LayerSpec.of(layer) for layer in plain]
 
 
 def _plain(value: Any) -> Any:
