@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-_FILES = ("config.json", "preprocessor_config.json", "*.json", "*.txt", "*.model", "*.safetensors")
+_FILES = ("config.json", "*.json", "*.txt", "*.model", "*.safetensors")
 _FORMAT = 1  # of what is done to a caption once the model has said it
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
 _KIND = "captions"
@@ -196,10 +197,11 @@ def _load(kind: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
     from safetensors import SafetensorError
 
     try:
-        processor: Any = transformers.AutoProcessor.from_pretrained(folder)
-        model, report = getattr(transformers, kind).from_pretrained(
-            folder, dtype=getattr(torch, dtype), output_loading_info=True
-        )
+        with _quietly():
+            processor: Any = transformers.AutoProcessor.from_pretrained(folder)
+            model, report = getattr(transformers, kind).from_pretrained(
+                folder, dtype=getattr(torch, dtype), output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -212,6 +214,22 @@ def _load(kind: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
             "it is another kind of model, or damaged; download it again",
         )
     return processor, model.to(device).eval().requires_grad_(False)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Loads without a progress bar, and without a report on tensors: the caller looks at them."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def cleaned(text: str) -> str:

@@ -213,7 +213,6 @@ def _load(folder: Path, scheduler: str | None, variant: str | None, device: str,
         unsafe = {"safety_checker": None, "requires_safety_checker": False}
         pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
             folder,
-            torch_dtype=getattr(torch, dtype),
             variant=variant,
             local_files_only=True,
             **(unsafe if "safety_checker" in index else {}),
@@ -227,7 +226,7 @@ def _load(folder: Path, scheduler: str | None, variant: str | None, device: str,
     if scheduler is not None:
         pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    return pipeline.to(device, getattr(torch, dtype))
 
 
 class Rendered:
