@@ -81,7 +81,7 @@ def probe_layers(
     _check(probe, batch_size=batch_size, workers=workers, tail=tail, pool=pool, on_error=on_error)
     specs = {spec.name: spec for spec in map(LayerSpec.of, layers)}
     with Taps(target, list(specs.values())) as taps:
-        infos = dict(taps.info)
+        infos = taps.info
     source = Source(target, batch_size, workers)
     slots = {name: Slot(Path(store), name, _recipe(target, info, probe)) for name, info in infos.items()}
     wanted = _wanted(infos, len(probe), tail, tail_budget_gb, map_budget_gb if keep_maps else None)
@@ -97,7 +97,7 @@ def probe_layers(
             if found[name] is None
         }
         if jobs:
-            _Pass(source, probe, jobs, on_error).run(progress)
+            _Pass(source, probe, taps, jobs, on_error).run(progress)
     return {
         name: StoredLayer(slots[name], specs[name], infos[name], probe, source, cache, pool)
         for name in specs
@@ -186,14 +186,21 @@ class _Pass:
     Args:
         source: the target and how it is shown images.
         probe: the images.
+        taps: for all the layers that were asked for; entered before.
         jobs: the writer of each layer; they may stand at different images.
         on_error: what to do with an unreadable image.
     """
 
     def __init__(
-        self, source: Source, probe: ProbingSet, jobs: Mapping[LayerSpec, LayerWriter], on_error: OnError
+        self,
+        source: Source,
+        probe: ProbingSet,
+        taps: Taps,
+        jobs: Mapping[LayerSpec, LayerWriter],
+        on_error: OnError,
     ) -> None:
-        self._source, self._probe, self._jobs, self._on_error = source, probe, jobs, on_error
+        self._source, self._probe, self._taps = source, probe, taps
+        self._jobs, self._on_error = jobs, on_error
 
     def run(self, progress: Progress | None) -> None:
         """Completes every layer and publishes it."""
@@ -227,7 +234,11 @@ class _Pass:
         batches = [range(first, min(first + size, end)) for first in range(start, end, size)]
         blocks = load(self._probe, target, batches, size, self._source.workers)
         saved = start
-        with Taps(target, list(jobs)) as taps, full_precision(target.device):
+        all_layers = len(jobs) == len(self._taps.info)
+        with (
+            self._taps if all_layers else Taps(target, list(jobs)) as taps,
+            full_precision(target.device),
+        ):
             for batch, block in zip(batches, blocks, strict=True):
                 self._take_in(block, taps, list(jobs.values()), threads)
                 if batch.stop - saved >= SHARD or batch.stop == end:

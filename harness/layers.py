@@ -60,8 +60,8 @@ class _StopForward(BaseException):
 class Taps:
     """Reads layers of a target; a context manager that hooks on entry and unhooks on exit.
 
-    Entry runs one forward pass on two blank pictures to learn shapes, the order of execution, and
-    which outputs are overwritten in place later on (only those are cloned).
+    The first entry runs one forward pass on two blank pictures to learn shapes, the order of execution,
+    and which outputs are overwritten in place later on (only those are cloned).
 
     Args:
         target: the network.
@@ -70,7 +70,7 @@ class Taps:
             example input does not suit.
 
     Attributes:
-        info: how each layer is read, by name, in the order asked for; there after entry.
+        info: how each layer is read, by name, in the order asked for; there after the first entry.
 
     Raises:
         InputError: on entry, if a layer is unknown, never run, or ambiguous.
@@ -97,14 +97,19 @@ class Taps:
 
     def __enter__(self) -> Taps:
         modules = {spec.name: _module(self._target.model, spec.name) for spec in self._specs}
-        seen = Observation(self._target, modules, self._example, keep=True)
-        self.info = {spec.name: seen.recognise(spec) for spec in self._specs}
-        chosen = {spec.name: seen.choose(spec) for spec in self._specs}
-        self._cloned = {name for name, event in chosen.items() if event.overwritten()}
-        self._last = max(chosen, key=lambda name: seen.events.index(chosen[name]))
+        if not self.info:
+            self._learn(modules)
         for name, module in modules.items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
         return self
+
+    def _learn(self, modules: Mapping[str, nn.Module]) -> None:
+        seen = Observation(self._target, modules, self._example, keep=True)
+        info = {spec.name: seen.recognise(spec) for spec in self._specs}
+        chosen = {spec.name: seen.choose(spec) for spec in self._specs}
+        self._cloned = {name for name, event in chosen.items() if event.overwritten()}
+        self._last = max(chosen, key=lambda name: seen.events.index(chosen[name]))
+        self.info = info
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:

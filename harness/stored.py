@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from .layers import Taps
     from .layouts import LayerInfo, LayerSpec
     from .store import Slot
     from .targets import Target
@@ -145,37 +146,35 @@ class StoredLayer(ProbedLayer):
             yield MapBatch(indices, stored[indices].astype(np.float32))
 
     def _computed_maps(self, blocks: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
-        from .layers import Taps
-
-        target, size = self._source.target, self._source.block
-        if not blocks:
-            return
         batches = [block.tolist() for block in blocks]
-        with Taps(target, [self._spec]) as taps, full_precision(target.device):
-            for block in load(self.probe, target, batches, size, self._source.workers):
-                if block.skipped:
-                    raise block.skipped[0].error()
-                assert block.pictures is not None  # every image of the block was read
-                maps = block.own(taps.read(block.pictures)[self.name])
-                yield MapBatch(block.indices, maps.cpu().numpy())
+        source = self._source
+        for block in load(self.probe, source.target, batches, source.block, source.workers):
+            if block.skipped:
+                raise block.skipped[0].error()
+            assert block.pictures is not None  # every image of the block was read
+            maps = block.own(self._show(block.pictures))
+            yield MapBatch(block.indices, maps.cpu().numpy())
 
     def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """See `ProbedLayer.respond`. The answer for an image does not depend on the others."""
+        found = [np.empty((0, self.n_units), np.float32)]
+        size, preprocess = self._source.block, self._source.target.preprocess
+        for start in range(0, len(images), size):
+            pictures = [preprocess(image.convert("RGB")) for image in images[start : start + size]]
+            maps = self._show(fill(pictures, range(len(pictures)), size))[: len(pictures)]
+            found.append(_pooled(maps, self.pool).cpu().numpy())
+        return np.concatenate(found)
+
+    def _show(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Shows one block; hooks the network for this long only, so that layers may take turns."""
+        with self._taps as taps, full_precision(self._source.target.device):
+            return taps.read(pictures)[self.name]
+
+    @cached_property
+    def _taps(self) -> Taps:
         from .layers import Taps
 
-        target, size = self._source.target, self._source.block
-        found = []
-        if not images:
-            return np.empty((0, self.n_units), np.float32)
-        with Taps(target, [self._spec]) as taps, full_precision(target.device):
-            for start in range(0, len(images), size):
-                pictures = [
-                    target.preprocess(image.convert("RGB")) for image in images[start : start + size]
-                ]
-                block = fill(pictures, range(len(pictures)), size)
-                maps = taps.read(block)[self.name][: len(pictures)]
-                found.append(_pooled(maps, self.pool).cpu().numpy())
-        return np.concatenate(found)
+        return Taps(self._source.target, [self._spec])
 
     @cached_property
     def _sizes(self) -> NDArray[np.int32]:
