@@ -1,8 +1,8 @@
-"""The labels of an image as a map of patterns.
+"""The labels of images as maps of patterns.
 
 Several label planes overlap in one image. A pattern is a combination of labels that occurs at some
-pixel; an image has a few hundred of them at most places. Counting the mask pixels of each pattern
-once yields the count of every label, with or without the pixels that carry a label twice.
+pixel of an image; most images have a few hundred. Counting the mask pixels of each pattern once yields
+the count of every label, with or without the pixels that carry a label twice.
 """
 
 from __future__ import annotations
@@ -19,36 +19,49 @@ NONE = -1  # fills the places of a pattern that carry no label
 
 
 class UnlistedLabelError(ValueError):
-    """A label number that the annotations do not list."""
+    """A label number that the annotations do not list; `image` is its position among those given."""
+
+    def __init__(self, image: int, number: int, base: int) -> None:
+        super().__init__(
+            f"label number {number} is not in the list of labels, which ends with {base - 1}"
+        )
+        self.image = image
 
 
 @dataclass(frozen=True)
 class LabelPatterns:
-    """The patterns of one image, inside the window that the target saw.
+    """The patterns of several images, inside a window of their label planes, image after image.
 
     Attributes:
-        index: int32 [H * W] pattern of each pixel, row-major.
+        index: int32 [images, pixels] pattern of each pixel, row-major.
         labels: int64 [patterns, places] label of each plane, then the whole-image labels; `NONE`
             where there is none.
         area: int64 [patterns] number of pixels.
+        image: int64 [patterns] which image the pattern belongs to; the same combination in two images
+            is two patterns.
+        first: int64 [images] first pattern of each image.
+        most: the largest number of patterns in one image.
     """
 
     index: NDArray[np.int32]
     labels: NDArray[np.int64]
     area: NDArray[np.int64]
+    image: NDArray[np.int64]
+    first: NDArray[np.int64]
+    most: int
 
 
 def label_patterns(
-    annotation: ImageAnnotation,
+    annotations: Sequence[ImageAnnotation],
     window: tuple[slice, slice],
     base: int,
     *,
     count_label_zero: bool = False,
 ) -> LabelPatterns:
-    """Finds the patterns of an image.
+    """Finds the patterns of images whose label planes have one shape.
 
     Args:
-        annotation: its labels.
+        annotations: labels of each image.
         window: rows and columns of the label planes to look at.
         base: label numbers lie below it.
         count_label_zero: keep the whole-image label 0, which stands for a label that was filtered
@@ -57,43 +70,73 @@ def label_patterns(
     Raises:
         UnlistedLabelError: if a label number lies outside 0 ... base - 1.
     """
-    planes = annotation.planes[:, window[0], window[1]]
-    pixels = planes.shape[1] * planes.shape[2]
-    planes = planes.reshape(len(planes), pixels) if len(planes) else np.zeros((1, pixels), np.int32)
+    planes = _stacked(annotations, window)
+    places, images, pixels = planes.shape
     # Labels hardly change from a pixel to the next: look only at the first pixel of each run.
-    change = np.ones(pixels, np.bool_)
-    np.not_equal(planes[0, 1:], planes[0, :-1], out=change[1:])
+    starts = _runs(planes)
+    lengths = np.append(starts[1:], images * pixels)[: len(starts)] - starts
+    labels = planes.reshape(places, images * pixels).take(starts, axis=1).astype(np.int64)
+    image = starts // max(1, pixels)
+    _check(labels, image, base)
+    known, index = _distinct(image, images, labels, base)
+    whole = _whole(annotations, base, count_label_zero)
+    table = np.concatenate([labels.take(known, axis=1).T, whole[image[known]]], axis=1)
+    table[:, :places][table[:, :places] == 0] = NONE
+    area = np.bincount(index, weights=lengths, minlength=len(known)).astype(np.int64)
+    first = np.searchsorted(image[known], np.arange(images))
+    most = int(np.diff(first, append=len(known)).max())
+    pattern = np.repeat(index.astype(np.int32), lengths).reshape(images, pixels)
+    return LabelPatterns(pattern, table, area, image[known], first, most)
+
+
+def _stacked(annotations: Sequence[ImageAnnotation], window: tuple[slice, slice]) -> NDArray[np.int32]:
+    """Returns int32 [planes, images, pixels], filled up with empty planes."""
+    views = [annotation.planes[:, window[0], window[1]] for annotation in annotations]
+    places = max(1, *(len(view) for view in views))
+    stacked = np.zeros((places, len(views), views[0].shape[1] * views[0].shape[2]), np.int32)
+    for image, view in enumerate(views):
+        stacked[: len(view), image] = view.reshape(len(view), stacked.shape[2])
+    return stacked
+
+
+def _runs(planes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Returns where, among all pixels of all images, runs of equal labels begin."""
+    begins = np.ones(planes.shape[1:], np.bool_)
+    np.not_equal(planes[0, :, 1:], planes[0, :, :-1], out=begins[:, 1:])
     for plane in planes[1:]:
-        change[1:] |= plane[1:] != plane[:-1]
-    starts = np.flatnonzero(change)
-    lengths = np.diff(starts, append=pixels)
-    runs = planes.take(starts, axis=1).astype(np.int64)
-    whole = np.array([n for n in annotation.whole if n or count_label_zero], np.int64)
-    _check(runs, base)
-    _check(whole, base)
-    first, index = _distinct(runs, base)
-    labels = np.full((len(first), len(planes) + len(whole)), NONE, np.int64)
-    labels[:, : len(planes)] = runs.take(first, axis=1).T
-    labels[labels == 0] = NONE
-    labels[:, len(planes) :] = whole
-    area = np.bincount(index, weights=lengths, minlength=len(first)).astype(np.int64)
-    return LabelPatterns(np.repeat(index.astype(np.int32), lengths), labels, area)
+        begins[:, 1:] |= plane[:, 1:] != plane[:, :-1]
+    return np.flatnonzero(begins)
 
 
-def _check(labels: NDArray[np.int64], base: int) -> None:
+def _whole(annotations: Sequence[ImageAnnotation], base: int, count_zero: bool) -> NDArray[np.int64]:
+    """Returns int64 [images, places]: the whole-image labels, filled up with `NONE`."""
+    labels = [[n for n in annotation.whole if n or count_zero] for annotation in annotations]
+    places = max(map(len, labels))
+    image = np.repeat(np.arange(len(labels)), [len(numbers) for numbers in labels])
+    _check(np.array([n for numbers in labels for n in numbers], np.int64), image, base)
+    filled = [numbers + [NONE] * (places - len(numbers)) for numbers in labels]
+    return np.array(filled, np.int64).reshape(len(labels), places)
+
+
+def _check(labels: NDArray[np.int64], image: NDArray[np.int64], base: int) -> None:
+    """Refuses label numbers out of range; `image` goes with the last axis of `labels`."""
     if labels.size and (labels.min() < 0 or labels.max() >= base):
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise UnlistedLabelError(
-            f"label number {wrong} is not in the list of labels, which ends at {base - 1}"
-        )
+        wrong = tuple(np.argwhere((labels < 0) | (labels >= base))[0])
+        raise UnlistedLabelError(int(image[wrong[-1]]), int(labels[wrong]), base)
 
 
-def _distinct(columns: NDArray[np.int64], base: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers the distinct columns; returns where each occurs first, and the number of each column."""
+def _distinct(
+    image: NDArray[np.int64], images: int, labels: NDArray[np.int64], base: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers the distinct columns of image and labels in the order in which they appear.
+
+    Returns:
+        Where each occurs first, and the number of each column.
+    """
     import pandas as pd  # it numbers by hashing, which is faster than sorting
 
-    code, size = columns[0], base
-    for row in columns[1:]:
+    code, size = image, images
+    for row in labels:
         if size * base >= 2**62:
             code, known = pd.factorize(code)
             size = len(known)
@@ -102,41 +145,6 @@ def _distinct(columns: NDArray[np.int64], base: int) -> tuple[NDArray[np.int64],
     first = np.empty(len(known), np.int64)
     first[index[::-1]] = np.arange(len(index) - 1, -1, -1)
     return first, index
-
-
-@dataclass(frozen=True)
-class PatternTable:
-    """The patterns of several images, numbered through.
-
-    Attributes:
-        patterns: those of each image.
-        first: int64 [images] number of each image's first pattern.
-        image: int64 [patterns] the image of each pattern.
-        labels: int64 [patterns, places], filled up with `NONE`.
-        area: int64 [patterns] number of pixels.
-    """
-
-    patterns: Sequence[LabelPatterns]
-    first: NDArray[np.int64]
-    image: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    area: NDArray[np.int64]
-
-
-def pattern_table(patterns: Sequence[LabelPatterns]) -> PatternTable:
-    """Puts the patterns of several images under one numbering."""
-    sizes = np.array([len(one.area) for one in patterns])
-    labels = np.full((sizes.sum(), max(one.labels.shape[1] for one in patterns)), NONE, np.int64)
-    first = np.cumsum(sizes) - sizes
-    for start, one in zip(first, patterns, strict=True):
-        labels[start : start + len(one.area), : one.labels.shape[1]] = one.labels
-    return PatternTable(
-        patterns,
-        first,
-        np.repeat(np.arange(len(patterns)), sizes),
-        labels,
-        np.concatenate([one.area for one in patterns]),
-    )
 
 
 def repeated(labels: NDArray[np.int64]) -> NDArray[np.bool_]:

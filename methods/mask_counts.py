@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .label_patterns import PatternTable
+from .label_patterns import LabelPatterns
 from .upsample import Grid, upsample
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def by_blocks(
-    maps: NDArray[np.float32], thresholds: NDArray[np.float32], over: Grid, table: PatternTable
+    maps: NDArray[np.float32], thresholds: NDArray[np.float32], over: Grid, labels: LabelPatterns
 ) -> MaskCounts:
     """Counts mask pixels block by block.
 
@@ -62,16 +62,17 @@ def by_blocks(
         maps: float32 [images, units, h, w].
         thresholds: float32 [units], from `round_down`.
         over: how the maps lie over the label planes of all these images.
-        table: the label patterns of these images, inside the grid's window.
+        labels: the label patterns of these images, inside the grid's window.
     """
     peaks = maps.reshape(*maps.shape[:2], -1).max(axis=2)
     image, unit = np.nonzero(peaks > thresholds)
     padded = over.pad(maps[image, unit])
     limits = thresholds[unit]
     corners = _active_corners(padded, limits)
-    width = max(1, *(len(one.area) for one in table.patterns))
+    width = max(1, labels.most)
     kind = np.int32 if len(image) * width < 2**31 else np.int64
-    patterns = _patterns_by_block(over, table)
+    shift = (np.arange(len(image)) * width - labels.first[image]).astype(kind)
+    patterns = _patterns_by_block(over, labels)
     rows, columns = over.block_shape
     step = max(1, _PIXELS // max(1, rows * columns))
     keys = [np.zeros(0, kind)]
@@ -79,12 +80,12 @@ def by_blocks(
         pair, block, row, hit = _hits(padded, limits, over, corners[start : start + step])
         key = patterns.take((image[pair] * over.blocks + block) * rows + row, axis=0)
         key = key.astype(kind, copy=False)
-        key += (pair * width).astype(kind)[:, None]
+        key += shift[pair][:, None]
         keys.append(key[hit])
     counts = np.bincount(np.concatenate(keys), minlength=len(image) * width)
     entry = np.flatnonzero(counts)
     of_pair, pattern = np.divmod(entry, width)
-    return MaskCounts(image, unit, of_pair, pattern + table.first[image[of_pair]], counts[entry])
+    return MaskCounts(image, unit, of_pair, pattern + labels.first[image[of_pair]], counts[entry])
 
 
 def _active_corners(padded: NDArray[np.float32], limits: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -96,12 +97,12 @@ def _active_corners(padded: NDArray[np.float32], limits: NDArray[np.float32]) ->
     return np.flatnonzero(active)
 
 
-def _patterns_by_block(over: Grid, table: PatternTable) -> NDArray[np.int32]:
+def _patterns_by_block(over: Grid, labels: LabelPatterns) -> NDArray[np.int32]:
     """Returns int32 [images * blocks * rows, columns]: the pattern of each pixel of each block."""
     pixels = over.block_pixels()
-    found = np.empty((len(table.patterns), *pixels.shape), np.int32)
-    for image, one in enumerate(table.patterns):
-        one.index.take(pixels, out=found[image], mode="clip")
+    found = np.empty((len(labels.index), *pixels.shape), np.int32)
+    for image, index in enumerate(labels.index):
+        index.take(pixels, out=found[image], mode="clip")
     rows, columns = over.block_shape
     return found.reshape(len(found) * over.blocks * rows, columns)
 
@@ -148,7 +149,7 @@ def densely(
     maps: NDArray[np.float32],
     thresholds: NDArray[np.float32],
     over: Grid,
-    table: PatternTable,
+    labels: LabelPatterns,
     device: torch.device,
 ) -> MaskCounts:
     """Counts mask pixels by up-sampling whole maps on `device`; arguments as for `by_blocks`."""
@@ -156,16 +157,15 @@ def densely(
 
     values, limits = torch.from_numpy(maps).to(device), torch.from_numpy(thresholds).to(device)
     image, unit = torch.nonzero(values.amax(dim=(2, 3)) > limits, as_tuple=True)
-    index = torch.from_numpy(np.stack([one.index for one in table.patterns])).to(device)
-    width = max(1, *(len(one.area) for one in table.patterns))
-    counts = torch.zeros(len(image), width, dtype=torch.int64, device=device)
+    index = labels.index - labels.first[:, None]
+    patterns = torch.from_numpy(index).to(device)
+    counts = torch.zeros(len(image), max(1, labels.most), dtype=torch.int64, device=device)
     step = max(1, _DENSE_VALUES // max(1, index.shape[1]))
     for start in range(0, len(image), step):
         rows = slice(start, start + step)
         masks = upsample(values[image[rows], unit[rows]], over) > limits[unit[rows], None, None]
-        patterns = index[image[rows]].long()
-        counts[rows].scatter_add_(1, patterns, masks.flatten(1).long())
+        counts[rows].scatter_add_(1, patterns[image[rows]], masks.flatten(1).long())
     pair, pattern = (found.cpu().numpy() for found in torch.nonzero(counts, as_tuple=True))
     where = image.cpu().numpy()
     pixels = counts.cpu().numpy()[pair, pattern]
-    return MaskCounts(where, unit.cpu().numpy(), pair, pattern + table.first[where[pair]], pixels)
+    return MaskCounts(where, unit.cpu().numpy(), pair, pattern + labels.first[where[pair]], pixels)

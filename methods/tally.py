@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..datasets.probing import Annotations
 from ..harness.files import atomic_path
-from .label_patterns import NONE, PatternTable, repeated
+from .label_patterns import NONE, LabelPatterns, repeated
 from .mask_counts import MaskCounts
 
 Denominator = Literal["paper", "lite", "all", "dissect"]
@@ -91,32 +91,32 @@ class Tally:
         sums = (getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
         return Tally(*(np.asarray(total) for total in sums))
 
-    def add(self, counts: MaskCounts, table: PatternTable, category: NDArray[np.int64]) -> None:
+    def add(self, counts: MaskCounts, patterns: LabelPatterns, category: NDArray[np.int64]) -> None:
         """Adds a few images.
 
         Args:
             counts: their mask pixels.
-            table: their label patterns.
+            patterns: their label patterns.
             category: from `category_of`.
         """
-        again = repeated(table.labels)
-        self.images += len(table.patterns)
-        self._add_truth(table, again)
-        self._add_intersection(counts, table, again)
-        self._add_activation(counts, table, category)
+        again = repeated(patterns.labels)
+        self.images += len(patterns.first)
+        self._add_truth(patterns, again)
+        self._add_intersection(counts, patterns, again)
+        self._add_activation(counts, patterns, category)
 
-    def _add_truth(self, table: PatternTable, again: NDArray[np.bool_]) -> None:
-        area = np.broadcast_to(table.area[:, None], table.labels.shape)
+    def _add_truth(self, patterns: LabelPatterns, again: NDArray[np.bool_]) -> None:
+        area = np.broadcast_to(patterns.area[:, None], patterns.labels.shape)
         for total, counted in (
-            (self.truth, table.labels != NONE),
-            (self.truth_unique, (table.labels != NONE) & ~again),
+            (self.truth, patterns.labels != NONE),
+            (self.truth_unique, (patterns.labels != NONE) & ~again),
         ):
-            np.add.at(total, table.labels[counted], area[counted])
+            np.add.at(total, patterns.labels[counted], area[counted])
 
     def _add_intersection(
-        self, counts: MaskCounts, table: PatternTable, again: NDArray[np.bool_]
+        self, counts: MaskCounts, patterns: LabelPatterns, again: NDArray[np.bool_]
     ) -> None:
-        labels = table.labels.take(counts.pattern, axis=0)
+        labels = patterns.labels.take(counts.pattern, axis=0)
         cell = counts.unit.take(counts.pair)[:, None] * len(self.truth) + labels
         pixels = np.broadcast_to(counts.pixels[:, None], labels.shape)
         once = labels != NONE
@@ -127,7 +127,7 @@ class Tally:
         np.subtract.at(self.intersection_unique.reshape(-1), cell[twice], pixels[twice])
 
     def _add_activation(
-        self, counts: MaskCounts, table: PatternTable, category: NDArray[np.int64]
+        self, counts: MaskCounts, patterns: LabelPatterns, category: NDArray[np.int64]
     ) -> None:
         if len(counts.pair) == 0:
             return
@@ -136,15 +136,15 @@ class Tally:
         area = np.add.reduceat(counts.pixels, starts)
         unit, image = counts.unit[pair], counts.image[pair]
         np.add.at(self.activation, unit, area)
-        carried = np.zeros((len(table.area), self.activation_lite.shape[1]), np.bool_)
-        pattern, place = np.nonzero(table.labels != NONE)
-        carried[pattern, category[table.labels[pattern, place]]] = True
+        carried = np.zeros((len(patterns.area), self.activation_lite.shape[1]), np.bool_)
+        pattern, place = np.nonzero(patterns.labels != NONE)
+        carried[pattern, category[patterns.labels[pattern, place]]] = True
         met = np.logical_or.reduceat(carried[counts.pattern], starts)
         _add_rows(self.activation_lite, unit, area[:, None] * met)
         # By the paper's rule label 0 belongs to no category, by the other to the last one.
-        shown = np.zeros((len(table.patterns), carried.shape[1]), np.bool_)
-        pattern, place = np.nonzero(table.labels > 0)
-        shown[table.image[pattern], category[table.labels[pattern, place]]] = True
+        shown = np.zeros((len(patterns.first), carried.shape[1]), np.bool_)
+        pattern, place = np.nonzero(patterns.labels > 0)
+        shown[patterns.image[pattern], category[patterns.labels[pattern, place]]] = True
         _add_rows(self.activation_paper, unit, area[:, None] * shown[image])
 
     def pixels(self, denominator: Denominator, category: NDArray[np.int64]) -> Pixels:

@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.probing import Annotations
+from ..datasets.probing import Annotations, ImageAnnotation
 from ..harness.devices import resolve
 from ..harness.errors import InputError
 from ..harness.probe import MapBatch, ProbedLayer
-from .label_patterns import (
-    LabelPatterns,
-    PatternTable,
-    UnlistedLabelError,
-    label_patterns,
-    pattern_table,
-)
+from .label_patterns import LabelPatterns, UnlistedLabelError, label_patterns
 from .mask_counts import MaskCounts, by_blocks, densely, round_down
 from .tally import Tally, category_of
 from .upsample import Grid, Upsampling, grid
@@ -87,8 +81,8 @@ def tally_layer(
     with ThreadPoolExecutor(workers or _cores()) as pool:
         for batch in layer.maps(todo[int(tally.images) :].tolist()):
             for counted in pool.map(count, _pieces(batch)):
-                for counts, table in counted:
-                    tally.add(counts, table, category)
+                for counts, patterns in counted:
+                    tally.add(counts, patterns, category)
             if checkpoint and time.monotonic() - saved >= checkpoint_seconds:
                 tally.save(checkpoint)
                 saved = time.monotonic()
@@ -133,35 +127,32 @@ class _Counter:
     limits: NDArray[np.float32]
     device: torch.device
 
-    def __call__(self, batch: MapBatch) -> list[tuple[MaskCounts, PatternTable]]:
-        groups: defaultdict[Grid, tuple[list[int], list[LabelPatterns]]]
-        groups = defaultdict(lambda: ([], []))
+    def __call__(self, batch: MapBatch) -> list[tuple[MaskCounts, LabelPatterns]]:
+        groups: defaultdict[Grid, list[tuple[int, ImageAnnotation]]] = defaultdict(list)
         for position, index in enumerate(batch.indices.tolist()):
-            over, patterns = self._look_up(index)
-            positions, found = groups[over]
-            positions.append(position)
-            found.append(patterns)
-        counted = []
-        for over, (members, found) in groups.items():
-            alone = len(members) == len(batch.maps)  # the usual case needs no copy
-            table = pattern_table(found)
-            maps = batch.maps if alone else batch.maps[members]
-            counted.append((self._counts(maps, over, table), table))
-        return counted
+            annotation = labels_of(self.layer).of(index)
+            region, upsampling = self.layer.region(index), self.settings.upsampling
+            over = grid(annotation.shape, self.layer.map_shape, region, upsampling)
+            groups[over].append((position, annotation))
+        return [self._counts(batch, over, members) for over, members in groups.items()]
 
-    def _look_up(self, index: int) -> tuple[Grid, LabelPatterns]:
-        annotations = labels_of(self.layer)
-        annotation = annotations.of(index)
-        region, upsampling = self.layer.region(index), self.settings.upsampling
-        over = grid(annotation.shape, self.layer.map_shape, region, upsampling)
-        base, zero = len(annotations.labels) + 1, self.settings.count_label_zero
+    def _counts(
+        self, batch: MapBatch, over: Grid, members: list[tuple[int, ImageAnnotation]]
+    ) -> tuple[MaskCounts, LabelPatterns]:
+        positions = [position for position, _ in members]
+        base = len(labels_of(self.layer).labels) + 1
         try:
-            return over, label_patterns(annotation, over.window, base, count_label_zero=zero)
+            patterns = label_patterns(
+                [annotation for _, annotation in members],
+                over.window,
+                base,
+                count_label_zero=self.settings.count_label_zero,
+            )
         except UnlistedLabelError as error:
-            where = self.layer.probe.locate(index)
+            where = self.layer.probe.locate(int(batch.indices[positions[error.image]]))
             raise InputError(f"labels of {where}: {error}", "mend the data set") from error
-
-    def _counts(self, maps: NDArray[np.float32], over: Grid, table: PatternTable) -> MaskCounts:
+        # The usual case, one grid for all images, needs no copy.
+        maps = batch.maps if len(members) == len(batch.maps) else batch.maps[positions]
         if self.device.type == "cpu":
-            return by_blocks(maps, self.limits, over, table)
-        return densely(maps, self.limits, over, table, self.device)
+            return by_blocks(maps, self.limits, over, patterns), patterns
+        return densely(maps, self.limits, over, patterns, self.device), patterns

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dissectbench.datasets.probing import ImageAnnotation
 from dissectbench.harness.probe import Region
-from dissectbench.methods.label_patterns import label_patterns, pattern_table
+from dissectbench.methods.label_patterns import label_patterns
 from dissectbench.methods.mask_counts import by_blocks, densely, round_down
 from dissectbench.methods.upsample import Grid, Upsampling, grid, upsample
 
@@ -117,8 +117,7 @@ def every_pixel(over: Grid, images: int):
     height, width = over.rows.window.stop, over.columns.window.stop
     planes = np.arange(1, height * width + 1, dtype=np.int32).reshape(1, height, width)
     annotation = ImageAnnotation((height, width), planes)
-    patterns = label_patterns(annotation, over.window, height * width + 1)
-    return pattern_table([patterns] * images)
+    return label_patterns([annotation] * images, over.window, height * width + 1)
 
 
 def masks(counts, table, maps, over):
