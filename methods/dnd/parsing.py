@@ -98,7 +98,7 @@ def _is_text(character: str) -> bool:
 def _unquoted(line: str) -> str:
     if len(line) >= 2 and _QUOTES.get(line[0]) == line[-1] and line[0] not in line[1:-1]:
         return line[1:-1].strip()
-    return line.replace('"', "") if line.count('"') == 1 else line
+    return " ".join(line.replace('"', " ").split()) if line.count('"') == 1 else line
 
 
 def _problem(label: str, max_words: int) -> str | None:

@@ -11,7 +11,7 @@ CHOICES = {"openai": OpenAIChat, "transformers": TransformersChat, "key_phrases"
 
 
 def composed(choice, *overrides):
-    return compose([f"+language_model={choice}", *overrides])
+    return compose([f"language_model={choice}", *overrides])
 
 
 @pytest.mark.parametrize("choice", CHOICES)

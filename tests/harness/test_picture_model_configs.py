@@ -25,18 +25,18 @@ GENERATORS = {
 
 @pytest.mark.parametrize("choice", CAPTIONERS)
 def test_every_captioner_is_built_without_a_weight_or_a_call(choice):
-    config = compose([f"+captioner={choice}"]).config
+    config = compose([f"captioner={choice}"]).config
     assert type(build(config.captioner, "captioner")) is CAPTIONERS[choice]
 
 
 @pytest.mark.parametrize("choice", GENERATORS)
 def test_every_generator_is_built_without_a_weight(choice):
-    config = compose([f"+generator={choice}"]).config
+    config = compose([f"generator={choice}"]).config
     assert type(build(config.generator, "generator")) is GENERATORS[choice]
 
 
 def test_another_pipeline_needs_its_name_alone():
-    overrides = ["+generator=diffusers", "generator.model=org/model", "generator.size=[640,512]"]
+    overrides = ["generator=diffusers", "generator.model=org/model", "generator.size=[640,512]"]
     generator = build(compose(overrides).config.generator, "generator")
     assert (generator.name, generator.size) == ("model", (640, 512))
     assert generator.settings["options"] == {}
