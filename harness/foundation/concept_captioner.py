@@ -56,6 +56,7 @@ class ConceptCaptioner:
 
     def caption(self, images: Sequence[Image]) -> list[str]:
         """Returns the concept nearest to each picture, by the cosine of their embeddings."""
-        texts = [self.template.replace("{}", word) for word in self.concepts.words]
+        words = list(self.concepts.words)
+        texts = [self.template.replace("{}", word) for word in words]
         cosines = self.encoder.encode_images(images) @ self.encoder.encode_texts(texts).T
-        return [self.concepts.words[best] for best in cosines.argmax(axis=1)]
+        return [words[best] for best in cosines.argmax(axis=1).tolist()]

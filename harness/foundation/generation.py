@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -201,10 +202,10 @@ def _load(folder: Path, scheduler: str | None, variant: str | None, device: str,
     Raises:
         InputError: if the files are missing or damaged, or there is no such scheduler.
     """
-    import diffusers
     import torch
     from safetensors import SafetensorError
 
+    diffusers: Any = importlib.import_module("diffusers")  # it hides its names from type checkers
     if scheduler is not None and not hasattr(diffusers, scheduler):
         known = [name for name in dir(diffusers) if name.endswith("Scheduler")]
         raise InputError(f"diffusers has no {scheduler}", nearest(scheduler, known) or None)

@@ -1,5 +1,6 @@
 """Generators, from folders in diffusers' true format, and the cache of pictures."""
 
+import importlib
 import json
 import logging
 import shutil
@@ -31,45 +32,39 @@ SEEDS = [seed_for(prompt, index, 0) for index, prompt in enumerate(PROMPTS)]
 @pytest.fixture(scope="module")
 def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Stable Diffusion with random weights, its safety checker among them."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
-    from transformers import (
-        CLIPConfig,
-        CLIPImageProcessor,
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTokenizer,
-    )
+    # Both libraries hide from type checkers what their classes take.
+    diffusers: Any = importlib.import_module("diffusers")
+    transformers: Any = importlib.import_module("transformers")
+    checker: Any = importlib.import_module("diffusers.pipelines.stable_diffusion.safety_checker")
 
     folder = tmp_path_factory.mktemp("sd")
     characters = [*"abcdefghijklmnopqrstuvwxyz", *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz")]
     tokens = ["<|startoftext|>", "<|endoftext|>", *characters]
     (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    make_tokenizer: Any = CLIPTokenizer.from_pretrained
-    tokenizer = make_tokenizer(folder, model_max_length=24)
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, model_max_length=24)
     (folder / "vocab.json").unlink()
     (folder / "merges.txt").unlink()
     size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {**size, "vocab_size": len(tokens), "max_position_embeddings": 24}
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    clip: Any = CLIPConfig(
+    clip = transformers.CLIPConfig(
         text_config={**text, **ids},
         vision_config={**size, "image_size": 32, "patch_size": 16},
         projection_dim=8,
     )
     torch.manual_seed(0)
-    StableDiffusionPipeline(
-        vae=AutoencoderKL(
+    diffusers.StableDiffusionPipeline(
+        vae=diffusers.AutoencoderKL(
             block_out_channels=(8, 8),
             down_block_types=("DownEncoderBlock2D",) * 2,
             up_block_types=("UpDecoderBlock2D",) * 2,
             norm_num_groups=4,
             latent_channels=4,
         ),
-        text_encoder=CLIPTextModel(CLIPTextConfig(**text, **ids)),
+        text_encoder=transformers.CLIPTextModel(transformers.CLIPTextConfig(**text, **ids)),
         tokenizer=tokenizer,
-        unet=UNet2DConditionModel(
+        unet=diffusers.UNet2DConditionModel(
             sample_size=16,
             block_out_channels=(8, 16),
             layers_per_block=1,
@@ -79,9 +74,9 @@ def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             attention_head_dim=4,
             norm_num_groups=4,
         ),
-        scheduler=PNDMScheduler(skip_prk_steps=True, steps_offset=1),
-        safety_checker=StableDiffusionSafetyChecker(clip),
-        feature_extractor=CLIPImageProcessor(),
+        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
+        safety_checker=checker.StableDiffusionSafetyChecker(clip),
+        feature_extractor=transformers.CLIPImageProcessor(),
     ).save_pretrained(folder)
     return folder
 
