@@ -23,7 +23,7 @@ def list_command(options: argparse.Namespace) -> int:
     if what is not None and "=" in what:
         what, settings = "layers", [what, *settings]
     known = groups(options.config_dir)
-    group = PLURALS.get(what, what)
+    group: str | None = PLURALS.get(what, what) if what is not None else None
     if what is None or group is None:
         console.print("[bold]layers[/]  of a target: dissectbench list layers target=resnet18")
         console.print("[bold]models[/]  known by name: dissectbench list models source=timm")

@@ -19,10 +19,10 @@ def test_help_answers_in_under_a_second():
     command = [sys.executable, "-m", "dissectbench.harness", "--help"]
     took = []
     for _ in range(3):
-        start = time.process_time(), time.monotonic()
+        start = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        took.append(time.monotonic() - start[1])
-    assert "COMMAND" in done.stdout
+        took.append(time.monotonic() - start)
+        assert "COMMAND" in done.stdout
     # The best of three, with room for a busy machine; what is loaded is proven in test_packaging.
     assert min(took) < 3
 

@@ -1,10 +1,10 @@
 """The table of examples shows what each method says, and why it says nothing."""
 
-from dissectbench.harness.records import Description, UnitId
+from dissectbench.harness.records import Description, Status, UnitId
 from dissectbench.results.examples import examples
 
 
-def of(unit, method, text, status="ok", layer="fc"):
+def of(unit: int, method: str, text: str | None, status: Status = "ok", layer: str = "fc") -> Description:
     return Description(UnitId("net", layer, unit), method, text, status)
 
 
