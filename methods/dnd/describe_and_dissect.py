@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,15 @@ from ..method import Method
 from .candidates import Proposal, propose
 from .expected_calls import ExpectedCalls, expected_calls
 from .prompts import prompts_fingerprint
-from .selection import PRODUCTS, SCORINGS, Contest, best_first, candidate_scores, keep_distinct
+from .selection import (
+    PRODUCTS,
+    SCORINGS,
+    Contest,
+    Variant,
+    best_first,
+    candidate_scores,
+    keep_distinct,
+)
 from .steps import Steps
 from .synthetic import Drawn, Studio, picture_size
 from .top_images import Cropping, Shown, top_images
@@ -100,7 +108,7 @@ class DescribeAndDissect(Method):
         images_per_candidate: int = 10,
         scoring: str = "topk_sq_image_products",
         selection: bool = True,
-        variant: Literal["paper", "official"] = "paper",
+        variant: Variant = "paper",
         labels: int = 1,
         label_similarity: float = 0.81,
         sentence_encoder: SentenceEncoder | None = None,
@@ -123,7 +131,8 @@ class DescribeAndDissect(Method):
         self.captioner, self.language_model, self.encoder = captioner, language_model, encoder
         self.images, self.summaries, self.tries = images, summaries, tries
         self.cropping: Cropping = "official" if variant == "official" and crops == "attention" else crops
-        self.scoring, self.selection, self.variant = scoring, selection, variant
+        self.scoring, self.selection = scoring, selection
+        self.variant: Variant = variant
         self.labels, self.label_similarity, self.sentence_encoder = (
             labels,
             label_similarity,

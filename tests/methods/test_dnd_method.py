@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,11 +156,13 @@ def either(captions, sample):
     return words.split(" near ")[0] if captions[0] < captions[1] else "green square"
 
 
-def method(language_model=None, **settings):
+def dissecting(*parts: Any, **settings: Any) -> Any:
+    return DescribeAndDissect(*parts, **settings)
+
+
+def method(language_model=None, **settings) -> Any:
     parts = Captioner("captioner"), language_model or KeyPhrases(), Painter("painter"), Eye("eye")
-    return DescribeAndDissect(
-        *parts, **{"images": 5, "images_per_candidate": 4, "crops": "off", **settings}
-    )
+    return dissecting(*parts, **{"images": 5, "images_per_candidate": 4, "crops": "off", **settings})
 
 
 @pytest.fixture
@@ -282,7 +285,7 @@ def test_without_selection_the_first_candidate_stands_and_nothing_is_drawn(layer
 
 
 def test_without_a_language_model_captions_are_the_candidates(layer):
-    dissect = DescribeAndDissect(
+    dissect = dissecting(
         Captioner("captioner"), None, Painter("painter"), Eye("eye"), images=5, crops="off"
     )
     (found,) = dissect.describe(layer, [1])
@@ -334,9 +337,7 @@ def test_a_unit_that_breaks_a_step_fails_alone_and_keeps_what_was_known(layer):
                     raise RuntimeError("no blue paint")
                 yield picture
 
-    dissect = DescribeAndDissect(
-        Captioner("c"), KeyPhrases(), Torn("torn"), Eye("eye"), images=5, crops="off"
-    )
+    dissect = dissecting(Captioner("c"), KeyPhrases(), Torn("torn"), Eye("eye"), images=5, crops="off")
     found = {d.unit.unit: d for d in dissect.describe(layer, [0, 1, 2, 3])}
     assert [found[u].status for u in (0, 1, 2, 3)] == ["ok", "ok", "failed", "ok"]
     assert found[2].evidence["reason"] == "RuntimeError: no blue paint"
@@ -409,7 +410,7 @@ def main(folder, dies):
     def logged(name):
         return {"log": folder / "log", "dies_at": int(at) if name == victim else None}
 
-    dissect = DescribeAndDissect(
+    dissect = dissecting(
         Captioner("captioner", **logged("captioner")),
         Talker(either, **logged("talker")),
         Painter("painter", **logged("painter")),

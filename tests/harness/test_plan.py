@@ -1,0 +1,76 @@
+"""What the plan says before anything is asked of a language model."""
+
+import io
+from types import SimpleNamespace
+
+from rich.console import Console
+
+from dissectbench.harness.foundation.pricing import Prices
+from dissectbench.harness.plan import print_plan
+from dissectbench.harness.records import Description, UnitId
+from dissectbench.methods.dnd.expected_calls import expected_calls
+
+
+class Method:
+    def __init__(self, name):
+        self.name = name
+
+    def models(self):
+        return {}
+
+
+class Asking(Method):
+    def __init__(self, name, prices):
+        super().__init__(name)
+        self.prices = prices
+
+    def expected_calls(self, units):
+        return expected_calls(units, 10, 5, prices=self.prices)
+
+
+def last_line(tmp_path, *methods, done=()):
+    folder = tmp_path / "plan"
+    folder.mkdir()
+    records = [Description(UnitId("net", "fc", u), m, "words") for u, m in done]
+    (folder / "descriptions.jsonl").write_text("".join(r.to_json() + "\n" for r in records))
+    parts = SimpleNamespace(
+        settings=SimpleNamespace(config=SimpleNamespace(name="plan")),
+        target=SimpleNamespace(name="net", device="cpu"),
+        probe=Squares(),
+        layers={"fc": SimpleNamespace(kind="vector", map_shape=(1, 1), n_units=4)},
+        units={"fc": [0, 1, 2, 3]},
+        methods=methods,
+        metrics=(),
+        final_layer=None,
+    )
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_plan(parts, tmp_path, console)
+    return console.export_text().splitlines()[-1].removeprefix("language-model calls ")
+
+
+class Squares:
+    name = "squares"
+
+    def __len__(self):
+        return 3
+
+
+def test_methods_that_ask_no_language_model_expect_no_call(tmp_path):
+    assert last_line(tmp_path, Method("a")) == "0 (cost 0 USD)"
+
+
+def test_calls_are_summed_over_the_methods_and_the_units_still_to_do(tmp_path):
+    methods = Asking("a", Prices(1, 1)), Method("b"), Asking("c", Prices(0, 0))
+    done = [(0, "a"), (1, "a"), (3, "b")]
+    assert last_line(tmp_path, *methods, done=done).startswith(
+        "90 expected, if none is cached (about 0.0"
+    )
+
+
+def test_when_all_is_done_nothing_is_expected(tmp_path):
+    done = [(unit, "a") for unit in range(4)]
+    assert last_line(tmp_path, Asking("a", Prices(1, 1)), done=done) == "0 (cost 0 USD)"
+
+
+def test_a_price_that_is_not_known_is_called_so(tmp_path):
+    assert "not known" in last_line(tmp_path, Asking("a", None))
