@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench ablations clean
 
 # Creates .venv, installs, and runs the main job on the embedded world.
 demo: $(READY)
@@ -23,6 +23,20 @@ check: $(READY) .typecheck
 # Speed: ratios against stated baselines, measured in one run, written to bench.json.
 bench: $(READY)
 	$(BIN)/python tests/bench/bench.py
+
+# Describe-and-Dissect with one part changed at a time, on the embedded world's final layer: one table.
+DND       := method.describe_and_dissect
+ABLATIONS := whole:seed=0 no_crops:$(DND).crops=off no_selection:$(DND).selection=false \
+  no_language_model:language_model=none clip_captions:captioner=concepts three_labels:$(DND).labels=3 \
+  official:$(DND).variant=official $(foreach by,mean median sq_mean topk_sq_mean image_products,by_$(by):$(DND).scoring=$(by))
+
+ablations: $(READY)
+	mkdir -p runs/ablations
+	set -e; for pair in $(ABLATIONS); do run=ablation-$${pair%%:*}; \
+	  $(BIN)/dissectbench run name=$$run layers=[fc] method=[describe_and_dissect] metric=[synonym_accuracy] $${pair#*:}; \
+	  sed "s/,describe_and_dissect,/,$${pair%%:*},/" runs/$$run/descriptions.csv > runs/ablations/$$run.csv; done
+	$(BIN)/dissectbench score runs/ablations/*.csv --references tinyworld --out runs/ablations \
+	  metric=[tiny_clip_cosine,minilm_cosine,minilm_bertscore,synonym_accuracy] encoder=tinyworld
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
