@@ -143,7 +143,15 @@ def _add_table(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/demo"
     )
-    parser.add_argument("--format", default="terminal", choices=("terminal", "csv", "markdown", "latex"))
+    parser.add_argument(
+        "--format", default="terminal", choices=("terminal", "csv", "markdown", "latex", "svg")
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="print this table alone, such as scores_fc; repeatable",
+    )
     parser.set_defaults(command=_table)
 
 

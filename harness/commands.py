@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -195,6 +196,7 @@ def table_command(options: argparse.Namespace) -> int:
     """Prints the tables of finished runs again, in any format; the scores are not computed again."""
     from omegaconf import OmegaConf
 
+    from ..results.examples import examples
     from ..results.overview import overview
     from ..results.tables import score_tables
 
@@ -214,12 +216,29 @@ def table_command(options: argparse.Namespace) -> int:
         if (folder / "descriptions.jsonl").exists():
             latest = {(r.unit, r.method): r for r in read_descriptions(folder / "descriptions.jsonl")}
             tables.append(overview(latest.values(), models=models, **sampling))
+            if config.get("final_layer") and (folder / "scores.parquet").exists():
+                names = _true_names(folder / "scores.parquet")
+                tables.append(examples(latest.values(), names, config.final_layer))
         if (folder / "scores.parquet").exists():
             tables += reversed(
                 score_tables(_read_scores(folder / "scores.parquet"), models=models, **sampling)
             )
-    show(tables, options.format, terminal())
+    show(_only(tables, options.only), options.format, terminal())
     return 0
+
+
+def _true_names(path: Path) -> list[list[str]]:
+    """Returns the reference of each unit, by index, from a table of scores."""
+    known = _read_scores(path).drop_duplicates("unit").set_index("unit").reference.dropna().to_dict()
+    return [[known[unit]] if unit in known else [] for unit in range(max(known, default=-1) + 1)]
+
+
+def _only(tables: Sequence[Table], names: Sequence[str] | None) -> Sequence[Table]:
+    known = [table.name for table in tables]
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"no table is called {name!r}", f"there are {', '.join(known)}")
+    return [table for table in tables if not names or table.name in names]
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
@@ -234,10 +253,15 @@ def _read_scores(path: Path) -> pd.DataFrame:
 
 
 def show(tables: Sequence[Table], style: str, console: Console) -> None:
-    """Prints tables in a format: "terminal", "csv", "markdown" or "latex"."""
+    """Prints tables as "terminal", "csv", "markdown", "latex" or "svg" (a picture of the terminal)."""
     from ..results.latex import to_latex
     from ..results.render import print_table, to_csv, to_markdown
 
+    if style == "svg":
+        picture = Console(record=True, file=io.StringIO(), width=WIDTH)
+        show(tables, "terminal", picture)
+        sys.stdout.write(picture.export_svg(title="dissectbench"))
+        return
     convert = {"csv": to_csv, "markdown": to_markdown, "latex": to_latex}
     for number, table in enumerate(tables):
         if style == "terminal":

@@ -67,6 +67,12 @@ def test_a_csv_of_descriptions_is_scored_without_any_vision_model(capsys, tmp_pa
     code, out, _ = run(capsys, "table", tmp_path / "out", "--format", "markdown")
     assert code == 0
     assert "| labels |" in out
+    code, out, _ = run(capsys, "table", tmp_path / "out", "--only", "scores_fc", "--format", "svg")
+    assert code == 0
+    assert out.startswith("<svg")
+    code, _, error = run(capsys, "table", tmp_path / "out", "--only", "nowhere")
+    assert code == 2
+    assert "there are" in error
 
 
 def test_a_blank_description_counts_against_the_coverage(capsys, tmp_path):
