@@ -2,6 +2,7 @@
 
 import io
 from types import SimpleNamespace
+from typing import Any
 
 from rich.console import Console
 
@@ -33,7 +34,7 @@ def last_line(tmp_path, *methods, done=()):
     folder.mkdir()
     records = [Description(UnitId("net", "fc", u), m, "words") for u, m in done]
     (folder / "descriptions.jsonl").write_text("".join(r.to_json() + "\n" for r in records))
-    parts = SimpleNamespace(
+    parts: Any = SimpleNamespace(
         settings=SimpleNamespace(config=SimpleNamespace(name="plan")),
         target=SimpleNamespace(name="net", device="cpu"),
         probe=Squares(),
