@@ -140,7 +140,9 @@ def score_command(options: argparse.Namespace) -> int:
         for row in _rows(file, options.layer, console)
     ]
     _check_units(predictions, references)
-    metrics = build_all(config.metric, "metric")
+    metrics = build_all(config.get("metric"), "metric")
+    if not metrics:
+        raise InputError("no metric is chosen", "choose some: metric=[minilm_cosine,synonym_accuracy]")
     scores = score_descriptions(
         predictions, references, metrics, constant=config.table.constant, seed=config.seed
     )

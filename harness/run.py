@@ -62,8 +62,10 @@ def assemble(settings: Settings) -> Parts:
     from .layers import Taps
 
     config = settings.config
-    methods = build_all(config.method, "method")
-    metrics = build_all(config.metric, "metric")
+    methods = build_all(config.get("method"), "method")
+    metrics = build_all(config.get("metric"), "metric")
+    if not methods:
+        raise InputError("no method is chosen", "choose some: method=[network_dissection,clip_dissect]")
     references = build(config.references, "references") if config.get("references") else None
     probe = build(config.probe, "probe")
     if len(probe) == 0:

@@ -35,6 +35,7 @@ def test_help_answers_in_under_a_second():
         (["run", "probe=imagefolder"], "probe.root is not set"),
         (["run", "probe=imagefolder", "probe.root=/does/not/exist"], "no such folder"),
         (["run", "device=cuda:99", "probe.images=20"], "no such device"),
+        (["run", "method=[]"], "no method is chosen"),
         (["score", "nowhere.csv"], "nowhere.csv"),
         (["score", "metric=[minilm_cosine]"], "no file of descriptions"),
         (["table", "nowhere"], "not the folder of a finished run"),
