@@ -461,6 +461,9 @@ def test_a_damaged_cache_entry_is_asked_again(server, tmp_path):
 
 
 CHILD = """
+import signal
+# A background job starts with Ctrl-C ignored, and so do its children; a terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.foundation.cached_replies import CachedLanguageModel
