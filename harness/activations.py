@@ -8,12 +8,14 @@ CPU, and for one batch size on an accelerator (see `loading.block_size`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..datasets.probing import ProbingSet
@@ -23,7 +25,7 @@ from .loading import Block, Skipped, full_precision, load, retry
 from .probe import tail_length
 from .store import FORMAT, Manifest, Maps, Slot, locked
 from .stored import Pool, Source, StoredLayer
-from .writing import SHARD, LayerWriter, Wanted
+from .writing import LayerWriter, Wanted
 
 if TYPE_CHECKING:
     from .layers import LayerInfo, LayerSpec, Taps
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
 
 OnError = Literal["fail", "skip"]
 Advance = Callable[[int], None]
+
+SHARD = 512
+"""Images after which the pass saves a point to go on from (once the block in hand is done)."""
+
+SECONDS = 60.0
+"""Time after which it does so in any case: large networks take long for a shard."""
 
 log = logging.getLogger(__name__)
 
@@ -208,19 +216,14 @@ class _Pass:
 
         writers = self._jobs.values()
         edges = sorted({writer.done for writer in writers} | {len(self._probe)})
-        task = (
-            nullcontext(lambda _steps: None)
-            if progress is None
-            else progress.task(
-                f"{len(writers)} layers of {self._source.target.name}", edges[-1] - edges[0]
-            )
-        )
+        title = f"{len(writers)} layers of {self._source.target.name}"
+        task = progress.task(title, edges[-1] - edges[0]) if progress else nullcontext(_ignore)
         try:
             with task as advance, ThreadPoolExecutor(torch.get_num_threads()) as threads:
                 for start, end in pairwise(edges):
                     self._show(start, end, advance, threads)
-            for writer in writers:
-                writer.publish(str(self._source.target.device))
+                device = str(self._source.target.device)
+                _each(threads, writers, partial(LayerWriter.publish, device=device))
         finally:
             for writer in writers:
                 writer.close()
@@ -233,7 +236,7 @@ class _Pass:
         jobs = {spec: writer for spec, writer in self._jobs.items() if writer.done <= start}
         batches = [range(first, min(first + size, end)) for first in range(start, end, size)]
         blocks = load(self._probe, target, batches, size, self._source.workers)
-        saved = start
+        saved, saved_at = start, monotonic()
         all_layers = len(jobs) == len(self._taps.info)
         with (
             self._taps if all_layers else Taps(target, list(jobs)) as taps,
@@ -241,10 +244,10 @@ class _Pass:
         ):
             for batch, block in zip(batches, blocks, strict=True):
                 self._take_in(block, taps, list(jobs.values()), threads)
-                if batch.stop - saved >= SHARD or batch.stop == end:
-                    for writer in jobs.values():
-                        writer.commit(batch.stop)
-                    saved = batch.stop
+                whole = batch.stop - saved >= SHARD or batch.stop == end
+                if whole or monotonic() - saved_at > SECONDS:
+                    saved, saved_at = batch.stop, monotonic()
+                    _each(threads, jobs.values(), partial(LayerWriter.commit, done=saved))
                 advance(len(batch))
 
     def _take_in(
@@ -257,6 +260,15 @@ class _Pass:
         if block.pictures is None:
             return
         maps = taps.read(block.pictures)
-        pooled = [(writer, *writer.pool(block, maps[writer.info.name])) for writer in writers]
-        for gathered in [threads.submit(writer.gather, *values) for writer, *values in pooled]:
-            gathered.result()
+        pooled = {writer: writer.pool(block, maps[writer.info.name]) for writer in writers}
+        _each(threads, writers, lambda writer: writer.gather(*pooled[writer]))
+
+
+def _ignore(_steps: int) -> None:
+    """Shows no progress."""
+
+
+def _each(threads: Executor, writers: Iterable[LayerWriter], work: Callable[[LayerWriter], None]) -> None:
+    """Does something for every layer at the same time; the first layer's error counts."""
+    for _ in threads.map(work, writers):
+        pass

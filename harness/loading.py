@@ -111,6 +111,7 @@ def load(
     Raises:
         InputError: if the preprocessing fails, or gives pictures of different shapes.
     """
+    import torch
     from torch.utils.data import DataLoader
 
     loader = DataLoader(
@@ -119,6 +120,7 @@ def load(
         collate_fn=_Collate(size),
         num_workers=workers,
         pin_memory=target.device.type == "cuda",
+        generator=torch.Generator(),  # its own: the loader draws a seed for its workers
     )
     with _workers_explained():
         for block in loader:

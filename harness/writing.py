@@ -24,9 +24,6 @@ from .tail import Tail
 if TYPE_CHECKING:
     import torch
 
-SHARD = 512
-"""Images after which a pass saves a point to go on from; more if the block in hand is not done then."""
-
 _STATE = "state.json"
 
 log = logging.getLogger(__name__)

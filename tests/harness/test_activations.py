@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from dissectbench.datasets.images import FlatFolder
+from dissectbench.harness import activations
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
@@ -177,3 +178,33 @@ def test_the_fingerprint_names_the_pooling(counted, resnet, tmp_path: Path, stor
     assert len(counted.decoded) == 52
     assert mean.fingerprint != maximum.fingerprint
     np.testing.assert_array_equal(maximum.values, mean.maxima)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_global_random_numbers_are_left_alone(
+    picture_folder: Path, resnet, tmp_path: Path, stored, workers: int
+):
+    before = torch.get_rng_state()
+    layer = stored(resnet(), FlatFolder(picture_folder), tmp_path, ["conv1"], workers=workers)["conv1"]
+    list(layer.maps([1]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_slow_pass_saves_by_the_clock(
+    counted, resnet, tmp_path: Path, stored, monkeypatch: pytest.MonkeyPatch
+):
+    real = type(counted).image
+
+    def interrupted(self, index: int) -> Image.Image:
+        if index == 40:
+            raise KeyboardInterrupt
+        return real(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(activations, "SECONDS", 0.0)
+        patch.setattr(type(counted), "image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stored(resnet(), counted, tmp_path, ["fc"])
+    counted.decoded.clear()
+    stored(resnet(), counted, tmp_path, ["fc"])
+    assert counted.decoded == list(range(32, 52))
