@@ -25,7 +25,8 @@ class References:
 
     Attributes:
         name: what they are called in records and tables.
-        texts: for each unit, in order, its true texts; never empty. A metric takes the best of them.
+        texts: for each unit, in order, its true texts; none where they are not known. A metric takes
+            the best of them.
     """
 
     name: str
@@ -35,8 +36,8 @@ class References:
         for unit, texts in enumerate(self.texts):
             if isinstance(texts, str):
                 raise TypeError(f"the texts of unit {unit} must be a tuple, not the string {texts!r}")
-            if not texts or not all(text.strip() for text in texts):
-                raise ValueError(f"unit {unit} has an empty text, or none: {texts!r}")
+            if not all(text.strip() for text in texts):
+                raise ValueError(f"unit {unit} has an empty text: {texts!r}")
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -1,0 +1,285 @@
+import logging
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dissectbench.datasets.classes import References
+from dissectbench.datasets.images import ImageFolder
+from dissectbench.harness.errors import InputError
+from dissectbench.methods.milan.annotations import (
+    annotation_references,
+    read_annotations,
+    score_references,
+)
+from dissectbench.methods.milan.dataset import open_annotated
+from dissectbench.methods.milan.exemplars import picture
+
+K, SIDE = 3, 16
+ROWS = """layer,unit,summary
+conv1,0,red things
+conv1,0,"red, round things"
+conv1,0,apples
+conv1,2,sky
+conv1,2,the sky
+conv1,2,blue
+conv1,2,a fourth opinion
+5,1,dogs
+5,1,dog's noses
+5,1,animals
+5,0,only one opinion
+"""
+
+
+def write_layer(folder, n, *, images=True, units=None, ids=None):
+    rng = np.random.default_rng(n)
+    folder.mkdir(parents=True)
+    np.save(folder / "masks.npy", rng.integers(0, 2, (n, K, 1, SIDE, SIDE), np.uint8))
+    if images:
+        np.save(folder / "images.npy", rng.integers(0, 256, (n, K, 3, SIDE, SIDE), np.uint8))
+    if units is not None:
+        np.save(folder / "units.npy", units)
+    ids = rng.integers(0, 6, (n, K)) if ids is None else ids
+    np.savetxt(folder / "ids.csv", ids, fmt="%d", delimiter=",")
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "alexnet-places"
+    write_layer(folder / "conv1", 4)
+    write_layer(folder / "5", 2)
+    (folder / "annotations.csv").write_text(ROWS)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(9)
+    for number in range(6):
+        folder = tmp_path / "val" / f"class{number // 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (30, 20 + 10 * number, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "val"
+
+
+def zipped(folder, path, prefix=""):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, prefix + str(file.relative_to(folder)))
+    return path
+
+
+def test_units_meet_their_exemplars_and_their_first_three_texts(data):
+    found = open_annotated(data)
+    assert [(u.layer, u.unit, u.row) for u in found.units] == [
+        ("conv1", 0, 0),
+        ("conv1", 2, 2),
+        ("5", 1, 1),
+    ]
+    assert found.texts[0] == ("red things", "red, round things", "apples")
+    assert found.texts[1] == ("sky", "the sky", "blue")
+    assert (found.dropped, found.k, len(found)) == (1, K, 3)
+    images, masks = found.exemplars(2)
+    assert np.array_equal(images, np.load(data / "5" / "images.npy")[1])
+    assert np.array_equal(masks, np.load(data / "5" / "masks.npy")[1])
+
+
+def test_all_texts_of_all_units_can_be_had(data):
+    found = open_annotated(data, per_unit=None)
+    assert {(u.layer, u.unit): len(u.texts) for u in found.units} == {
+        ("conv1", 0): 3,
+        ("conv1", 2): 4,
+        ("5", 0): 1,
+        ("5", 1): 3,
+    }
+
+
+def test_units_are_found_by_their_number_not_their_row(data):
+    shutil.rmtree(data / "conv1")
+    write_layer(data / "conv1", 4, units=[7, 2, 5, 0])
+    found = open_annotated(data, layers=["conv1"])
+    assert [(u.unit, u.row) for u in found.units] == [(0, 3), (2, 1)]
+    assert np.array_equal(found.exemplars(1)[0], np.load(data / "conv1" / "images.npy")[1])
+
+
+@pytest.mark.parametrize("prefix", ["", "alexnet-places/", "data/alexnet-places/"])
+def test_a_zip_is_unpacked_once_and_reads_like_its_folder(data, tmp_path, prefix):
+    path = zipped(data, tmp_path / "copy.zip", prefix)
+    found, again = open_annotated(path), open_annotated(path)
+    original = open_annotated(data)
+    assert found.texts == again.texts == original.texts
+    for index in range(len(original)):
+        for a, b in zip(found.exemplars(index), original.exemplars(index), strict=True):
+            assert np.array_equal(a, b)
+    assert (tmp_path / "copy" / "conv1" / "masks.npy").is_file()
+    elsewhere = open_annotated(path, unpacked=tmp_path / "else" / "where")
+    assert elsewhere.folders["5"].path == tmp_path / "else" / "where" / "5"
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
+def test_a_truncated_zip_is_said_and_leaves_nothing_behind(data, tmp_path, part):
+    path = zipped(data, tmp_path / "copy.zip")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(InputError, match=r"copy\.zip is no zip archive, or is cut off"):
+        open_annotated(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
+
+
+def test_a_zip_with_a_damaged_member_is_said_and_leaves_nothing_behind(data, tmp_path):
+    path = zipped(data, tmp_path / "copy.zip")
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("conv1/images.npy")
+    content = bytearray(path.read_bytes())
+    middle = info.header_offset + 200
+    content[middle : middle + 50] = bytes(50)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cut off"):
+        open_annotated(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
+
+
+def test_a_zip_that_reaches_outside_of_itself_is_refused(data, tmp_path):
+    path = zipped(data, tmp_path / "copy.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../evil.txt", "boo")
+    with pytest.raises(InputError, match=r"outside of itself: \.\./evil\.txt"):
+        open_annotated(path)
+    assert not (tmp_path.parent / "evil.txt").exists()
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_the_wrong_file_is_said(data, tmp_path):
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(InputError, match=r"holds no annotations\.csv"):
+        open_annotated(other)
+    (tmp_path / "weights.pth").write_bytes(b"PK")
+    with pytest.raises(InputError, match="is no data set"):
+        open_annotated(tmp_path / "weights.pth")
+    with pytest.raises(InputError, match="no such file or folder"):
+        open_annotated(tmp_path / "missing.zip")
+    with pytest.raises(InputError, match=r"no such file.*annotations\.csv"):
+        open_annotated(data / "conv1")
+
+
+def test_pictures_that_are_not_there_are_cut_from_the_images(data, pictures):
+    expected = ImageFolder(pictures)
+    (data / "5" / "images.npy").unlink()
+    for given in (pictures, expected):
+        found = open_annotated(data, given)
+        images, _ = found.exemplars(2)
+        ids = found.folders["5"].ids[1].tolist()
+        shown = [picture(expected.image(index), SIDE) for index in ids]
+        assert np.array_equal(images, np.stack(shown))
+    assert not np.array_equal(shown[0], np.asarray(expected.image(ids[0]).resize((SIDE, SIDE))).T)
+
+
+def test_missing_images_are_said(data, pictures):
+    (data / "5" / "images.npy").unlink()
+    with pytest.raises(InputError, match=r"holds no images\.npy.*\n.*images="):
+        open_annotated(data)
+    for path in (pictures / "class2").iterdir():
+        path.unlink()
+    (pictures / "class2").rmdir()
+    np.savetxt(data / "5" / "ids.csv", [[0, 1, 2], [3, 4, 5]], fmt="%d", delimiter=",")
+    with pytest.raises(InputError, match=r"names image 5, but val has 4 images"):
+        open_annotated(data, pictures)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("conv1,9,too far", r"annotates unit 9 of conv1, of which .*conv1 holds no exemplars"),
+        ("conv2,0,nowhere", r"annotates the layer conv2, but there is no folder"),
+        ("conv1,x,words", r"line 13, column unit: 'x' is not an integer"),
+        ("conv1,1", r"line 13: 2 cells, the header has 3"),
+    ],
+)
+def test_annotations_that_do_not_fit_are_named(data, row, said):
+    (data / "annotations.csv").write_text(ROWS + row + "\n")
+    with pytest.raises(InputError, match=said):
+        open_annotated(data)
+
+
+def test_layers_are_chosen_by_name(data):
+    assert {u.layer for u in open_annotated(data, layers=["5"]).units} == {"5"}
+    with pytest.raises(InputError, match=r"no layer 'conv'[\s\S]*did you mean conv1"):
+        open_annotated(data, layers=["conv"])
+
+
+def test_layers_with_different_numbers_of_exemplars_are_refused(data):
+    layer = data / "5"
+    for name in ("masks.npy", "images.npy"):
+        np.save(layer / name, np.load(layer / name)[:, :2])
+    np.savetxt(layer / "ids.csv", np.zeros((2, 2)), fmt="%d", delimiter=",")
+    with pytest.raises(InputError, match=r"different numbers of exemplars: \[2, 3\]"):
+        open_annotated(data)
+
+
+def test_blank_annotations_are_left_out_and_counted(data, caplog):
+    (data / "annotations.csv").write_text(ROWS + "5,0,  \n5,0,another\n")
+    assert read_annotations(data).blank == 1
+    assert read_annotations(data).texts["5"][0] == ("only one opinion", "another")
+    with caplog.at_level(logging.WARNING):
+        open_annotated(data)
+    assert "1 units with fewer than 3 annotations left out, 1 blank" in caplog.text
+
+
+def test_the_fingerprint_changes_with_what_is_read(data, pictures):
+    first = open_annotated(data).fingerprint()
+    assert open_annotated(data).fingerprint() == first
+    assert open_annotated(data, layers=["5"]).fingerprint() != first
+    (data / "annotations.csv").write_text(ROWS.replace("apples", "pears"))
+    assert open_annotated(data).fingerprint() != first
+    (data / "annotations.csv").write_text(ROWS)
+    np.save(data / "5" / "masks.npy", np.zeros((2, K, 1, SIDE, SIDE), np.uint8))
+    assert open_annotated(data).fingerprint() != first
+
+
+def test_annotations_are_references_by_unit(data, tmp_path):
+    path = zipped(data, tmp_path / "copy.zip", "inner/")
+    for given in (data, data / "annotations.csv", path):
+        found = annotation_references(given, "conv1", 4, name="people")
+        assert found == References(
+            "people",
+            (("red things", "red, round things", "apples"), (), ("sky", "the sky", "blue"), ()),
+        )
+    assert len(annotation_references(data, "5")) == 2
+    assert annotation_references(data, "conv1", per_unit=None).texts[2][3] == "a fourth opinion"
+    with pytest.raises(InputError, match="unit 2 of conv1, which has 2 units"):
+        annotation_references(data, "conv1", 2)
+
+
+def test_an_error_in_a_zips_annotations_names_the_zip(data, tmp_path):
+    (data / "annotations.csv").write_text("layer,unit,text\nconv1,0,red\n")
+    path = zipped(data, tmp_path / "copy.zip")
+    with pytest.raises(InputError, match=r"copy\.zip/annotations\.csv, line 1: no column 'summary'"):
+        read_annotations(path)
+    (data / "annotations.csv").write_text("layer,unit,summary\n")
+    with pytest.raises(InputError, match="holds no annotations"):
+        read_annotations(data)
+
+
+def test_scores_against_several_references_have_a_maximum_and_a_mean():
+    calls = []
+
+    def shared_words(predictions, references):
+        calls.append(len(predictions))
+        assert all(len(texts) == 1 for texts in references)
+        return np.array(
+            [
+                len(set(p.split()) & set(t[0].split()))
+                for p, t in zip(predictions, references, strict=True)
+            ]
+        )
+
+    scores = score_references(shared_words, ["a b c", "d"], [["a", "a b", "x"], ["d e"]])
+    assert scores.maximum.tolist() == [2, 1]
+    assert scores.mean.tolist() == [1, 1]
+    assert calls == [4]
+    with pytest.raises(ValueError, match="2 predictions"):
+        score_references(shared_words, ["a", "b"], [["a"], []])
