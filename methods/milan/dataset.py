@@ -193,7 +193,8 @@ def _matched(layer: str, found: Annotations, folder: ExemplarFolder) -> Iterator
     for unit, texts in sorted(found.layer(layer).items()):
         if unit not in rows:
             raise InputError(
-                f"{found.path} annotates unit {unit} of {layer}, of which {folder.path} holds no exemplars"
+                f"{found.path} annotates unit {unit} of {layer}, "
+                f"of which {folder.path} holds no exemplars"
             )
         yield AnnotatedUnit(layer, unit, rows[unit], texts)
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -25,10 +25,8 @@ from numpy.typing import NDArray
 from ...harness.errors import InputError
 from ...harness.files import atomic_open, atomic_path, explained, fingerprint, read_json, write_json
 from ...harness.probe import ProbedLayer
+from ...harness.progress import Progress
 from .exemplars import ExemplarSettings, Shown, TopImages, exemplars, top_images
-
-if TYPE_CHECKING:
-    from ...harness.progress import Progress
 
 FORMAT = 1
 META = "exemplars.json"
@@ -244,7 +242,7 @@ def _fill(
         images = stack.enter_context(_Slots(part / IMAGES, (*shape, 3, side, side)))
         masks = stack.enter_context(_Slots(part / MASKS, (*shape, 1, side, side)))
         task = f"exemplars of {layer.name}"
-        step = stack.enter_context(progress.task(task, len(done))) if progress else lambda _steps=1: None
+        step = stack.enter_context((progress or Progress("none")).task(task, len(done)))
         step(int((done <= after).sum()))
         saved = time.monotonic()
         stream = exemplars(layer, top, settings, after=after)
