@@ -96,24 +96,33 @@ class AttentionDecoder(nn.Module):
         memory = Memory(features, self.attend.key_to_hidden(features))
         return memory, State(self.init_h(mean), self.init_c(mean))
 
-    def step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Tensor, State, Tensor]:
-        """Reads one word and predicts the next.
+    def look(self, memory: Memory, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what is seen of the exemplars, [units, beams, feature], and their weights.
 
         Args:
-            tokens: int64 [units, beams], the words before.
             memory: the exemplars.
-            state: the state after the words before those.
+            hidden: [units, beams, hidden].
+        """
+        weights = self.attend(hidden, memory.keys)
+        return weights @ memory.features, weights
+
+    def read(
+        self, tokens: Tensor, seen: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reads one word and predicts the next, row by row.
+
+        Args:
+            tokens: int64 [n], the words before.
+            seen: [n, feature], what `look` gave for `hidden`.
+            hidden: [n, hidden].
+            cell: [n, hidden].
 
         Returns:
-            log p of every word [units, beams, vocabulary]; the new state; the weights of the exemplars
-            [units, beams, k].
+            log p of every word [n, vocabulary], the new hidden and the new cell.
         """
-        weights = self.attend(state.hidden, memory.keys)
-        seen = self.feature_gate(state.hidden) * (weights @ memory.features)
-        read = torch.cat([self.embedding(tokens), seen], dim=-1).flatten(0, 1)
-        hidden, cell = self.lstm(read, (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
-        new = State(hidden.view_as(state.hidden), cell.view_as(state.cell))
-        return self.output(new.hidden), new, weights
+        inputs = torch.cat([self.embedding(tokens), self.feature_gate(hidden) * seen], dim=1)
+        hidden, cell = self.lstm(inputs, (hidden, cell))
+        return self.output(hidden), hidden, cell
 
     def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts every word of given texts from the true words before it.
@@ -127,9 +136,11 @@ class AttentionDecoder(nn.Module):
             each step [n, length, k].
         """
         memory, state = self.begin(features)
+        hidden, cell = state.hidden[:, 0], state.cell[:, 0]
         predictions, attended = [], []
-        for word in tokens.unbind(dim=1):
-            predicted, state, weights = self.step(word[:, None], memory, state)
+        for words in tokens.unbind(dim=1):
+            seen, weights = self.look(memory, hidden[:, None])
+            predicted, hidden, cell = self.read(words, seen[:, 0], hidden, cell)
             predictions.append(predicted)
-            attended.append(weights)
-        return torch.cat(predictions, dim=1), torch.cat(attended, dim=1)
+            attended.append(weights[:, 0])
+        return torch.stack(predictions, dim=1), torch.stack(attended, dim=1)

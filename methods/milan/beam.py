@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 State: TypeAlias = tuple[Tensor, ...]
-Step: TypeAlias = Callable[[Tensor, State], tuple[Tensor, State]]
+Step: TypeAlias = Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
 """Reads a word of every beam, int64 [units, beams], and the state before it, tensors [units, beams, ...];
-returns the score of every word to come, [units, beams, vocabulary], and the state after."""
+returns the score of every word to come, [units, beams, vocabulary], and the state after. The third
+argument says which beams go on: nothing is read of the results of the others."""
 
 
 class Hypotheses(NamedTuple):
@@ -26,37 +27,36 @@ class Hypotheses(NamedTuple):
 
     Attributes:
         tokens: int64 [units, beam, steps] without start; all stop after the first stop.
+        lengths: int64 [units, beam], tokens with the first stop.
         scores: [units, beam] sums over the tokens; -inf where there are fewer sequences than beams.
         steps: int64 [units], words until every beam of the unit had stopped, or the most allowed.
     """
 
     tokens: Tensor
+    lengths: Tensor
     scores: Tensor
     steps: Tensor
 
 
-def search(
-    step: Step, state: State, units: int, *, start: int, stop: int, beam: int, steps: int
-) -> Hypotheses:
+def search(step: Step, state: State, first: Tensor, *, stop: int, beam: int, steps: int) -> Hypotheses:
     """Finds the sequences of tokens with the highest sums of scores.
 
     Args:
         step: scores the next word.
-        state: before the first word, tensors [units, 1, ...]; its device is where the search runs.
-        units: how many.
-        start: token before the first.
-        stop: token after the last.
+        state: before the first word, tensors [units, 1, ...].
+        first: int64 [units], the token before the first word; a unit that starts with stop is left out.
+        stop: token after the last word.
         beam: hypotheses kept per unit; 1: greedy.
         steps: at most so many tokens, stop included.
     """
-    device = state[0].device
+    units, device = len(first), first.device
     tokens = torch.full((units, beam, steps), stop, device=device)
     totals = torch.zeros(units, 1, device=device)
-    last = torch.full((units, 1), start, device=device)
+    last = first[:, None]
     taken = torch.full((units,), steps, device=device)
     done = torch.zeros(units, dtype=torch.bool, device=device)
     for position in range(steps):
-        scores, state = step(last, state)
+        scores, state = step(last, state, last != stop)
         parents, last, totals = _extend(totals, scores, last == stop, done, stop=stop, beam=beam)
         state = tuple(_follow(part, parents) for part in state)
         if position:
@@ -67,7 +67,8 @@ def search(
         done = now
         if done.all():
             break
-    return Hypotheses(tokens, totals, taken)
+    lengths = ((tokens != stop).sum(dim=2) + 1).clamp(max=steps)
+    return Hypotheses(tokens, lengths, totals, taken)
 
 
 def _extend(

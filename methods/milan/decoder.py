@@ -19,13 +19,17 @@ from torch.nn import functional
 
 from ...harness.errors import InputError
 from ...harness.loading import full_precision
-from .attention import AttentionDecoder, State
-from .beam import Step, search
+from .attention import AttentionDecoder
+from .beam import Hypotheses, Step, search
 from .checkpoints import Checkpoint, Decoding
-from .language_model import CaptionLanguageModel, LanguageState
+from .language_model import CaptionLanguageModel
+from .rows import in_blocks
 from .vocabulary import Vocabulary
 
 Counting = Literal["exact", "one_more", "batch"]
+
+_ROWS, _UNITS = 800, 128
+"""How many beams and units a block holds: the attention keeps k vectors for every beam."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class _Found:
         lengths: int64 [beam], tokens up to and with the first stop.
         scores: float64 [beam].
         steps: words until the search was over.
-        lm: float64 [beam, length + 1] log p of each token and of a stop after them; [beam, 0] without a
+        lm: float64 [beam, length + 1] log p of each token and of a second stop; [beam, 0] without a
             language model.
     """
 
@@ -65,21 +69,6 @@ class _Found:
     scores: NDArray[np.float64]
     steps: int
     lm: NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls,
-        tokens: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        steps: np.int64,
-        lm: NDArray[np.float32],
-        *,
-        stop: int,
-    ) -> _Found:
-        """Measures the hypotheses and adds up in double precision from here on."""
-        stopped = tokens == stop
-        lengths = np.where(stopped.any(axis=1), stopped.argmax(axis=1) + 1, tokens.shape[1])
-        return cls(tokens, lengths, scores.astype(np.float64), int(steps), lm.astype(np.float64))
 
     def lm_log_probs(self, searched: int) -> NDArray[np.float64]:
         """Returns log p(d) [beam], with one stop more for captions shorter than `searched` steps."""
@@ -112,7 +101,7 @@ class Decoder:
         language_model: p(word | words before it), in evaluation mode.
         decoding: how captions are searched for.
         counting: see above.
-        block: units that are searched for at once.
+        block: units that are searched for at once; None: as many as suit the beam.
 
     Raises:
         InputError: if the strategy needs a language model and there is none.
@@ -126,7 +115,7 @@ class Decoder:
         decoding: Decoding | None = None,
         *,
         counting: Counting = "exact",
-        block: int = 16,
+        block: int | None = None,
     ) -> None:
         if counting not in ("exact", "one_more", "batch"):
             raise InputError(f"counting={counting!r} is unknown", "use exact, one_more or batch")
@@ -137,7 +126,8 @@ class Decoder:
                 "use strategy=beam or greedy, or a checkpoint with a language model",
             )
         self.network, self.vocabulary, self.language_model = network, vocabulary, language_model
-        self.counting, self.block = counting, block
+        self._beam = 1 if "greedy" in self.decoding.strategy else self.decoding.beam
+        self.counting, self.block = counting, block or max(1, min(_ROWS // self._beam, _UNITS))
 
     @classmethod
     def of(
@@ -146,7 +136,7 @@ class Decoder:
         *,
         device: torch.device | str = "cpu",
         counting: Counting | None = None,
-        block: int = 16,
+        block: int | None = None,
         **decoding: Any,
     ) -> Decoder:
         """Returns the decoder of a checkpoint.
@@ -190,13 +180,12 @@ class Decoder:
             raise ValueError(
                 f"features {features.shape}, expected [units, k, {self.network.sizes.feature}]"
             )
-        found = [unit for block in self._blocks(features) for unit in self._searched(block)]
-        found = found[: len(features)]
+        found = [unit for block in self._blocks(features) for unit in self._searched(*block)]
         longest = max((unit.steps for unit in found), default=0)
         return [self._captions(unit, longest, n) for unit in found]
 
-    def _blocks(self, features: NDArray[np.float32]) -> Iterator[Tensor]:
-        """Yields blocks [block, k, feature]; rows without a unit are zero."""
+    def _blocks(self, features: NDArray[np.float32]) -> Iterator[tuple[Tensor, int]]:
+        """Yields blocks [block, k, feature], filled up with zeros, and how many units are in each."""
         device = self.network.embedding.weight.device
         for begin in range(0, len(features), self.block):
             given = np.asarray(features[begin : begin + self.block], np.float32)
@@ -205,50 +194,58 @@ class Decoder:
                 raise ValueError(f"the features of unit {unit} are not all finite")
             block = np.zeros((self.block, *features.shape[1:]), np.float32)
             block[: len(given)] = given
-            yield torch.from_numpy(block).to(device)
+            yield torch.from_numpy(block).to(device), len(given)
 
     @torch.inference_mode()
-    def _searched(self, features: Tensor) -> list[_Found]:
-        """Returns what the search finds for each unit of a block."""
-        decoding, vocabulary = self.decoding, self.vocabulary
-        with full_precision(features.device):
+    def _searched(self, features: Tensor, units: int) -> list[_Found]:
+        """Returns what the search finds for each of the first `units` rows of a block."""
+        vocabulary, device = self.vocabulary, features.device
+        first = torch.full((self.block,), vocabulary.stop, device=device)
+        first[:units] = vocabulary.start
+        with full_precision(device):
             step, state = self._scorer(features)
-            found = search(
-                step,
-                state,
-                len(features),
-                start=vocabulary.start,
-                stop=vocabulary.stop,
-                beam=1 if "greedy" in decoding.strategy else decoding.beam,
-                steps=decoding.length,
-            )
-            lm_steps = self._lm_steps(found.tokens)
-        parts = [part.cpu().numpy() for part in (*found, lm_steps)]
-        return [_Found.of(*unit, stop=vocabulary.stop) for unit in zip(*parts, strict=True)]
+            steps, beam = self.decoding.length, self._beam
+            found = search(step, state, first, stop=vocabulary.stop, beam=beam, steps=steps)
+            found = Hypotheses(*(part[:units] for part in found))
+            lm = self._lm_steps(found)
+        tokens, lengths, scores, taken = (part.cpu().numpy() for part in found)
+        scores, lm = scores.astype(np.float64), lm.double().cpu().numpy()
+        return [_Found(*unit) for unit in zip(tokens, lengths, scores, taken.tolist(), lm, strict=True)]
 
     def _scorer(self, features: Tensor) -> tuple[Step, tuple[Tensor, ...]]:
         """Returns what scores the next word, and the state to begin with."""
-        memory, first = self.network.begin(features)
-        language_model, weight = self.language_model, self.decoding.temperature
-        if language_model is None or not self.decoding.strategy.startswith("mi-"):
-            return lambda tokens, state: self.network.step(tokens, memory, State(*state))[:2], first
+        network, language_model, weight = self.network, self.language_model, self.decoding.temperature
+        memory, first = network.begin(features)
 
-        def step(tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-            log_probs, new, _ = self.network.step(tokens, memory, State(*state[:2]))
-            lm_log_probs, lm_new = language_model.step(tokens, LanguageState(*state[2:]))
+        def step(
+            tokens: Tensor, state: tuple[Tensor, ...], going: Tensor
+        ) -> tuple[Tensor, tuple[Tensor, ...]]:
+            seen, _ = network.look(memory, state[0])
+            return _read(network.read, going, tokens, seen, state=state)
+
+        def informed(
+            tokens: Tensor, state: tuple[Tensor, ...], going: Tensor
+        ) -> tuple[Tensor, tuple[Tensor, ...]]:
+            log_probs, new = step(tokens, state[:2], going)
+            lm_log_probs, lm_new = _read(language_model.read, going, tokens, state=state[2:])
             return log_probs - weight * lm_log_probs, (*new, *lm_new)
 
-        return step, (*first, *language_model.begin(len(features)))
+        if language_model is None or not self.decoding.strategy.startswith("mi-"):
+            return step, first
+        lm_first = [part[:, None] for part in language_model.begin(len(features))]
+        return informed, (*first, *lm_first)
 
-    def _lm_steps(self, tokens: Tensor) -> Tensor:
-        """Returns log p of each token, and of a stop after them: [units, beam, length + 1].
+    def _lm_steps(self, found: Hypotheses) -> Tensor:
+        """Returns log p of each token and of a second stop, [units, beam, length + 1].
 
         Without a language model there are no steps: [units, beam, 0].
         """
         if self.language_model is None:
-            return tokens.new_zeros(*tokens.shape[:2], 0, dtype=torch.float32)
-        padded = functional.pad(tokens, (0, 1), value=self.vocabulary.stop)
-        return self.language_model.log_probs(padded.flatten(0, 1)).view(padded.shape)
+            return found.scores[..., None][..., :0]
+        tokens = functional.pad(found.tokens, (0, 1), value=self.vocabulary.stop)
+        lengths = found.lengths + 1
+        steps = self.language_model.log_probs(tokens.flatten(0, 1), lengths.flatten())
+        return steps.view(tokens.shape)
 
     def _captions(self, found: _Found, longest: int, n: int) -> list[Caption]:
         """Returns the `n` best of one unit's hypotheses; `longest`: steps of the longest search."""
@@ -269,3 +266,27 @@ class Decoder:
             )
             for i in best[:n]
         ]
+
+
+def _read(
+    read: Any, going: Tensor, *inputs: Tensor, state: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Lets a network read one word of the beams that go on.
+
+    Args:
+        read: the network's `read`.
+        going: bool [units, beams].
+        inputs: what it reads, [units, beams, ...].
+        state: before that, [units, beams, ...].
+
+    Returns:
+        log p of the words [units, beams, vocabulary] and the new state; zero and unchanged elsewhere.
+    """
+    rows = going.flatten().nonzero()[:, 0]
+    log_probs, *new = in_blocks(read, *(part.flatten(0, 1)[rows] for part in (*inputs, *state)))
+    scores = log_probs.new_zeros(going.numel(), log_probs.shape[1]).index_copy(0, rows, log_probs)
+    after = (
+        old.flatten(0, 1).index_copy(0, rows, part).view_as(old)
+        for old, part in zip(state, new, strict=True)
+    )
+    return scores.view(*going.shape, -1), tuple(after)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .rows import in_blocks
 from .vocabulary import Vocabulary
 
 
@@ -26,13 +26,6 @@ class LanguageModelSizes:
     hidden: int = 512
     layers: int = 2
     dropout: float = 0.5
-
-
-class LanguageState(NamedTuple):
-    """What the words so far have left behind: two tensors [units, beams, layers, hidden]."""
-
-    hidden: Tensor
-    cell: Tensor
 
 
 class CaptionLanguageModel(nn.Module):
@@ -60,28 +53,47 @@ class CaptionLanguageModel(nn.Module):
         """Returns log p of what follows each token, [n, length, vocabulary], for int64 [n, length]."""
         return self.output(self.lstm(self.embedding(tokens))[0])
 
-    def begin(self, units: int) -> LanguageState:
-        """Returns the state before the first word, with one beam."""
-        zeros = self.output[0].weight.new_zeros(units, 1, self.sizes.layers, self.sizes.hidden)
-        return LanguageState(zeros, zeros)
+    def begin(self, n: int) -> tuple[Tensor, Tensor]:
+        """Returns hidden and cell before the first word, both [n, layers, hidden]."""
+        zeros = self.output[0].weight.new_zeros(n, self.sizes.layers, self.sizes.hidden)
+        return zeros, zeros
 
-    def step(self, tokens: Tensor, state: LanguageState) -> tuple[Tensor, LanguageState]:
-        """Reads one word, int64 [units, beams]; returns log p of the next and the new state."""
-        layers_first = [part.flatten(0, 1).transpose(0, 1).contiguous() for part in state]
-        seen, new = self.lstm(self.embedding(tokens.reshape(-1, 1)), tuple(layers_first))
-        hidden, cell = (part.transpose(0, 1).unflatten(0, tokens.shape) for part in new)
-        return self.output(seen[:, 0]).view(*tokens.shape, -1), LanguageState(hidden, cell)
+    def read(self, tokens: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reads one word, int64 [n], and predicts the next, row by row.
 
-    def log_probs(self, tokens: Tensor) -> Tensor:
-        """Returns log p of each token given those before it, [n, length], for int64 [n, length].
-
-        The tokens come without the start token.
+        Returns:
+            log p of every word [n, vocabulary], the new hidden and the new cell.
         """
-        start = torch.full_like(tokens[:, :1], self._start)
-        seen, _ = self.lstm(self.embedding(torch.cat([start, tokens[:, :-1]], dim=1)))
-        # Step by step: the probabilities of all words at all steps would be the largest tensor by far.
-        found = [
-            self.output(step).gather(1, token[:, None])
-            for step, token in zip(seen.unbind(1), tokens.unbind(1), strict=True)
-        ]
-        return torch.cat(found, dim=1)
+        layers_first = hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous()
+        seen, (hidden, cell) = self.lstm(self.embedding(tokens)[:, None], layers_first)
+        return self.output(seen[:, 0]), hidden.transpose(0, 1), cell.transpose(0, 1)
+
+    def log_probs(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Returns log p of each token given those before it; 0 behind a text's end.
+
+        Texts with the same beginning share it: it is read once.
+
+        Args:
+            tokens: int64 [n, length], without the start token.
+            lengths: int64 [n], how many tokens each text has.
+
+        Returns:
+            [n, length].
+        """
+        found = torch.zeros(tokens.shape, device=tokens.device)
+        beginning = torch.zeros_like(lengths)  # of each text, among the distinct ones
+        last, state = tokens.new_full((1,), self._start), self.begin(1)
+        for position in range(tokens.shape[1]):
+            has = lengths > position
+            if not has.any():
+                break
+            log_probs, *state = in_blocks(self.read, last, *state)
+            token = tokens[:, position]
+            found[has, position] = log_probs[beginning[has], token[has]]
+            longer = lengths > position + 1
+            words = log_probs.shape[1]
+            distinct, beginning[longer] = torch.unique(
+                beginning[longer] * words + token[longer], return_inverse=True
+            )
+            last, state = distinct % words, [part[distinct // words] for part in state]
+        return found
