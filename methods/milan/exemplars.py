@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -157,16 +158,7 @@ def picture(image: Image, side: int = 224, region: Region | None = None) -> NDAr
             side * 8 / 7 (256 for 224), as in the annotated data sets. Padding beyond an image is black.
     """
     image = image.convert("RGB")
-    if region is None:
-        shown = _central(image, side)
-    else:
-        box = _box(region, image.size)
-        outer = (min(0, np.floor(box[0])), min(0, np.floor(box[1])))
-        if min(outer) < 0 or box[2] > image.width or box[3] > image.height:
-            far = (max(image.width, np.ceil(box[2])), max(image.height, np.ceil(box[3])))
-            image = image.crop(tuple(int(edge) for edge in (*outer, *far)))
-            box = (box[0] - outer[0], box[1] - outer[1], box[2] - outer[0], box[3] - outer[1])
-        shown = image.resize((side, side), _bilinear(), box=box)
+    shown = _central(image, side) if region is None else _part(image, side, region)
     return np.ascontiguousarray(np.asarray(shown).transpose(2, 0, 1))
 
 
@@ -177,15 +169,18 @@ def _central(image: Image, side: int) -> Image:
     return functional.center_crop(resized, [side, side])  # type: ignore[return-value]
 
 
-def _bilinear() -> Any:
+def _part(image: Image, side: int, region: Region) -> Image:
     from PIL.Image import Resampling
 
-    return Resampling.BILINEAR
-
-
-def _box(region: Region, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    (width, height) = size
-    return region.left * width, region.top * height, region.right * width, region.bottom * height
+    width, height = image.size
+    left, right = region.left * width, region.right * width
+    top, bottom = region.top * height, region.bottom * height
+    outer = min(0, floor(left)), min(0, floor(top)), max(width, ceil(right)), max(height, ceil(bottom))
+    if outer != (0, 0, width, height):
+        image = image.crop(outer)  # what lies beyond the image becomes black
+    x, y = outer[:2]
+    box = (left - x, top - y, right - x, bottom - y)
+    return image.resize((side, side), Resampling.BILINEAR, box=box)
 
 
 @dataclass(frozen=True)

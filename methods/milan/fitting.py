@@ -25,8 +25,15 @@ log = logging.getLogger(__name__)
 class Task(Protocol):
     """A network and what it learns."""
 
-    name: str
-    network: nn.Module
+    @property
+    def name(self) -> str:
+        """What is trained, in words."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """What learns."""
+        ...
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -48,7 +48,8 @@ class CountingLayer(ArrayLayer):
     """Notes which maps were computed, and hands them out a few at a time."""
 
     def maps(self, images=None):
-        self.computed = getattr(self, "computed", []) + list(images)
+        assert images is not None
+        self.computed = [*getattr(self, "computed", []), *images]
         for start in range(0, len(images), 7):
             yield from super().maps(images[start : start + 7])
 
@@ -60,9 +61,9 @@ def reference(shared):
         return {**given, **e}
 
 
-def layer_of(maps, pixels=None, cls=ArrayLayer):
+def layer_of(maps, pixels=None):
     pixels = np.zeros((len(maps), 3, 8, 8), np.uint8) if pixels is None else pixels
-    return cls(np.asarray(maps, np.float32), Pictures(pixels), Cache("never-written"))
+    return CountingLayer(np.asarray(maps, np.float32), Pictures(pixels), Cache("never-written"))
 
 
 def drawn(layer, top, chosen):
@@ -129,11 +130,12 @@ def test_each_image_is_shown_and_decoded_once_for_all_units():
     rng = np.random.default_rng(0)
     maps = rng.random((40, 90, 3, 3), np.float32)
     maps[5] += 1  # an exemplar of every unit: more masks than are made at once
-    layer = layer_of(maps, rng.integers(0, 256, (40, 3, 8, 8), np.uint8), CountingLayer)
+    layer = layer_of(maps, rng.integers(0, 256, (40, 3, 8, 8), np.uint8))
     chosen = ExemplarSettings(k=4, side=16)
     top = top_images(layer, range(90), 4)
     stream = list(exemplars(layer, top, chosen))
     wanted = np.unique(top.indices).tolist()
+    assert isinstance(layer.probe, Pictures)
     assert layer.computed == layer.probe.asked == wanted
     assert sorted({shown.index for shown in stream}) == wanted
     pairs = [(r, k) for s in stream for r, k in zip(s.rows.tolist(), s.ranks.tolist(), strict=True)]
@@ -144,7 +146,7 @@ def test_each_image_is_shown_and_decoded_once_for_all_units():
 
 def test_a_units_exemplars_do_not_depend_on_the_other_units():
     rng = np.random.default_rng(1)
-    layer = layer_of(rng.random((30, 5, 4, 4), np.float32), cls=CountingLayer)
+    layer = layer_of(rng.random((30, 5, 4, 4), np.float32))
     chosen = ExemplarSettings(k=6, side=20, q=0.1)
     together = drawn(layer, top_images(layer, range(5), 6), chosen)
     alone = drawn(layer, top_images(layer, [3], 6), chosen)

@@ -39,11 +39,17 @@ class Pictures(ProbingSet):
         return "pictures"
 
 
+class Layer(ArrayLayer):
+    """Says what its images are."""
+
+    probe: Pictures  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 def layer_of(dies_at=None, seed=0):
     rng = np.random.default_rng(seed)
     maps = rng.standard_normal((30, 4, 3, 3)).astype(np.float32)
     pixels = rng.integers(0, 256, (30, 3, 16, 16), np.uint8)
-    return ArrayLayer(maps, Pictures(pixels, dies_at), Cache("never-written"), name="conv")
+    return Layer(maps, Pictures(pixels, dies_at), Cache("never-written"), name="conv")
 
 
 def contents(folder):
@@ -73,7 +79,9 @@ def test_what_is_written_is_read_and_memory_mapped(tmp_path):
     assert found.ids[0].tolist() == np.argsort(-layer.maxima[:, 3])[:3].tolist()
     assert np.array_equal(found.images[0], layer.probe.pixels[found.ids[0]])
     assert found.side == 16
+    assert found.meta is not None
     assert found.meta["settings"] == SMALL.identity()
+    assert found.activations is not None
     np.testing.assert_allclose(found.activations[1], -np.sort(-layer.maxima[:, 1])[:3], rtol=1e-5)
 
 
@@ -148,6 +156,7 @@ def test_dead_units_are_named(tmp_path):
     maps[:, 1] = 0.5
     layer = ArrayLayer(maps, Pictures(np.zeros((30, 3, 16, 16), np.uint8)), Cache("never-written"))
     found = write_exemplars(layer, tmp_path / "conv", SMALL)
+    assert found.meta is not None
     assert found.meta["dead"] == [1]
     assert not found.masks[1].any()
 

@@ -69,7 +69,8 @@ def units():
 
 
 def trained(units, folder, settings=TINY, **options):
-    return train(*units, tiny_encoder(), folder, settings, keep_encoder=False, **options)
+    features, texts = units
+    return train(features, texts, tiny_encoder(), folder, settings, keep_encoder=False, **options)
 
 
 def equal(a, b):
@@ -267,7 +268,8 @@ def test_unknown_words_are_not_held_against_the_language_model(units):
     corpus = Corpus(vocabulary, units[0], texts, Split((0,), (1,)))
     lm = CaptionLanguageModel(vocabulary, LanguageModelSizes(4, 6, 2, 0.0)).eval()
     with torch.no_grad():
-        lm.output[0].bias[vocabulary.unknown] = -1e9  # what is never learnt becomes impossible
+        bias = lm.state_dict()["output.0.bias"]
+        bias[vocabulary.unknown] = -1e9  # what is never learnt becomes impossible
     assert LanguageModelTask(lm, corpus, 1).score() > -10
 
 
