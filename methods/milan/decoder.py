@@ -29,7 +29,10 @@ from .vocabulary import Vocabulary
 Counting = Literal["exact", "one_more", "batch"]
 
 _ROWS, _UNITS = 800, 128
-"""How many beams and units a block holds: the attention keeps k vectors for every beam."""
+"""About how many beams and units are searched for at once: the attention keeps k vectors a beam."""
+
+_LANES = 16
+"""Units of a block are a multiple: what vector instructions leave over is computed in another way."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,9 @@ class Decoder:
     units in one batch: only there does a caption depend on the other units. `mi-greedy` and `mi-beam`
     add up words and the first stop whatever the switch says, as the published program does.
 
-    Units go through the networks in blocks of one fixed size, so that a result depends neither on
-    how many units are asked for nor on which.
+    Units go through the networks in blocks of one fixed size, so that a result depends neither on how
+    many units are asked for nor on which: to the last bit where the sizes of the networks are multiples
+    of 16, as those of the published checkpoints are, and up to rounding elsewhere.
 
     Args:
         network: p(word | words before it, exemplars), in evaluation mode.
@@ -101,7 +105,6 @@ class Decoder:
         language_model: p(word | words before it), in evaluation mode.
         decoding: how captions are searched for.
         counting: see above.
-        block: units that are searched for at once; None: as many as suit the beam.
 
     Raises:
         InputError: if the strategy needs a language model and there is none.
@@ -115,7 +118,6 @@ class Decoder:
         decoding: Decoding | None = None,
         *,
         counting: Counting = "exact",
-        block: int | None = None,
     ) -> None:
         if counting not in ("exact", "one_more", "batch"):
             raise InputError(f"counting={counting!r} is unknown", "use exact, one_more or batch")
@@ -127,7 +129,8 @@ class Decoder:
             )
         self.network, self.vocabulary, self.language_model = network, vocabulary, language_model
         self._beam = 1 if "greedy" in self.decoding.strategy else self.decoding.beam
-        self.counting, self.block = counting, block or max(1, min(_ROWS // self._beam, _UNITS))
+        units = min(_ROWS // self._beam, _UNITS)
+        self.counting, self._block = counting, max(units // _LANES, 1) * _LANES
 
     @classmethod
     def of(
@@ -136,7 +139,6 @@ class Decoder:
         *,
         device: torch.device | str = "cpu",
         counting: Counting | None = None,
-        block: int | None = None,
         **decoding: Any,
     ) -> Decoder:
         """Returns the decoder of a checkpoint.
@@ -145,7 +147,6 @@ class Decoder:
             checkpoint: the trained MILAN.
             device: where it computes.
             counting: None: `one_more` for a published checkpoint, else `exact`.
-            block: see `Decoder`.
             decoding: settings of `Decoding` other than the checkpoint's.
 
         Raises:
@@ -158,7 +159,6 @@ class Decoder:
             None if language_model is None else language_model.to(device),
             replace(checkpoint.decoding, **decoding),
             counting=counting or ("one_more" if checkpoint.official else "exact"),
-            block=block,
         )
 
     def describe(self, features: NDArray[np.float32]) -> list[Caption]:
@@ -187,12 +187,12 @@ class Decoder:
     def _blocks(self, features: NDArray[np.float32]) -> Iterator[tuple[Tensor, int]]:
         """Yields blocks [block, k, feature], filled up with zeros, and how many units are in each."""
         device = self.network.embedding.weight.device
-        for begin in range(0, len(features), self.block):
-            given = np.asarray(features[begin : begin + self.block], np.float32)
+        for begin in range(0, len(features), self._block):
+            given = np.asarray(features[begin : begin + self._block], np.float32)
             if not np.isfinite(given).all():
                 unit = begin + int(np.flatnonzero(~np.isfinite(given).all(axis=(1, 2)))[0])
                 raise ValueError(f"the features of unit {unit} are not all finite")
-            block = np.zeros((self.block, *features.shape[1:]), np.float32)
+            block = np.zeros((self._block, *features.shape[1:]), np.float32)
             block[: len(given)] = given
             yield torch.from_numpy(block).to(device), len(given)
 
@@ -200,7 +200,7 @@ class Decoder:
     def _searched(self, features: Tensor, units: int) -> list[_Found]:
         """Returns what the search finds for each of the first `units` rows of a block."""
         vocabulary, device = self.vocabulary, features.device
-        first = torch.full((self.block,), vocabulary.stop, device=device)
+        first = torch.full((self._block,), vocabulary.stop, device=device)
         first[:units] = vocabulary.start
         with full_precision(device):
             step, state = self._scorer(features)
