@@ -36,7 +36,8 @@ class ExemplarSettings:
     a feature map goes on beyond its outermost cells. `official`, as the published program: the picture
     is the central part after a resize, whatever the target saw; values fall off towards 0 beyond the
     outermost cells, which empties the borders of masks and marks the borders of units with negative
-    values.
+    values; a unit without spatial extent marks the whole picture only if its value lies in the upper
+    fraction `q`, of which there are few in a small probing set, and nothing otherwise.
 
     Attributes:
         k: exemplars per unit.
@@ -131,7 +132,7 @@ def masks(
     """Up-samples feature maps to pictures and marks what lies above the limits (strictly).
 
     Args:
-        maps: [n, h, w]. Maps of 1 x 1, of layers without spatial extent, mark all or nothing.
+        maps: [n, h, w]; 1 x 1 for layers without spatial extent, whose masks are the whole picture.
         limits: [n].
         settings: side and up-sampling.
 
@@ -140,6 +141,8 @@ def masks(
     """
     import torch
 
+    if maps.shape[1:] == (1, 1) and settings.variant == "paper":
+        return np.ones((len(maps), settings.side, settings.side), np.bool_)
     mode = "half_pixel" if settings.variant == "paper" else "zero_padded"
     shape = (settings.side, settings.side)
     over = grid(shape, (maps.shape[1], maps.shape[2]), Region(), Upsampling(mode))

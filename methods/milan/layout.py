@@ -157,7 +157,7 @@ def write_exemplars(
         layer: the layer.
         path: the folder to make.
         settings: what exemplars are.
-        units: which units; None: all. A dead unit's exemplars are the first images, with empty masks.
+        units: which units; None: all. A dead unit's exemplars are the first images.
         progress: shows how many images are done.
 
     Raises:

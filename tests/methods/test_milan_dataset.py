@@ -8,6 +8,7 @@ from PIL import Image
 
 from dissectbench.datasets.classes import References
 from dissectbench.datasets.images import ImageFolder
+from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
 from dissectbench.methods.milan.annotations import (
     annotation_references,
@@ -252,6 +253,13 @@ def test_annotations_are_references_by_unit(data, tmp_path):
     assert annotation_references(data, "conv1", per_unit=None).texts[2][3] == "a fourth opinion"
     with pytest.raises(InputError, match="unit 2 of conv1, which has 2 units"):
         annotation_references(data, "conv1", 2)
+
+
+def test_annotations_are_a_choice_of_references(data):
+    config = compose(["references=annotations", f"references.path={data}", "final_layer=conv1"]).config
+    found = build(config.references, "references")
+    assert found == annotation_references(data, "conv1")
+    assert len(found) == 3
 
 
 def test_an_error_in_a_zips_annotations_names_the_zip(data, tmp_path):

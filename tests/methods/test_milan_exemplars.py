@@ -162,12 +162,12 @@ def test_a_stream_goes_on_after_an_image():
     assert not list(exemplars(layer, TopImages(*(a[:0] for a in vars(top).values())), chosen))
 
 
-def test_units_without_extent_mark_all_of_the_picture_or_nothing():
+@pytest.mark.parametrize(("variant", "shares"), [("paper", [1, 1, 1, 1]), ("official", [1, 1, 0, 0])])
+def test_units_without_extent_mark_the_whole_picture(variant, shares):
     layer = layer_of(np.arange(200, dtype=np.float32)[:, None])
-    for variant in ("paper", "official"):
-        chosen = ExemplarSettings(k=4, side=8, variant=variant)
-        found, _ = drawn(layer, top_images(layer, [0], 4), chosen)
-        assert found.mean(axis=(2, 3)).tolist() == [[1, 1, 0, 0]]
+    chosen = ExemplarSettings(k=4, side=8, variant=variant)
+    found, _ = drawn(layer, top_images(layer, [0], 4), chosen)
+    assert found.mean(axis=(2, 3)).tolist() == [shares]
 
 
 def test_a_constant_unit_has_empty_masks():
