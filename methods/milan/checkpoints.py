@@ -195,10 +195,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
     """Writes a checkpoint in the project's own format; it counts once `config.json` is there."""
+    import torch
     from safetensors.torch import save_file
 
     folder = Path(folder)
-    state = {name: tensor.contiguous() for name, tensor in checkpoint.state.items()}
+    # Published weights may be views of one record, which this format cannot hold.
+    state = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in checkpoint.state.items()
+    }
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(state, temporary)
     config = {
