@@ -20,7 +20,7 @@ from torch.nn import functional
 from ...harness.errors import InputError
 from ...harness.loading import full_precision
 from .attention import AttentionDecoder
-from .beam import Hypotheses, Step, search
+from .beam import Hypotheses, State, Step, search
 from .checkpoints import Checkpoint, Decoding
 from .language_model import CaptionLanguageModel
 from .rows import in_blocks
@@ -212,28 +212,25 @@ class Decoder:
         scores, lm = scores.astype(np.float64), lm.double().cpu().numpy()
         return [_Found(*unit) for unit in zip(tokens, lengths, scores, taken.tolist(), lm, strict=True)]
 
-    def _scorer(self, features: Tensor) -> tuple[Step, tuple[Tensor, ...]]:
+    def _scorer(self, features: Tensor) -> tuple[Step, State]:
         """Returns what scores the next word, and the state to begin with."""
         network, language_model, weight = self.network, self.language_model, self.decoding.temperature
         memory, first = network.begin(features)
 
-        def step(
-            tokens: Tensor, state: tuple[Tensor, ...], going: Tensor
-        ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        def step(tokens: Tensor, state: State, going: Tensor) -> tuple[Tensor, State]:
             seen, _ = network.look(memory, state[0])
             return _read(network.read, going, tokens, seen, state=state)
 
-        def informed(
-            tokens: Tensor, state: tuple[Tensor, ...], going: Tensor
-        ) -> tuple[Tensor, tuple[Tensor, ...]]:
-            log_probs, new = step(tokens, state[:2], going)
-            lm_log_probs, lm_new = _read(language_model.read, going, tokens, state=state[2:])
-            return log_probs - weight * lm_log_probs, (*new, *lm_new)
-
         if language_model is None or not self.decoding.strategy.startswith("mi-"):
             return step, first
-        lm_first = [part[:, None] for part in language_model.begin(len(features))]
-        return informed, (*first, *lm_first)
+        lm_read, lm_first = language_model.read, language_model.begin(len(features))
+
+        def informed(tokens: Tensor, state: State, going: Tensor) -> tuple[Tensor, State]:
+            log_probs, new = step(tokens, state[:2], going)
+            lm_log_probs, lm_new = _read(lm_read, going, tokens, state=state[2:])
+            return log_probs - weight * lm_log_probs, (*new, *lm_new)
+
+        return informed, (*first, *(part[:, None] for part in lm_first))
 
     def _lm_steps(self, found: Hypotheses) -> Tensor:
         """Returns log p of each token and of a second stop, [units, beam, length + 1].
@@ -268,9 +265,7 @@ class Decoder:
         ]
 
 
-def _read(
-    read: Any, going: Tensor, *inputs: Tensor, state: tuple[Tensor, ...]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _read(read: Any, going: Tensor, *inputs: Tensor, state: State) -> tuple[Tensor, State]:
     """Lets a network read one word of the beams that go on.
 
     Args:

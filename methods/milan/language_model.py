@@ -55,7 +55,7 @@ class CaptionLanguageModel(nn.Module):
 
     def begin(self, n: int) -> tuple[Tensor, Tensor]:
         """Returns hidden and cell before the first word, both [n, layers, hidden]."""
-        zeros = self.output[0].weight.new_zeros(n, self.sizes.layers, self.sizes.hidden)
+        zeros = self.embedding.weight.new_zeros(n, self.sizes.layers, self.sizes.hidden)
         return zeros, zeros
 
     def read(self, tokens: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:

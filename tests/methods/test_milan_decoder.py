@@ -9,8 +9,8 @@ import torch
 
 from dissectbench.harness.errors import InputError
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
-from dissectbench.methods.milan.checkpoints import Decoding, load_checkpoint
-from dissectbench.methods.milan.decoder import Decoder
+from dissectbench.methods.milan.checkpoints import Decoding, Strategy, load_checkpoint
+from dissectbench.methods.milan.decoder import Counting, Decoder
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
 from dissectbench.methods.milan.vocabulary import Vocabulary
 
@@ -28,7 +28,7 @@ class Reference:
         self.units, self.forced = model["units"], model["forced"]
         self.features = np.load(folder / "expected_resnet18.npz")["features"]
 
-    def decoder(self, strategy, counting="exact"):
+    def decoder(self, strategy: Strategy, counting: Counting = "exact"):
         return Decoder.of(self.checkpoint, strategy=strategy, counting=counting)
 
 
