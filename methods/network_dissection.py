@@ -58,7 +58,6 @@ class NetworkDissection(Method):
         upsampling: "half_pixel", "zero_padded" or "anchored", see `Upsampling`.
         anchor: for "anchored", (first centre, step) in mask pixels.
         top: how many labels to keep as candidates.
-        device: where maps are up-sampled: "auto", "cpu", "cuda".
         workers: threads; None takes one per core, at most 8. Results do not depend on it.
 
     Raises:
@@ -77,7 +76,6 @@ class NetworkDissection(Method):
         upsampling: Mode = "half_pixel",
         anchor: Sequence[float] | None = None,
         top: int = 5,
-        device: str = "auto",
         workers: int | None = None,
     ) -> None:
         _choice("variant", variant, ("paper", "official"))
@@ -91,7 +89,7 @@ class NetworkDissection(Method):
         if top < 1:
             raise InputError(f"network_dissection.top must be at least 1, not {top}")
         self.q, self.iou_threshold, self.variant, self.top = q, iou_threshold, variant, top
-        self.device, self.workers = device, workers
+        self.workers = workers
         try:
             centres = None if anchor is None else (float(anchor[0]), float(anchor[1]))
             self.settings = TallySettings(Upsampling(upsampling, centres))
@@ -141,7 +139,6 @@ class NetworkDissection(Method):
                 layer,
                 self.thresholds(layer),
                 self.settings,
-                device=self.device,
                 workers=self.workers,
                 checkpoint=path.with_suffix(".partial.npz"),
             )

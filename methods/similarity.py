@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from .cosines import ArrayCosines, Cosines, blocks
+from .softmax import Softmax
 
 Clip = Cosines | NDArray[np.floating]
 LogSums = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 LogSumsFor = Callable[[float, float], LogSums]
 
-_CONCEPTS_AT_ONCE = 768
-_BLOCK_CELLS = 50_000_000  # of images x concepts held at once, at most
 _INTERPOLATION_ERROR = 1e-5  # of one logarithm
+_POWERS = 5  # of one logarithm; more would need large coefficients of opposite signs
 _NORM_FLOOR = 1e-3
 _PERMUTATIONS = 5
 
@@ -68,8 +68,8 @@ def soft_wpmi(
         score_km = L_km - lam (logsumexp_k L_km - ln K), over the K units of the population.
 
     The logarithm is ln(1 - q_r + min_prob) + ln(1 + w_r p_im) with w_r = q_r / (1 - q_r + min_prob).
-    The second term is interpolated between a few values of w, so that it is computed once per image and
-    concept, whatever the number of units, and summed with sparse weights.
+    The second term is interpolated by a few functions of p, so that these are computed once per image
+    and concept, whatever the number of units, and summed with sparse weights.
 
     Args:
         activations: [images, units].
@@ -98,9 +98,13 @@ def soft_wpmi(
 
         def sums(p: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             total = torch.zeros(len(rows), p.shape[1])
-            term = torch.empty_like(p)
-            for node, weight in zip(nodes.tolist(), weights, strict=True):
-                total += _sum_rows(torch.mul(p, node, out=term).log1p_(), rows, weight)
+            logarithm = torch.empty_like(p)
+            for node, of_powers in zip(nodes.tolist(), weights, strict=True):
+                power = torch.mul(p, node, out=logarithm).log1p_()
+                for index, weight in enumerate(of_powers):
+                    if index:  # of the only logarithm, so p has served and is room for its powers
+                        power = torch.mul(power, logarithm, out=p)
+                    total += _sum_rows(power, rows, weight)
             return total
 
         return sums
@@ -177,7 +181,7 @@ def rank_reorder(
     images, rows = np.unique(top, return_inverse=True)
     rows = torch.from_numpy(rows.reshape(top.shape))
     active = torch.from_numpy(t.astype(np.float32))
-    for concepts in blocks(clip.shape[1], _CONCEPTS_AT_ONCE):
+    for concepts in blocks(clip.shape[1]):
         cosines = clip.block(images, concepts).T.contiguous()
         for unit in np.flatnonzero(~undefined).tolist():
             own = cosines[:, rows[unit]]
@@ -221,16 +225,19 @@ def strongest(columns: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     Raises:
         ValueError: if there are fewer than `k` rows, or `k` is 0.
     """
-    n_rows, n_columns = columns.shape
-    if not 1 <= k <= n_rows:
-        raise ValueError(f"the {k} largest of {n_rows} values are asked for")
-    top = np.empty((n_columns, k), np.int64)
-    for index in range(n_columns):
-        values = np.ascontiguousarray(columns[:, index])
-        kth = np.partition(values, n_rows - k)[n_rows - k]
-        rows = np.flatnonzero(values >= kth)
-        top[index] = rows[np.argsort(-values[rows], kind="stable")[:k]]
-    return top
+    if not 1 <= k <= len(columns):
+        raise ValueError(f"the {k} largest of {len(columns)} values are asked for")
+    by_column = torch.from_numpy(columns).T.contiguous()
+    values, top = by_column.topk(k)
+    least = values[:, -1:]
+    for index in ((by_column >= least).sum(dim=1) > k).nonzero().flatten().tolist():
+        # Of those that equal the least, topk takes any.
+        above = (by_column[index] > least[index]).nonzero().flatten()
+        equal = (by_column[index] == least[index]).nonzero().flatten()
+        top[index] = torch.cat([above, equal])[:k]
+    top = top.sort(dim=1).values
+    order = by_column.gather(1, top).argsort(dim=1, descending=True, stable=True)
+    return top.gather(1, order).numpy()
 
 
 def _mutual_information(
@@ -259,11 +266,9 @@ def _mutual_information(
         return Similarities(scores, dead, chosen)
     images, rows = np.unique(top, return_inverse=True)
     rows = torch.from_numpy(rows.reshape(top.shape))
-    size = max(1, min(_CONCEPTS_AT_ONCE, _BLOCK_CELLS // len(images)))
-    normaliser, low, high = _log_normaliser(clip, images, a, size)
-    sums_of = log_sums(low, high)
-    for concepts in blocks(clip.shape[1], size):
-        p = clip.block(images, concepts).mul_(a).sub_(normaliser).exp_()
+    softmax = Softmax(clip, images, a)
+    sums_of = log_sums(*softmax.log_range)
+    for concepts, p in softmax.blocks():
         sums = sums_of(p, rows)
         prior = sums[torch.from_numpy(chosen)].logsumexp(dim=0) - float(np.log(len(chosen)))
         scores[:, concepts] = sums.sub_(lam * prior).add_((1 - lam) * constant).numpy()
@@ -275,21 +280,6 @@ def _top(activations: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     if not 1 <= k <= len(activations):
         raise ValueError(f"the {k} most activating images are asked for, of {len(activations)}")
     return strongest(activations, k)
-
-
-def _log_normaliser(
-    clip: Cosines, images: NDArray[np.int64], a: float, size: int
-) -> tuple[torch.Tensor, float, float]:
-    """Returns ln sum_m exp(a P_im), float32 [images, 1], and the smallest and largest ln p_im."""
-    total = torch.full((len(images),), -torch.inf, dtype=torch.float64)
-    low, high = torch.full((len(images),), torch.inf), torch.full((len(images),), -torch.inf)
-    for concepts in blocks(clip.shape[1], size):
-        block = clip.block(images, concepts).mul_(a)
-        largest = block.amax(dim=1)
-        low, high = low.minimum(block.amin(dim=1)), high.maximum(largest)
-        share = block.sub_(largest[:, None]).exp_().sum(dim=1)
-        total = total.logaddexp(largest.double() + share.double().log())
-    return total.float()[:, None], float((low - total).min()), float((high - total).max())
 
 
 def _sum_rows(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -304,23 +294,30 @@ def _sum_rows(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) ->
 def _interpolation(
     w: NDArray[np.float64], low: float, high: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Writes ln(1 + w_r p) as sum_c coefficients[c, r] ln(1 + nodes[c] p) for low <= ln p <= high.
+    """Writes ln(1 + w_r p) as sum_cd coefficients[c, d, r] ln(1 + nodes[c] p)^(d + 1).
 
-    The nodes are Chebyshev's in ln w, the coefficients least squares over a grid in ln p. There are as
-    many nodes as the accuracy needs: three for 20,000 concepts and the published constants, seven if p
-    comes near 1.
+    It holds for low <= ln p <= high. Either the powers of one logarithm, of the largest w, or several
+    logarithms with Chebyshev's nodes in ln w, whichever are fewer; the coefficients are least squares
+    over a grid in ln p. For 20,000 concepts and the published constants two or three powers are accurate
+    enough, and seven logarithms if p comes near 1.
     """
     p = np.exp(np.linspace(max(low, high - 20), high, 201))
     exact = np.log1p(w * p[:, None])
     ends = np.log(np.maximum(w[[-1, 0]], 0.1))  # below, ln(1 + w p) is as good as linear in w
+    largest = np.exp(ends[1:])
     for n in range(1, min(len(w), 32)):
         angles = np.cos((2 * np.arange(n) + 1) * np.pi / (2 * n))
         nodes = np.exp(ends.mean() + (ends[1] - ends[0]) / 2 * angles)
-        basis = np.log1p(nodes * p[:, None])
-        coefficients = np.linalg.lstsq(basis, exact, rcond=1e-6)[0]  # keeps them small
-        if np.abs(basis @ coefficients - exact).max() <= _INTERPOLATION_ERROR:
-            return nodes, coefficients
-    return w, np.eye(len(w))
+        choices = [(nodes, np.log1p(nodes * p[:, None]))]
+        if n <= _POWERS:
+            choices.insert(0, (largest, np.log1p(largest * p[:, None]) ** np.arange(1, n + 1)))
+        for chosen, basis in choices:
+            scale = basis.max(axis=0)
+            coefficients = np.linalg.lstsq(basis / scale, exact, rcond=1e-6)[0]  # keeps them small
+            coefficients /= scale[:, None]
+            if np.abs(basis @ coefficients - exact).max() <= _INTERPOLATION_ERROR:
+                return chosen, coefficients.reshape(len(chosen), -1, len(w))
+    return w, np.eye(len(w))[:, None]
 
 
 def _cosine(
@@ -334,7 +331,7 @@ def _cosine(
     everything = np.arange(len(activations))
     columns = _unit_columns(torch.from_numpy(np.array(activations, np.float32)), transform, floor)
     scores = np.empty((activations.shape[1], clip.shape[1]), np.float32)
-    for concepts in blocks(clip.shape[1], _CONCEPTS_AT_ONCE):
+    for concepts in blocks(clip.shape[1]):
         others = _unit_columns(clip.block(everything, concepts), transform, floor)
         scores[:, concepts] = (columns.T @ others).numpy()
     scores[dead] = 0

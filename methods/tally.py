@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from ..datasets.probing import Annotations
 from ..harness.files import atomic_path
-from .label_patterns import NONE, LabelPatterns, repeated
-from .mask_counts import MaskCounts
 
 Denominator = Literal["paper", "lite", "all", "dissect"]
 DENOMINATORS: tuple[Denominator, ...] = ("paper", "lite", "all", "dissect")
@@ -91,62 +89,6 @@ class Tally:
         sums = (getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
         return Tally(*(np.asarray(total) for total in sums))
 
-    def add(self, counts: MaskCounts, patterns: LabelPatterns, category: NDArray[np.int64]) -> None:
-        """Adds a few images.
-
-        Args:
-            counts: their mask pixels.
-            patterns: their label patterns.
-            category: from `category_of`.
-        """
-        again = repeated(patterns.labels)
-        self.images += len(patterns.first)
-        self._add_truth(patterns, again)
-        self._add_intersection(counts, patterns, again)
-        self._add_activation(counts, patterns, category)
-
-    def _add_truth(self, patterns: LabelPatterns, again: NDArray[np.bool_]) -> None:
-        area = np.broadcast_to(patterns.area[:, None], patterns.labels.shape)
-        for total, counted in (
-            (self.truth, patterns.labels != NONE),
-            (self.truth_unique, (patterns.labels != NONE) & ~again),
-        ):
-            np.add.at(total, patterns.labels[counted], area[counted])
-
-    def _add_intersection(
-        self, counts: MaskCounts, patterns: LabelPatterns, again: NDArray[np.bool_]
-    ) -> None:
-        labels = patterns.labels.take(counts.pattern, axis=0)
-        cell = counts.unit.take(counts.pair)[:, None] * len(self.truth) + labels
-        pixels = np.broadcast_to(counts.pixels[:, None], labels.shape)
-        once = labels != NONE
-        cells, values = cell[once], pixels[once]
-        np.add.at(self.intersection.reshape(-1), cells, values)
-        np.add.at(self.intersection_unique.reshape(-1), cells, values)
-        twice = again.take(counts.pattern, axis=0) & once
-        np.subtract.at(self.intersection_unique.reshape(-1), cell[twice], pixels[twice])
-
-    def _add_activation(
-        self, counts: MaskCounts, patterns: LabelPatterns, category: NDArray[np.int64]
-    ) -> None:
-        if len(counts.pair) == 0:
-            return
-        starts = np.flatnonzero(np.diff(counts.pair, prepend=-1))  # entries come pair by pair
-        pair = counts.pair[starts]
-        area = np.add.reduceat(counts.pixels, starts)
-        unit, image = counts.unit[pair], counts.image[pair]
-        np.add.at(self.activation, unit, area)
-        carried = np.zeros((len(patterns.area), self.activation_lite.shape[1]), np.bool_)
-        pattern, place = np.nonzero(patterns.labels != NONE)
-        carried[pattern, category[patterns.labels[pattern, place]]] = True
-        met = np.logical_or.reduceat(carried[counts.pattern], starts)
-        _add_rows(self.activation_lite, unit, area[:, None] * met)
-        # By the paper's rule label 0 belongs to no category, by the other to the last one.
-        shown = np.zeros((len(patterns.first), carried.shape[1]), np.bool_)
-        pattern, place = np.nonzero(patterns.labels > 0)
-        shown[patterns.image[pattern], category[patterns.labels[pattern, place]]] = True
-        _add_rows(self.activation_paper, unit, area[:, None] * shown[image])
-
     def pixels(self, denominator: Denominator, category: NDArray[np.int64]) -> Pixels:
         """Returns the numbers that make up the IoUs of one definition.
 
@@ -193,9 +135,3 @@ class Tally:
                 return cls(*(arrays[f.name] for f in fields(cls)))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-
-
-def _add_rows(total: NDArray[np.int64], rows: NDArray[np.int64], values: NDArray[np.int64]) -> None:
-    """Adds each row of `values` to its row of `total`; numpy is fast at this on flat arrays only."""
-    width = total.shape[1]
-    np.add.at(total.reshape(-1), (rows[:, None] * width + np.arange(width)).ravel(), values.ravel())

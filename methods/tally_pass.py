@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.probing import Annotations, ImageAnnotation
-from ..harness.devices import resolve
+from ..datasets.probing import Annotations
 from ..harness.errors import InputError
 from ..harness.probe import MapBatch, ProbedLayer
-from .label_patterns import LabelPatterns, UnlistedLabelError, label_patterns
-from .mask_counts import MaskCounts, by_blocks, densely, round_down
 from .tally import Tally, category_of
 from .upsample import Grid, Upsampling, grid
 
 if TYPE_CHECKING:
-    import torch
-
-# Feature-map values in one piece of work: enough to keep numpy busy, few enough for the cache.
-_VALUES = 1 << 19
-# Maps of one cell are small, but their masks are not.
-_IMAGES = 32
+    from .tally_kernel import Patterns, Placement
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,6 @@ def tally_layer(
     settings: TallySettings | None = None,
     *,
     images: Sequence[int] | None = None,
-    device: str = "cpu",
     workers: int | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 60.0,
@@ -63,7 +54,6 @@ def tally_layer(
         thresholds: float64 [units]; a mask pixel is strictly above.
         settings: up-sampling, and what to count.
         images: which images; default all.
-        device: where maps are up-sampled.
         workers: threads; default one per processor core of this process, at most 8.
         checkpoint: file that keeps what was counted so far; a later call with the same arguments
             goes on from there. Removed at the end.
@@ -75,20 +65,30 @@ def tally_layer(
     annotations = labels_of(layer)
     tally = Tally.empty(layer.n_units, len(annotations.labels), len(annotations.categories))
     tally = (Tally.load(checkpoint) if checkpoint else None) or tally
-    count = _Counter(layer, settings or TallySettings(), round_down(thresholds), resolve(device))
-    todo = np.arange(len(layer.probe)) if images is None else np.asarray(images, np.int64)
-    category, saved = category_of(annotations), time.monotonic()
-    with ThreadPoolExecutor(workers or _cores()) as pool:
+    workers = workers or _cores()
+    todo, saved = np.arange(len(layer.probe)) if images is None else np.asarray(images), time.monotonic()
+    with ThreadPoolExecutor(workers) as pool:
+        shares = _shares(layer.n_units, workers)
+        counter = _Counter(
+            layer, settings or TallySettings(), round_down(thresholds), tally, pool, shares
+        )
         for batch in layer.maps(todo[int(tally.images) :].tolist()):
-            for counted in pool.map(count, _pieces(batch)):
-                for counts, patterns in counted:
-                    tally.add(counts, patterns, category)
+            counter.add(batch)
             if checkpoint and time.monotonic() - saved >= checkpoint_seconds:
                 tally.save(checkpoint)
                 saved = time.monotonic()
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return tally
+
+
+def round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Returns the largest float32 not above each threshold.
+
+    A float32 value exceeds it exactly if it exceeds the float64 threshold.
+    """
+    rounded = thresholds.astype(np.float32)
+    return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 def labels_of(layer: ProbedLayer) -> Annotations:
@@ -106,53 +106,115 @@ def labels_of(layer: ProbedLayer) -> Annotations:
     return layer.probe.annotations
 
 
+@dataclass(frozen=True)
+class _Image:
+    """What an image adds whatever the units do, and what its masks will be counted with."""
+
+    over: Placement
+    patterns: Patterns
+    truth: NDArray[np.int64]
+    truth_unique: NDArray[np.int64]
+    shown: NDArray[np.bool_]
+
+
+class _Counter:
+    """Adds batches of images to a tally; every thread has units of its own, so no two add to one cell."""
+
+    def __init__(
+        self,
+        layer: ProbedLayer,
+        settings: TallySettings,
+        limits: NDArray[np.float32],
+        tally: Tally,
+        pool: ThreadPoolExecutor,
+        shares: Sequence[tuple[int, int]],
+    ) -> None:
+        from .tally_kernel import Sums
+
+        self.layer, self.settings, self.limits, self.tally = layer, settings, limits, tally
+        self.pool, self.shares = pool, shares
+        self.category = category_of(labels_of(layer))
+        self.sums = Sums(*(getattr(tally, name) for name in Sums._fields))
+
+    def add(self, batch: MapBatch) -> None:
+        """Adds a batch of images.
+
+        Raises:
+            InputError: if an image has a label that is not listed.
+        """
+        from .tally_kernel import add_masks
+
+        images = list(self.pool.map(self._image, batch.indices.tolist()))
+
+        def count(units: tuple[int, int]) -> None:
+            for image, maps in zip(images, batch.maps, strict=True):
+                add_masks(maps, self.limits, image.over, image.patterns, image.shown, self.sums, units)
+
+        list(self.pool.map(count, self.shares))
+        for image in images:
+            self.tally.truth += image.truth
+            self.tally.truth_unique += image.truth_unique
+        self.tally.images += len(images)
+
+    def _image(self, index: int) -> _Image:
+        from .tally_kernel import add_labels
+
+        annotation = labels_of(self.layer).of(index)
+        region, upsampling = self.layer.region(index), self.settings.upsampling
+        over = grid(annotation.shape, self.layer.map_shape, region, upsampling)
+        whole = [number for number in annotation.whole if number or self.settings.count_label_zero]
+        planes = annotation.planes[:, over.window[0], over.window[1]]
+        patterns = label_patterns(planes, whole, self.category)
+        if isinstance(patterns, int):
+            raise InputError(
+                f"labels of {self.layer.probe.locate(index)}: label number {patterns} is not in the list "
+                f"of labels, which ends with {len(self.category) - 1}",
+                "mend the data set",
+            )
+        truth, truth_unique = np.zeros((2, len(self.category)), np.int64)
+        shown = np.zeros(self.tally.activation_paper.shape[1], np.bool_)
+        every = np.arange(len(patterns.area))
+        add_labels(patterns, every, patterns.area, truth, truth_unique, shown.copy())
+        # By the paper's rule label 0 belongs to no category, by the other to the last one.
+        shown[self.category[patterns.labels[patterns.labels > 0]]] = True
+        return _Image(placement(over), patterns, truth, truth_unique, shown)
+
+
+def label_patterns(
+    planes: NDArray[np.int32], whole: Sequence[int], category: NDArray[np.int64]
+) -> Patterns | int:
+    """Finds the combinations of labels in an image; counting them once counts each label.
+
+    Args:
+        planes: int32 [P, H, W] label numbers, 0 where unlabelled.
+        whole: labels of the whole image.
+        category: int64 [labels + 1] category of each label.
+
+    Returns:
+        The patterns, or a label number out of range if there is one.
+    """
+    from .tally_kernel import Patterns, find_patterns, tabulate
+
+    flat = np.ascontiguousarray(planes).reshape(len(planes), planes.shape[1] * planes.shape[2])
+    index, first, area = find_patterns(flat)
+    labels, again, wrong = tabulate(flat, first, np.array(whole, np.int64), len(category))
+    return wrong or Patterns(index, labels, again, area, category)
+
+
+def placement(over: Grid) -> Placement:
+    """Returns how maps lie over label planes, in the form that the compiled loops take."""
+    from .tally_kernel import Placement
+
+    rows, columns = over.rows, over.columns
+    starts = np.searchsorted(columns.lower, np.arange(over.map_shape[1] + 2))
+    return Placement(rows.lower, rows.weight, starts, columns.weight, over.zero_padded)
+
+
+def _shares(units: int, workers: int) -> list[tuple[int, int]]:
+    """Splits units evenly: the first, and the one after the last, of each share."""
+    return list(pairwise(np.linspace(0, units, min(workers, units) + 1).astype(int).tolist()))
+
+
 def _cores() -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(8, available or 1)
-
-
-def _pieces(batch: MapBatch) -> Iterator[MapBatch]:
-    step = min(_IMAGES, max(1, _VALUES // max(1, batch.maps[0].size)))
-    for start in range(0, len(batch.indices), step):
-        some = slice(start, start + step)
-        yield MapBatch(batch.indices[some], batch.maps[some])
-
-
-@dataclass(frozen=True)
-class _Counter:
-    """Counts one piece of work; images that share a grid are counted together."""
-
-    layer: ProbedLayer
-    settings: TallySettings
-    limits: NDArray[np.float32]
-    device: torch.device
-
-    def __call__(self, batch: MapBatch) -> list[tuple[MaskCounts, LabelPatterns]]:
-        groups: defaultdict[Grid, list[tuple[int, ImageAnnotation]]] = defaultdict(list)
-        for position, index in enumerate(batch.indices.tolist()):
-            annotation = labels_of(self.layer).of(index)
-            region, upsampling = self.layer.region(index), self.settings.upsampling
-            over = grid(annotation.shape, self.layer.map_shape, region, upsampling)
-            groups[over].append((position, annotation))
-        return [self._counts(batch, over, members) for over, members in groups.items()]
-
-    def _counts(
-        self, batch: MapBatch, over: Grid, members: list[tuple[int, ImageAnnotation]]
-    ) -> tuple[MaskCounts, LabelPatterns]:
-        positions = [position for position, _ in members]
-        base = len(labels_of(self.layer).labels) + 1
-        try:
-            patterns = label_patterns(
-                [annotation for _, annotation in members],
-                over.window,
-                base,
-                count_label_zero=self.settings.count_label_zero,
-            )
-        except UnlistedLabelError as error:
-            where = self.layer.probe.locate(int(batch.indices[positions[error.image]]))
-            raise InputError(f"labels of {where}: {error}", "mend the data set") from error
-        # The usual case, one grid for all images, needs no copy.
-        maps = batch.maps if len(members) == len(batch.maps) else batch.maps[positions]
-        if self.device.type == "cpu":
-            return by_blocks(maps, self.limits, over, patterns), patterns
-        return densely(maps, self.limits, over, patterns, self.device), patterns

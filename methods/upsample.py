@@ -1,9 +1,4 @@
-"""Bilinear up-sampling of feature maps to label planes, laid out in blocks.
-
-A block is the set of mask pixels between four neighbouring cells of a feature map. Inside a block the
-up-sampled value never exceeds the largest of its four corners, so a mask is only worked out in blocks
-that have a corner above the threshold.
-"""
+"""Bilinear up-sampling of feature maps to label planes."""
 
 from __future__ import annotations
 
@@ -62,15 +57,11 @@ class Axis:
         window: the mask pixels whose centres lie inside the region.
         lower: int64 [pixels] band of each pixel inside.
         weight: float32 [pixels] weight of the upper of its two cells.
-        pixels: int64 [depth, bands] the pixels of each band, counted from the window's start.
-        weights: float32 [depth, bands] their weights, NaN where a band has fewer pixels than depth.
     """
 
     window: slice
     lower: NDArray[np.int64]
     weight: NDArray[np.float32]
-    pixels: NDArray[np.int64]
-    weights: NDArray[np.float32]
 
 
 def axis(pixels: int, cells: int, low: float, high: float, upsampling: Upsampling) -> Axis:
@@ -86,13 +77,7 @@ def axis(pixels: int, cells: int, low: float, high: float, upsampling: Upsamplin
     lower = np.minimum(np.floor(position).astype(np.int64), cells)
     weight = (position - lower).astype(np.float32)
     start = int(inside[0]) if len(inside) else 0
-    count = np.bincount(lower, minlength=cells + 1)
-    rank = np.arange(len(lower)) - (np.cumsum(count) - count)[lower]
-    depth = int(count.max())
-    table = np.zeros((depth, cells + 1), np.int64)
-    weights = np.full((depth, cells + 1), np.nan, np.float32)
-    table[rank, lower], weights[rank, lower] = np.arange(len(lower)), weight
-    return Axis(slice(start, start + len(inside)), lower, weight, table, weights)
+    return Axis(slice(start, start + len(inside)), lower, weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,30 +105,6 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """(H, W) of the window."""
         return len(self.rows.lower), len(self.columns.lower)
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks, (h + 1) * (w + 1)."""
-        return (self.map_shape[0] + 1) * (self.map_shape[1] + 1)
-
-    @property
-    def block_shape(self) -> tuple[int, int]:
-        """(rows, columns) of pixels of the largest block."""
-        return len(self.rows.weights), len(self.columns.weights)
-
-    def block_pixels(self) -> NDArray[np.int64]:
-        """Returns int64 [blocks, rows, columns]: the window's pixels, row-major, of each block.
-
-        Where a block has fewer pixels, pixel 0 stands in; its weight there is NaN.
-        """
-        rows, columns = self.rows.pixels, self.columns.pixels
-        pixels = rows.T[:, None, :, None] * self.shape[1] + columns.T[None, :, None, :]
-        return pixels.reshape(self.blocks, *self.block_shape)
-
-    def pad(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns [n, h + 2, w + 2]: maps [n, h, w] with what lies beyond their outermost cells."""
-        margins = ((0, 0), (1, 1), (1, 1))
-        return np.pad(maps, margins) if self.zero_padded else np.pad(maps, margins, mode="edge")
 
 
 @lru_cache(maxsize=256)

@@ -87,7 +87,7 @@ def unit_of(*labels):
 
 def test_a_unit_gets_the_label_it_overlaps_best_in_plain_words(tmp_path):
     layer = make(tmp_path, np.stack([unit_of(1), unit_of(2), unit_of(3), unit_of(1, 2)], axis=1))
-    found = list(NetworkDissection(0.25, device="cpu").describe(layer, [0, 1, 2, 3]))
+    found = list(NetworkDissection(0.25).describe(layer, [0, 1, 2, 3]))
     assert [d.text for d in found] == ["red", "traffic light", "vitamin-c", "traffic light"]
     assert [d.status for d in found] == ["ok"] * 4
     # In one of four images: a quarter of the label's pixels.
@@ -104,7 +104,7 @@ def test_a_unit_gets_the_label_it_overlaps_best_in_plain_words(tmp_path):
 
 def test_below_the_threshold_the_text_is_a_dash_and_the_best_label_stays_in_sight(tmp_path):
     layer = make(tmp_path, unit_of(1)[:, None])
-    (found,) = NetworkDissection(0.25, iou_threshold=0.25, device="cpu").describe(layer, [0])
+    (found,) = NetworkDissection(0.25, iou_threshold=0.25).describe(layer, [0])
     assert (found.text, found.status, found.score) == ("-", "ok", 0.25)
     assert found.candidates[0].text == "red"
     assert found.evidence["label"] == "red-c"
@@ -115,14 +115,14 @@ def test_a_unit_that_meets_no_label_has_a_dash_and_no_candidate(tmp_path):
     planes[3] = 0
     layer = make(tmp_path, unit_of(1)[:, None])
     layer.probe.annotations.planes = planes
-    (found,) = NetworkDissection(0.25, device="cpu").describe(layer, [0])
+    (found,) = NetworkDissection(0.25).describe(layer, [0])
     assert (found.text, found.score, found.candidates) == ("-", 0, ())
     json.loads(found.to_json())
 
 
 def test_a_dead_unit_gets_no_description(tmp_path):
     layer = make(tmp_path, np.stack([unit_of(1), np.full((4, 4, 4), 3.0)], axis=1))
-    alive, dead = NetworkDissection(0.25, device="cpu").describe(layer, [0, 1])
+    alive, dead = NetworkDissection(0.25).describe(layer, [0, 1])
     assert (alive.status, dead.status, dead.text) == ("ok", "dead", None)
 
 
@@ -130,7 +130,7 @@ def test_a_unit_with_undefined_activations_fails_with_the_reason(tmp_path):
     broken = unit_of(1)
     broken[0] = np.nan
     layer = make(tmp_path, np.stack([broken, unit_of(2)], axis=1))
-    failed, fine = NetworkDissection(0.25, device="cpu").describe(layer, [0, 1])
+    failed, fine = NetworkDissection(0.25).describe(layer, [0, 1])
     assert failed.status == "failed"
     assert "not all finite" in failed.evidence["reason"]
     assert fine.text == "traffic light"
@@ -144,7 +144,7 @@ def test_of_equal_labels_the_earliest_category_and_smallest_number_wins(tmp_path
     maps = np.zeros((2, 1, 4, 4), np.float32)
     maps[0, 0, 1:3, 1:3] = 1  # one pixel of each quarter
     layer = ArrayLayer(maps, Pictures(2, labels), Cache(tmp_path))
-    (found,) = NetworkDissection(0.25, device="cpu").describe(layer, [0])
+    (found,) = NetworkDissection(0.25).describe(layer, [0])
     assert [(c.text, c.score) for c in found.candidates] == [
         (name, 1 / 7) for name in ("two", "three", "one", "four")
     ]
@@ -157,7 +157,7 @@ def test_a_description_does_not_depend_on_the_units_asked_for(tmp_path):
     answers = Counter()
     for units in ([0, 1, 2, 3, 4, 5], [4, 2], [2], [5, 0]):
         layer = make(tmp_path / str(units), maps)
-        described = list(NetworkDissection(0.1, device="cpu").describe(layer, units))
+        described = list(NetworkDissection(0.1).describe(layer, units))
         assert [d.unit.unit for d in described] == units
         for d in described:
             answers[d.unit.unit, d.text, d.score, json.dumps(d.evidence), str(d.candidates)] += 1
@@ -166,27 +166,27 @@ def test_a_description_does_not_depend_on_the_units_asked_for(tmp_path):
 
 def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
     layer = make(tmp_path, np.stack([unit_of(1), unit_of(2)], axis=1))
-    list(NetworkDissection(0.25, device="cpu").describe(layer, [0]))
-    list(NetworkDissection(0.25, device="cpu").describe(layer, [0, 1]))
+    list(NetworkDissection(0.25).describe(layer, [0]))
+    list(NetworkDissection(0.25).describe(layer, [0, 1]))
     list(
-        NetworkDissection(0.25, denominator="lite", iou_threshold=0.1, device="cpu").describe(layer, [1])
+        NetworkDissection(0.25, denominator="lite", iou_threshold=0.1).describe(layer, [1])
     )
     assert layer.passes == 1
-    list(NetworkDissection(0.26, device="cpu").describe(layer, [0]))
-    list(NetworkDissection(0.25, rule="kth", device="cpu").describe(layer, [0]))
-    list(NetworkDissection(0.25, upsampling="zero_padded", device="cpu").describe(layer, [0]))
+    list(NetworkDissection(0.26).describe(layer, [0]))
+    list(NetworkDissection(0.25, rule="kth").describe(layer, [0]))
+    list(NetworkDissection(0.25, upsampling="zero_padded").describe(layer, [0]))
     assert layer.passes == 4
     layer.probe.annotations.fingerprint = lambda: "other labels"
-    list(NetworkDissection(0.25, device="cpu").describe(layer, [0]))
+    list(NetworkDissection(0.25).describe(layer, [0]))
     assert layer.passes == 5
 
 
 def test_a_damaged_tally_in_the_cache_is_counted_again(tmp_path):
     layer = make(tmp_path, unit_of(1)[:, None])
-    expected = NetworkDissection(0.25, device="cpu").tally(layer)
+    expected = NetworkDissection(0.25).tally(layer)
     (kept,) = tmp_path.rglob("*.npz")
     kept.write_bytes(kept.read_bytes()[:100])
-    found = NetworkDissection(0.25, device="cpu").tally(layer)
+    found = NetworkDissection(0.25).tally(layer)
     np.testing.assert_array_equal(found.intersection, expected.intersection)
     assert layer.passes == 2
 
@@ -194,7 +194,7 @@ def test_a_damaged_tally_in_the_cache_is_counted_again(tmp_path):
 def test_detectors_are_counted_by_both_rules(tmp_path):
     both = unit_of(1) + unit_of(2)
     layer = make(tmp_path, np.stack([unit_of(1), both, unit_of(2), np.zeros((4, 4, 4))], axis=1))
-    found = NetworkDissection(0.25, device="cpu").detectors(layer)
+    found = NetworkDissection(0.25).detectors(layer)
     assert found.units == (0, 1, 2)
     assert found.per_category == {"color": 2, "object": 2}
     assert found.labels_per_category == {"color": (1,), "object": (2,)}
@@ -203,7 +203,7 @@ def test_detectors_are_counted_by_both_rules(tmp_path):
 
 def test_the_table_counts_units_from_one_and_is_sorted_by_score(tmp_path):
     layer = make(tmp_path, np.stack([np.zeros((4, 4, 4)), unit_of(1, 2), unit_of(3)], axis=1))
-    tally = NetworkDissection(0.25, device="cpu").tally(layer)
+    tally = NetworkDissection(0.25).tally(layer)
     write_tally_csv(tmp_path / "tally.csv", tally, layer.probe.annotations)
     with (tmp_path / "tally.csv").open(newline="") as file:
         assert file.read().splitlines() == [
@@ -221,7 +221,7 @@ def test_units_of_a_fully_connected_layer_cover_the_whole_image(tmp_path):
     layer = ArrayLayer(
         values, Pictures(4, Labels(PLANES, [("a", "x"), ("b", "x"), ("c", "y")])), Cache(tmp_path)
     )
-    tally = NetworkDissection(0.25, device="cpu").tally(layer)
+    tally = NetworkDissection(0.25).tally(layer)
     assert tally.activation[0] == 16
     assert tally.intersection[0].tolist() == [0, 4, 6, 6]
 
@@ -272,7 +272,7 @@ def test_the_identity_tells_every_setting_that_changes_a_description():
     ]
     identities = [NetworkDissection(**change).identity() for change in [{}, *changes]]
     assert len({json.dumps(identity, sort_keys=True) for identity in identities}) == len(identities)
-    assert NetworkDissection(workers=3, device="cpu").identity() == NetworkDissection().identity()
+    assert NetworkDissection(workers=3).identity() == NetworkDissection().identity()
 
 
 def test_its_configuration_states_the_defaults_of_the_class(repository):

@@ -131,7 +131,7 @@ def test_thresholds_are_those_of_the_reference(folder, reference, kind, q, rule)
 def test_counts_with_own_thresholds_are_those_of_the_reference(folder, reference, kind, q, rule):
     expected = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")
     setting: Any = RULES[rule]
-    tally = NetworkDissection(FRACTIONS[q], rule=setting, device="cpu").tally(reference[kind])
+    tally = NetworkDissection(FRACTIONS[q], rule=setting).tally(reference[kind])
     for name in ("intersection", "truth", "activation_paper", "activation_lite", "intersection_unique"):
         np.testing.assert_array_equal(getattr(tally, name), expected[name], err_msg=name)
 
@@ -140,7 +140,7 @@ def test_the_official_variant_reads_thresholds_and_counts_as_netdissect_lite(fol
     for kind in KINDS:
         thresholds = np.load(folder / "thresholds.npz")
         expected = np.load(folder / f"tally_{kind}_q005_lite_sketch.npz")
-        method = NetworkDissection(variant="official", device="cpu")
+        method = NetworkDissection(variant="official")
         found = method.thresholds(reference[kind])
         assert (found >= thresholds[f"{kind}_q005_lite_bracket_low"] - 1e-9).all()
         assert (found <= thresholds[f"{kind}_q005_lite_bracket_high"] + 1e-9).all()

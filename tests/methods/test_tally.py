@@ -14,7 +14,6 @@ from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, P
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer, MapBatch, Region
-from dissectbench.methods.label_patterns import label_patterns
 from dissectbench.methods.tally import Tally, category_of
 from dissectbench.methods.tally_pass import TallySettings, tally_layer
 from dissectbench.methods.upsample import Upsampling
@@ -337,17 +336,6 @@ def test_a_label_that_is_not_listed_is_refused_with_its_image(wrong):
     labels.of_images[3] = ImageAnnotation((12, 10), planes)
     with pytest.raises(InputError, match=rf"image 3.*{wrong}"):
         tally_layer(arrays(maps, labels), np.zeros(4))
-
-
-def test_more_planes_than_fit_one_code_word_are_told_apart():
-    rng = np.random.default_rng(0)
-    planes = rng.integers(0, 2, (30, 6, 6)).astype(np.int32) * rng.integers(1, 1200, (30, 1, 1), np.int32)
-    one = ImageAnnotation((6, 6), planes)
-    patterns = label_patterns([one, one], (slice(0, 6), slice(0, 6)), 1200)
-    for index in patterns.index:
-        labels = patterns.labels[index].reshape(6, 6, 30).transpose(2, 0, 1)
-        np.testing.assert_array_equal(np.where(labels < 0, 0, labels), planes)
-    assert patterns.area.sum() == 72
 
 
 def test_an_unknown_definition_is_refused():

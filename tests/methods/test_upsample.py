@@ -1,4 +1,6 @@
-"""Up-sampling: against reference values, against torch, and masks block by block against whole maps."""
+"""Up-sampling: against reference values, against torch, and counted masks against whole maps."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,11 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissectbench.datasets.probing import ImageAnnotation
 from dissectbench.harness.probe import Region
-from dissectbench.methods.label_patterns import label_patterns
-from dissectbench.methods.mask_counts import by_blocks, densely, round_down
-from dissectbench.methods.upsample import Grid, Upsampling, grid, upsample
+from dissectbench.methods.tally_kernel import Sums, add_masks
+from dissectbench.methods.tally_pass import label_patterns, placement, round_down
+from dissectbench.methods.upsample import Upsampling, grid, upsample
 
 WHOLE = Region()
 HALF = Upsampling()
@@ -112,20 +113,20 @@ def test_a_crop_of_whole_pixels_equals_upsampling_to_the_cropped_planes():
     )
 
 
-def every_pixel(over: Grid, images: int):
-    """Patterns in which every pixel is a pattern of its own, so that counts are the masks themselves."""
-    height, width = over.rows.window.stop, over.columns.window.stop
-    planes = np.arange(1, height * width + 1, dtype=np.int32).reshape(1, height, width)
-    annotation = ImageAnnotation((height, width), planes)
-    return label_patterns([annotation] * images, over.window, height * width + 1)
-
-
-def masks(counts, table, maps, over):
-    found = np.zeros((*maps.shape[:2], over.shape[0] * over.shape[1]), np.int64)
-    image, unit = counts.image[counts.pair], counts.unit[counts.pair]
-    pixel = counts.pattern - table.first[image]  # patterns are numbered in the order of the pixels
-    found[image, unit, pixel] = counts.pixels
-    return found.reshape(*maps.shape[:2], *over.shape)
+def masks(maps, limits, over):
+    """The masks that are counted, made visible: every pixel has a label of its own."""
+    size = over.shape[0] * over.shape[1]
+    planes = np.arange(1, size + 1, dtype=np.int32).reshape(1, *over.shape)
+    patterns: Any = label_patterns(planes, [], np.zeros(size + 1, np.int64))
+    found = []
+    for of_image in maps:
+        units = len(of_image)
+        shapes = ((units, size + 1), (units, size + 1), (units,), (units, 1), (units, 1))
+        sums = Sums(*(np.zeros(shape, np.int64) for shape in shapes))
+        add_masks(of_image, limits, placement(over), patterns, np.ones(1, np.bool_), sums, (0, units))
+        assert (sums.activation == sums.intersection.sum(axis=1)).all()
+        found.append(sums.intersection[:, 1:].reshape(units, *over.shape))
+    return np.stack(found)
 
 
 def limits_of(maps, fraction):
@@ -145,46 +146,15 @@ def layouts(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(layouts(), st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.2, 0.9]), st.booleans())
-def test_masks_block_by_block_are_those_of_whole_maps(layout, seed, fraction, coarse):
+def test_counted_masks_are_those_of_whole_upsampled_maps(layout, seed, fraction, coarse):
     cells, over = layout
     rng = np.random.default_rng(seed)
     maps = rng.standard_normal((3, 4, *cells))
     if coarse:  # many values equal the threshold
         maps = np.round(maps * 2) / 2
     limits, maps = limits_of(maps, fraction), maps.astype(np.float32)
-    table = every_pixel(over, 3)
     expected = dense(maps.reshape(-1, *cells), over).reshape(3, 4, *over.shape) > limits[:, None, None]
-    found = masks(by_blocks(maps, limits, over, table), table, maps, over)
-    np.testing.assert_array_equal(found, expected)
-
-
-@settings(max_examples=20, deadline=None)
-@given(layouts(), st.integers(0, 2**32 - 1))
-def test_counting_on_a_device_gives_the_same_integers(layout, seed):
-    cells, over = layout
-    maps = np.random.default_rng(seed).standard_normal((3, 4, *cells))
-    limits, maps = limits_of(maps, 0.2), maps.astype(np.float32)
-    table = every_pixel(over, 3)
-    here, there = (
-        by_blocks(maps, limits, over, table),
-        densely(maps, limits, over, table, torch.device("cpu")),
-    )
-    np.testing.assert_array_equal(masks(here, table, maps, over), masks(there, table, maps, over))
-
-
-@pytest.mark.gpu
-def test_counting_on_a_gpu_gives_the_same_integers():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    maps = np.random.default_rng(0).standard_normal((4, 64, 14, 14))
-    over = grid((112, 112), (14, 14), WHOLE, HALF)
-    limits, maps = limits_of(maps, 0.005), maps.astype(np.float32)
-    table = every_pixel(over, 4)
-    here, there = (
-        by_blocks(maps, limits, over, table),
-        densely(maps, limits, over, table, torch.device("cuda")),
-    )
-    np.testing.assert_array_equal(masks(here, table, maps, over), masks(there, table, maps, over))
+    np.testing.assert_array_equal(masks(maps, limits, over), expected)
 
 
 @given(st.floats(-1e6, 1e6), st.integers(-3, 3))
