@@ -1,7 +1,7 @@
 """A stand-in for a language model that needs no weights: the words that captions share.
 
 It understands requests by their form alone: in the last turn, lines beginning with "- " are captions.
-One caption is shortened; of several, the most shared phrase is named.
+One caption is shortened; of several, the most shared phrases are named, one or both of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..files import fingerprint
 from .conversations import positions
 from .protocols import Message, Reply
 
-_FORMAT = 1
+_FORMAT = 2
 _LONGEST_PHRASE = 3
 _LONGEST_LABEL = 5
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[,.;:]")
@@ -43,6 +43,9 @@ _OPENING = re.compile(
 
 class KeyPhrases:
     """Answers with the words that captions share; implements `protocols.LanguageModel`.
+
+    Where two phrases are shared, a language model names now both, now one of them; so does this. What it
+    names is drawn from the captions and their order, so the same request always gets the same reply.
 
     It writes nothing of its own and knows no meanings: "red" things that share no other word become
     "red", and no outlier is understood, only outvoted.
@@ -74,7 +77,12 @@ def _captions(conversation: Sequence[Message]) -> list[str]:
 def _reply(captions: list[str]) -> Reply:
     if not captions:
         return Reply(None, "no caption was asked about")
-    text = shortened(captions[0]) if len(captions) == 1 else shared_phrase(captions)
+    if len(captions) == 1:
+        text = shortened(captions[0])
+    else:
+        phrases = shared_phrases(captions)
+        choices = [" and ".join(phrases), *phrases]
+        text = choices[int(fingerprint(captions), 16) % len(choices)]
     return Reply(text) if text else Reply(None, "the captions hold no words to choose from")
 
 
@@ -99,8 +107,8 @@ def _without_loose_ends(words: list[str]) -> list[str]:
     return kept[1:] if kept and kept[0] in _PREPOSITIONS else kept
 
 
-def shared_phrase(captions: Sequence[str]) -> str:
-    """Returns the phrase that most captions share, and a second one where half of them share it too.
+def shared_phrases(captions: Sequence[str]) -> list[str]:
+    """Returns the phrase that most captions share, and a second one if half of them share it too.
 
     A phrase is up to three words with no passed-over word between them. Each caption has a vote, of a
     weight that falls from 1 for the first caption to 1/2 for the last: the order of the captions decides
@@ -116,14 +124,14 @@ def shared_phrase(captions: Sequence[str]) -> str:
             spoken.setdefault(stems, words)
     ranked = sorted(votes, key=lambda stems: (-votes[stems], -len(stems)))
     if not ranked:
-        return ""
+        return []
     best = _longest(ranked, votes, ranked[0])
     for stems in ranked:
         if not set(stems) & set(best) and 2 * backers[stems] >= len(captions) and backers[stems] > 1:
             second = _longest(ranked, votes, stems, without=best)
             if len(best) + 1 + len(second) <= _LONGEST_LABEL:
-                return f"{spoken[best]} and {spoken[second]}"
-    return spoken[best]
+                return [spoken[best], spoken[second]]
+    return [spoken[best]]
 
 
 def _longest(

@@ -1,10 +1,12 @@
 """The offline stand-in for a language model."""
 
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissectbench.harness.foundation.key_phrases import KeyPhrases, shared_phrase, shortened
+from dissectbench.harness.foundation.key_phrases import KeyPhrases, shared_phrases, shortened
 from dissectbench.harness.foundation.protocols import LanguageModel, Message
 
 
@@ -42,20 +44,28 @@ def test_one_caption_is_shortened(caption, short):
     [
         (["a red boat on the sea", "two red boats at night", "a windmill"], "red boat"),
         (["a red house", "a red car", "a red bird in the night", "a blue fish"], "red"),
-        (["a dog in the grass", "a brown dog on green grass", "the beach"], "dog and grass"),
+        (["a dog in the grass", "a brown dog on green grass", "the beach"], "dog & grass"),
         (["a cat", "a dog"], "cat"),
         (["a dog", "a cat"], "dog"),
         (["the", "a picture of"], ""),
     ],
 )
 def test_of_several_the_most_shared_phrase_is_named(captions, phrase):
-    assert shared_phrase(captions) == phrase
+    assert " & ".join(shared_phrases(captions)) == phrase
 
 
 def test_the_order_of_the_captions_decides_between_equals():
     boats, houses = ["a boat on the sea"] * 2, ["a house in a meadow"] * 2
-    assert said(*boats, *houses).text == "boat and sea"
-    assert said(*houses, *boats).text == "house and meadow"
+    assert shared_phrases([*boats, *houses]) == ["boat", "sea"]
+    assert shared_phrases([*houses, *boats]) == ["house", "meadow"]
+
+
+def test_of_two_shared_phrases_it_names_now_one_now_both_but_the_same_to_the_same_request():
+    captions = [f"a {colour} boat on the sea" for colour in ("red", "blue", "green", "white")]
+    orders = list(permutations(captions))
+    named = [said(*order).text for order in orders]
+    assert set(named) == {"boat and sea", "boat", "sea"}
+    assert named == [said(*order).text for order in orders]
 
 
 def test_only_the_last_turn_counts():
