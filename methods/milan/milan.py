@@ -1,0 +1,230 @@
+"""MILAN: a unit is described by a captioner that learnt from people what units look for.
+
+Hernandez, Schwettmann, Bau, Bagashvili, Torralba and Andreas, "Natural Language Descriptions of Deep
+Visual Features", ICLR 2022.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...harness.devices import resolve
+from ...harness.errors import InputError
+from ...harness.files import file_digest
+from ...harness.foundation.weights import PACKAGE_PREFIX, snapshot
+from ...harness.probe import ProbedLayer
+from ...harness.records import Candidate, Description
+from ...harness.targets import Target
+from ..method import Method
+from .checkpoints import CONFIG, Checkpoint, Decoding, load_checkpoint
+from .decoder import Caption, Counting, Decoder
+from .encoder import PyramidEncoder
+from .exemplars import ExemplarSettings, TopImages, Variant, levels, top_images
+from .unit_vectors import encoder_fingerprint, unit_vectors
+
+PUBLISHED = "http://milan.csail.mit.edu/models/"
+"""Where the published checkpoints lie."""
+NAMES = ("base", "cls", "gen", "imagenet", "places365", "alexnet", "resnet152", "biggan")
+"""What they are called: milan-base.pth, ..."""
+
+_FORMAT = 1  # of what leads from the activations to a description
+
+
+class MILAN(Method):
+    """Describes a unit by the caption d with the largest log p(d|E) - lambda log p(d).
+
+    E are the unit's exemplars: its top images, each with a mask of where the unit is active. An image
+    network makes a vector of each, a decoder captions of these, and a language model tells what is
+    said of any unit (section 3). docs/methods/milan.md lists where the paper, the published program and
+    this class differ.
+
+    Units go through in blocks: the memory does not grow with their number. A description depends
+    neither on the block nor on which other units are asked for. In the published program it does,
+    through one stop too many that its language model counts where a caption ends before the longest
+    search of its batch: `official` counts it as the program does for a unit that is alone.
+
+    Args:
+        checkpoint: a published file, a folder that `dissectbench milan` wrote, or
+            `package:<package>/<path>` of such a folder.
+        encoder: the image network, for a checkpoint that does not hold it; otherwise not looked at.
+        label: what the model is called in tables; by default the name of the file or folder.
+        variant: "paper"; or "official", with the published program's exemplars (see
+            `ExemplarSettings`) and counting.
+        strategy: "greedy", "beam", "rerank", "mi-greedy" or "mi-beam" (see `Decoding`). This and the
+            next three: None for what the checkpoint says.
+        beam: captions of a unit that are searched for.
+        length: at most so many words.
+        temperature: the weight lambda of the language model.
+        counting: "exact" or "one_more" (see `Decoder`); None: "one_more" for a published checkpoint
+            and for `official`, else "exact".
+        k: exemplars per unit.
+        q: upper fraction of all positions whose values lie above a mask's threshold.
+        side: of the exemplars' pictures, in pixels.
+        top: captions kept as candidates.
+        block: units at once.
+        device: where encoder and decoder compute.
+
+    Raises:
+        InputError: if there is no such checkpoint, or a setting is unknown or out of range.
+    """
+
+    name: ClassVar[str] = "milan"
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        encoder: Target | None = None,
+        label: str | None = None,
+        variant: Variant = "paper",
+        strategy: str | None = None,
+        beam: int | None = None,
+        length: int | None = None,
+        temperature: float | None = None,
+        counting: Counting | None = None,
+        k: int = 15,
+        q: float = 0.01,
+        side: int = 224,
+        top: int = 10,
+        block: int = 128,
+        device: str = "auto",
+    ) -> None:
+        if counting not in (None, "exact", "one_more"):
+            raise InputError(
+                f"milan.counting is {counting!r}",
+                "choose exact or one_more: what depends on other units is no description of a unit",
+            )
+        for setting, value in (("top", top), ("block", block)):
+            if value < 1:
+                raise InputError(f"milan.{setting} must be at least 1, not {value}")
+        given = {"strategy": strategy, "beam": beam, "length": length, "temperature": temperature}
+        self.decoding: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
+        Decoding(**self.decoding)  # refuses what is wrong before anything is computed
+        self.path = locate(checkpoint)
+        self.encoder, self.label = encoder, label or self.path.stem
+        self.exemplars = ExemplarSettings(k, q, side, variant)
+        self._counting: Counting | None = "one_more" if variant == "official" else None
+        self._counting = counting or self._counting
+        self.top, self.block, self.device = top, block, device
+
+    def models(self) -> Mapping[str, str]:
+        """See `Method.models`."""
+        return {self.name: self.label}
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Method.identity`. Reads the checkpoint."""
+        decoder = self._decoder
+        file = self.path / CONFIG if self.path.is_dir() else self.path  # the former names the weights
+        borrowed = None if self._checkpoint.has_encoder else self._encoder_name
+        return {
+            "format": _FORMAT,
+            "checkpoint": file_digest(file),
+            "encoder": borrowed,
+            "exemplars": self.exemplars.identity(),
+            "decoding": asdict(decoder.decoding),
+            "counting": decoder.counting,
+            "top": self.top,
+        }
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        return load_checkpoint(self.path)
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        device = resolve(self.device)
+        return Decoder.of(self._checkpoint, device=device, counting=self._counting, **self.decoding)
+
+    @cached_property
+    def _encoder(self) -> PyramidEncoder:
+        network = None if self._checkpoint.has_encoder or not self.encoder else self.encoder.model
+        try:
+            return self._checkpoint.build_encoder(network).to(resolve(self.device))
+        except InputError as error:
+            hint = f"{error.hint} (method.milan.encoder)"
+            raise InputError(f"checkpoint {self.path}: {error.message}", hint) from error
+
+    @cached_property
+    def _encoder_name(self) -> str:
+        return encoder_fingerprint(self._encoder)
+
+    def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
+        """See `Method.describe`. A unit's seconds are its share of its block's."""
+        limits = levels(layer, self.exemplars)
+        for start in range(0, len(units), self.block):
+            yield from self._describe(layer, units[start : start + self.block], limits)
+
+    def _describe(
+        self, layer: ProbedLayer, units: Sequence[int], limits: NDArray[np.float64]
+    ) -> Iterator[Description]:
+        started = time.perf_counter()
+        finite = np.isfinite(layer.maxima[:, list(units)]).all(axis=0)
+        alive = [u for u, good in zip(units, finite.tolist(), strict=True) if good and not layer.dead[u]]
+        top = top_images(layer, alive, self.exemplars.k)
+        found = self._captions(layer, top) if alive else []
+        share = (time.perf_counter() - started) / max(len(alive), 1)
+        rows = {unit: row for row, unit in enumerate(alive)}
+        for unit in units:
+            if layer.dead[unit]:
+                yield Description(layer.unit(unit), self.name, None, "dead")
+            elif unit not in rows:
+                reason = {"reason": "its activations are not all finite"}
+                yield Description(layer.unit(unit), self.name, None, "failed", evidence=reason)
+            else:
+                row = rows[unit]
+                description = self._description(layer, top, row, found[row], float(limits[unit]))
+                yield replace(description, seconds=share)
+
+    def _captions(self, layer: ProbedLayer, top: TopImages) -> list[list[Caption]]:
+        """Returns the best captions of each unit, the best one first."""
+        vectors = unit_vectors(layer, top, self.exemplars, self._encoder, self._encoder_name)
+        return self._decoder.n_best(vectors, self.top)
+
+    def _description(
+        self, layer: ProbedLayer, top: TopImages, row: int, captions: Sequence[Caption], level: float
+    ) -> Description:
+        best, name = captions[0], layer.unit(int(top.units[row]))
+        evidence: dict[str, Any] = {
+            "images": top.indices[row].tolist(),
+            "maxima": top.values[row].tolist(),
+            "level": level,
+            "log_prob": best.log_prob,
+            "lm_log_prob": best.lm_log_prob,
+        }
+        candidates = tuple(
+            Candidate(one.text, one.score, {"log_prob": one.log_prob, "lm_log_prob": one.lm_log_prob})
+            for one in captions
+        )
+        if not best.text.strip():
+            evidence = {"reason": "its best caption holds no words", **evidence}
+            return Description(name, self.name, None, "failed", candidates=candidates, evidence=evidence)
+        return Description(name, self.name, best.text, "ok", best.score, candidates, evidence=evidence)
+
+
+def locate(checkpoint: str) -> Path:
+    """Returns the file or folder of a checkpoint.
+
+    Args:
+        checkpoint: a path, or `package:<package>/<path>`.
+
+    Raises:
+        InputError: if it is not there; says what to download.
+    """
+    if checkpoint.startswith(PACKAGE_PREFIX):
+        return snapshot(checkpoint)
+    path = Path(checkpoint).expanduser()
+    if path.exists():
+        return path
+    files = ", ".join(f"milan-{name}.pth" for name in NAMES)
+    raise InputError(
+        f"no such checkpoint of MILAN: {checkpoint}",
+        f"download one of {files} from {PUBLISHED} and give its path (method.milan.checkpoint=...)",
+    )

@@ -1,0 +1,341 @@
+"""MILAN as a method: exemplars in, records out, whatever else is asked for."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from dissectbench.datasets.probing import ProbingSet
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.config import build, compose
+from dissectbench.harness.describing import describe
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.identity import weights_digest
+from dissectbench.harness.probe import ArrayLayer
+from dissectbench.harness.records import Journal
+from dissectbench.harness.targets import Target
+from dissectbench.methods.milan import milan
+from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
+from dissectbench.methods.milan.checkpoints import (
+    Checkpoint,
+    Decoding,
+    EncoderConfig,
+    load_checkpoint,
+    save_checkpoint,
+)
+from dissectbench.methods.milan.encoder import PyramidEncoder
+from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
+from dissectbench.methods.milan.milan import MILAN
+from dissectbench.methods.milan.vocabulary import Vocabulary
+
+WORDS = Vocabulary(("red", "round", "things", "with", "wheels"), "words-1")
+SIDE, IMAGES, UNITS = 32, 40, 7
+DEAD, WILD = 2, 4
+
+
+class Pictures(ProbingSet):
+    """Images in memory; one of them may break the work off."""
+
+    name = "pictures"
+
+    def __init__(self, pixels, dies_at=None):
+        self.pixels, self.dies_at, self.asked = pixels, dies_at, []
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def image(self, index):
+        if index == self.dies_at:
+            raise KeyboardInterrupt
+        self.asked.append(index)
+        return Image.fromarray(self.pixels[index].transpose(1, 2, 0))
+
+    def locate(self, index):
+        return f"picture-{index}"
+
+    def fingerprint(self):
+        return "pictures"
+
+
+class Layer(ArrayLayer):
+    """Says what its images are."""
+
+    probe: Pictures  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def network(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ResNet(BasicBlock, [1, 1, 1, 1])
+
+
+def target(seed=0):
+    return Target.of(f"small-{seed}", network(seed), lambda image: torch.zeros(3, 8, 8), device="cpu")
+
+
+def filled(build):
+    """Weights large enough that units get different captions."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        made = build()
+        for parameter in made.parameters():
+            torch.nn.init.normal_(parameter)
+    return made.state_dict()
+
+
+def own_checkpoint(folder, **changes):
+    """A MILAN without its encoder, in the project's own format."""
+    encoder = PyramidEncoder(network(), "small")
+    sizes = DecoderSizes(len(WORDS), encoder.size, 8, 16, 16)
+    lm = LanguageModelSizes(8, 16)
+    decoder, language = (
+        filled(lambda: AttentionDecoder(sizes)),
+        filled(lambda: CaptionLanguageModel(WORDS, lm)),
+    )
+    state = {f"decoder.{name}": value for name, value in decoder.items()}
+    state |= {f"lm.{name}": value for name, value in language.items()}
+    state["decoder.output.1.bias"][[WORDS.start, WORDS.stop, WORDS.pad, WORDS.unknown]] -= 6.0
+    config = EncoderConfig("small", weights_digest(encoder.model))
+    made = Checkpoint(WORDS, sizes, lm, Decoding(length=6, beam=4), config, state)
+    save_checkpoint(replace(made, **changes), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return own_checkpoint(tmp_path_factory.mktemp("milan") / "small")
+
+
+def method(checkpoint, **settings):
+    given = {"encoder": target(), "side": SIDE, "k": 5, "q": 0.1, "device": "cpu"}
+    return MILAN(str(checkpoint), **{**given, **settings})
+
+
+def layer_of(folder, *, dies_at=None, vector=False):
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((IMAGES, UNITS, 4, 4)).astype(np.float32)
+    maps[:, DEAD], maps[3, WILD] = 0.5, np.nan
+    pixels = rng.integers(0, 256, (IMAGES, 3, SIDE, SIDE), np.uint8)
+    maps = maps[:, :, 0, 0] if vector else maps
+    return Layer(maps, Pictures(pixels, dies_at), Cache(folder), name="conv")
+
+
+def lines(descriptions):
+    return {one.unit.unit: one.to_json() for one in descriptions}
+
+
+def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
+    folder = shared / "golden" / "milan"
+    units = json.loads((folder / "expected.json").read_text())["models"]["resnet18"]["units"]
+    with np.load(folder / "exemplar_inputs.npz") as given:
+        # The published preprocessing cuts the 224 x 224 in the middle out of 256 x 256.
+        pixels = np.pad(given["images"], ((0, 0), (0, 0), (16, 16), (16, 16)))
+        layer = Layer(given["activations"], Pictures(pixels), Cache(tmp_path))
+    with np.load(folder / "exemplars.npz") as given:
+        numbers, ids = given["units"].tolist(), given["ids"]
+    made = MILAN(str(folder / "milan_resnet18.pth"), variant="official", q=0.1, device="cpu", top=50)
+    found = list(made.describe(layer, numbers))
+    for place in (0, 2, 3):  # masks of the one at place 1 were replaced by hand
+        expected, record = units[place]["rerank_reference_when_alone"], found[place]
+        assert record.text == expected["caption"]
+        assert record.evidence["images"] == ids[place].tolist()
+        known = {one["caption"] for one in units[place]["n_best"]}
+        assert len(known & {one.text for one in record.candidates}) > 0.9 * len(known)
+        best = record.candidates[0]
+        assert best.score == record.score == pytest.approx(expected["score"], abs=1e-3)
+        weighted = record.evidence["log_prob"] - 0.2 * record.evidence["lm_log_prob"]
+        assert weighted == pytest.approx(record.score, abs=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_a_description_depends_on_its_unit_alone(checkpoint, tmp_path, block):
+    whole = lines(method(checkpoint).describe(layer_of(tmp_path / "a"), range(UNITS)))
+    assert len(whole) == UNITS
+    split = lines(method(checkpoint, block=block).describe(layer_of(tmp_path / "b"), [6, 0, 5, 1, 3]))
+    assert list(split) == [6, 0, 5, 1, 3]
+    assert split == {unit: whole[unit] for unit in split}
+
+
+def test_units_get_different_captions_with_their_candidates(checkpoint, tmp_path):
+    layer = layer_of(tmp_path)
+    alive = [u for u in range(UNITS) if u not in (DEAD, WILD)]
+    found = list(method(checkpoint, top=3).describe(layer, alive))
+    assert len({one.text for one in found}) > 1
+    for one in found:
+        scores = [candidate.score for candidate in one.candidates]
+        assert len(scores) == 3
+        assert scores == sorted(scores, reverse=True)
+        assert (one.text, one.score) == (one.candidates[0].text, scores[0])
+        images = np.argsort(-layer.maxima[:, one.unit.unit], kind="stable")[:5]
+        assert one.evidence["images"] == images.tolist()
+        np.testing.assert_array_equal(one.evidence["maxima"], layer.maxima[images, one.unit.unit])
+        json.loads(one.to_json())
+
+
+def test_a_dead_unit_gets_no_description_and_a_wild_one_a_reason(checkpoint, tmp_path):
+    layer = layer_of(tmp_path)
+    dead, wild, good = method(checkpoint).describe(layer, [DEAD, WILD, 0])
+    assert (dead.status, dead.text) == ("dead", None)
+    assert wild.status == "failed"
+    assert "not all finite" in wild.evidence["reason"]
+    assert good.status == "ok"
+    assert [one.status for one in method(checkpoint).describe(layer, [DEAD])] == ["dead"]
+
+
+def test_an_empty_caption_is_a_failure_with_its_reason(checkpoint, tmp_path):
+    made = load_checkpoint(checkpoint)
+    state = dict(made.state)
+    state["decoder.output.1.bias"] = torch.full((len(WORDS),), -50.0)
+    state["decoder.output.1.bias"][WORDS.stop] = 50.0
+    mute = own_checkpoint(tmp_path / "mute", state=state)
+    (record,) = method(mute).describe(layer_of(tmp_path), [0])
+    assert (record.status, record.text) == ("failed", None)
+    assert "no words" in record.evidence["reason"]
+    assert record.evidence["images"]
+
+
+def test_a_layer_without_spatial_extent_is_described(checkpoint, tmp_path):
+    found = list(method(checkpoint).describe(layer_of(tmp_path, vector=True), [0, 1, 3]))
+    assert [one.status for one in found] == ["ok"] * 3
+
+
+def test_each_picture_is_encoded_once_a_block(checkpoint, tmp_path, monkeypatch):
+    shown = []
+    original = PyramidEncoder.maps
+    monkeypatch.setattr(
+        PyramidEncoder, "maps", lambda s, images: shown.append(images) or original(s, images)
+    )
+    layer = layer_of(tmp_path)
+    found = list(method(checkpoint, k=15).describe(layer, [0, 1, 3, 5, 6]))
+    distinct = {image for one in found for image in one.evidence["images"]}
+    assert len(distinct) > 16  # more than one batch of pictures
+    assert sorted(layer.probe.asked) == sorted(distinct)
+    pictures = torch.cat(shown).flatten(1)
+    assert len(pictures[pictures.any(dim=1)].unique(dim=0)) == len(distinct)
+    assert len(shown) == -(-len(distinct) // 16)
+
+
+def test_what_a_killed_run_has_encoded_is_not_encoded_again(checkpoint, tmp_path):
+    whole = lines(method(checkpoint).describe(layer_of(tmp_path / "whole"), [0, 1, 3, 5]))
+    first = method(checkpoint, block=2)
+    before = layer_of(tmp_path / "again")
+    kept = {u for one in first.describe(before, [0, 1]) for u in one.evidence["images"]}
+    dying = layer_of(tmp_path / "again", dies_at=max(set(range(IMAGES)) - kept))
+    stream = first.describe(dying, [0, 1, 3, 5])
+    assert [next(stream).unit.unit, next(stream).unit.unit] == [0, 1]
+    assert dying.probe.asked == []
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert lines(method(checkpoint).describe(layer_of(tmp_path / "again"), [0, 1, 3, 5])) == whole
+    silent = layer_of(tmp_path / "again", dies_at=0)
+    assert lines(method(checkpoint, beam=4).describe(silent, [0, 1, 3, 5])) == whole
+    assert silent.probe.asked == []
+
+
+def test_a_damaged_file_in_the_cache_is_made_anew(checkpoint, tmp_path):
+    whole = lines(method(checkpoint).describe(layer_of(tmp_path), [0, 1]))
+    files = sorted(tmp_path.rglob("*.npy"))
+    assert len(files) == 2
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    assert lines(method(checkpoint).describe(layer_of(tmp_path), [0, 1])) == whole
+
+
+def test_making_it_reads_no_weights(checkpoint, monkeypatch):
+    monkeypatch.setattr(milan, "load_checkpoint", None)
+    assert method(checkpoint).models() == {"milan": "small"}
+    assert method(checkpoint, label="mine").models() == {"milan": "mine"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"variant": "official"},
+        {"strategy": "beam"},
+        {"beam": 3},
+        {"length": 5},
+        {"temperature": 0.5},
+        {"counting": "one_more"},
+        {"k": 4},
+        {"q": 0.2},
+        {"side": 24},
+        {"top": 2},
+    ],
+)
+def test_what_changes_a_description_changes_the_identity(checkpoint, changed):
+    plain = method(checkpoint).identity()
+    assert method(checkpoint, **changed).identity() != plain
+    assert method(checkpoint, block=3, label="other").identity() == plain
+
+
+def test_other_weights_are_another_identity(checkpoint, tmp_path):
+    config = EncoderConfig("small")  # whatever network is given
+    free = own_checkpoint(tmp_path / "free", encoder=config)
+    assert method(free).identity() != method(checkpoint).identity()
+    assert method(free).identity() != method(free, encoder=target(1)).identity()
+
+
+def test_counting_is_the_published_one_where_published_numbers_are_met(checkpoint, shared):
+    published = shared / "golden" / "milan" / "milan_resnet18.pth"
+    assert method(checkpoint).identity()["counting"] == "exact"
+    assert method(checkpoint, variant="official").identity()["counting"] == "one_more"
+    assert method(published).identity()["counting"] == "one_more"
+    assert method(published, counting="exact").identity()["counting"] == "exact"
+    with pytest.raises(InputError, match="counting"):
+        method(published, counting="batch")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"strategy": "bean"}, "rerank"),
+        ({"variant": "lite"}, "paper or official"),
+        ({"beam": 0}, "beam=0"),
+        ({"k": 0}, "k=0"),
+        ({"q": 2.0}, r"\(0, 1\]"),
+        ({"top": 0}, r"milan\.top"),
+        ({"block": 0}, r"milan\.block"),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(checkpoint, settings, said):
+    with pytest.raises(InputError) as refused:
+        method(checkpoint, **settings)
+    assert refused.match(said) or said in str(refused.value)
+
+
+def test_a_missing_checkpoint_says_what_to_download(tmp_path):
+    with pytest.raises(InputError) as refused:
+        MILAN(str(tmp_path / "milan-base.pth"))
+    assert "milan-base.pth" in refused.value.message
+    assert "http://milan.csail.mit.edu/models/" in str(refused.value)
+    with pytest.raises(InputError, match="has no folder 'nowhere'"):
+        MILAN("package:dissectbench.datasets.tinyworld/nowhere")
+
+
+def test_a_missing_or_another_encoder_is_refused(checkpoint, tmp_path):
+    with pytest.raises(InputError, match="does not hold the weights of its encoder") as refused:
+        list(method(checkpoint, encoder=None).describe(layer_of(tmp_path), [0]))
+    assert "method.milan.encoder" in str(refused.value)
+    with pytest.raises(InputError, match="is not small with the weights"):
+        list(method(checkpoint, encoder=target(1)).describe(layer_of(tmp_path), [0]))
+
+
+def test_a_journal_holds_what_the_configuration_asked_for(checkpoint, tmp_path):
+    config = compose(
+        ["method=[milan_published]", f"method.milan.checkpoint={checkpoint}", "device=cpu"]
+    ).config
+    made = build(config.method.milan, "method.milan")
+    made.encoder, made.exemplars = target(), replace(made.exemplars, side=SIDE, q=0.1)
+    layer = layer_of(tmp_path)
+    with Journal(tmp_path / "descriptions.jsonl") as journal:
+        describe(made, layer, range(UNITS), journal)
+        statuses = [record.status for record in journal.latest.values()]
+    assert statuses == ["ok", "ok", "dead", "ok", "failed", "ok", "ok"]
+
+
+def test_a_choice_without_its_checkpoint_asks_for_it():
+    with pytest.raises(InputError, match=r"method\.milan\.checkpoint is not set"):
+        compose(["method=[milan_published]"])
