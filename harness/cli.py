@@ -21,6 +21,7 @@ Settings are given as key=value, in Hydra's grammar:
   dissectbench run target=resnet18 probe=imagefolder probe.root=photos layers=[layer4] units=50
   dissectbench list layers target=resnet18
   dissectbench score labels.csv --layer fc --references imagenet
+  dissectbench milan convert milan-base.pth
 
 Exit codes: 0 done; 2 something for you to mend; 3 done, but some units failed; 130 interrupted.
 """
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_table(commands)
     _add_list(commands)
     _add_doctor(commands)
+    _add_milan(commands)
     return parser
 
 
@@ -178,6 +180,70 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command=_doctor)
 
 
+def _add_milan(commands: argparse._SubParsersAction) -> None:
+    summary = "Convert published checkpoints of MILAN, train one, write exemplars."
+    parser = commands.add_parser("milan", help=summary, description=summary)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _add_milan_convert(actions)
+    _add_milan_train(actions)
+    _add_milan_exemplars(actions)
+
+
+def _add_milan_convert(actions: argparse._SubParsersAction) -> None:
+    parser = _command(actions, "convert", "Rewrite a published checkpoint as JSON and safetensors.")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a published file, such as milan-base.pth"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the folder to write (default: FILE without its ending)"
+    )
+    parser.set_defaults(command=_milan_convert)
+
+
+def _add_milan_train(actions: argparse._SubParsersAction) -> None:
+    parser = _command(actions, "train", "Train a MILAN on annotated exemplars, or go on with it.")
+    parser.add_argument(
+        "settings",
+        nargs="+",
+        metavar="DATA|KEY=VALUE",
+        help="zips or folders of MILANNOTATIONS, and settings such as training.seed=1",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument(
+        "--encoder",
+        default="resnet101",
+        metavar="NAME",
+        help="a ResNet or AlexNet of torchvision, or package.module:function (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="its weights; default: ImageNet's, by torchvision"
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="class folders of the images that data sets without pictures count (imagenet/val)",
+    )
+    parser.add_argument("--config-dir", metavar="DIR", help="folder of your own configurations")
+    parser.set_defaults(command=_milan_train)
+
+
+def _add_milan_exemplars(actions: argparse._SubParsersAction) -> None:
+    parser = _command(actions, "exemplars", "Write exemplars of layers in the published layout.")
+    _add_settings(parser)
+    _add_runs(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where a folder a layer is made"
+    )
+    parser.add_argument("--k", type=int, default=15, help="exemplars a unit (default: %(default)s)")
+    parser.add_argument(
+        "--quantile", type=float, default=0.01, help="upper fraction in a mask (default: %(default)s)"
+    )
+    parser.add_argument("--side", type=int, default=224, help="of the pictures (default: %(default)s)")
+    parser.add_argument("--variant", default="paper", choices=("paper", "official"))
+    parser.set_defaults(command=_milan_exemplars)
+
+
 def _run(options: argparse.Namespace) -> int:
     from .commands import run_command
 
@@ -206,6 +272,24 @@ def _doctor(options: argparse.Namespace) -> int:
     from .doctor import doctor_command
 
     return doctor_command(options)
+
+
+def _milan_convert(options: argparse.Namespace) -> int:
+    from .milan_commands import convert_command
+
+    return convert_command(options)
+
+
+def _milan_train(options: argparse.Namespace) -> int:
+    from .milan_commands import train_command
+
+    return train_command(options)
+
+
+def _milan_exemplars(options: argparse.Namespace) -> int:
+    from .milan_commands import exemplars_command
+
+    return exemplars_command(options)
 
 
 if __name__ == "__main__":

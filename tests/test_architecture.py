@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOMS = ("harness", "methods", "metrics", "datasets", "results")
-TOP = {"cli", "commands", "run", "listing", "doctor", "describing", "folder", "plan", "__main__"}
+TOP = {
+    *("__main__", "cli", "commands", "milan_commands", "listing", "doctor"),
+    *("run", "plan", "describing", "folder"),
+}
 LEAVES = {"errors", "files"}
 
 

@@ -209,7 +209,7 @@ def _images(
     if images is None:
         raise InputError(
             f"{without[0].path} holds no {IMAGES}: its pictures are not part of the data set",
-            "give the folder of the images that ids.csv counts (images=.../imagenet/val)",
+            "give the folder of the images that ids.csv counts (images: .../imagenet/val)",
         )
     probe = images if isinstance(images, ProbingSet) else ImageFolder(images)
     for folder in without:

@@ -69,10 +69,14 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.batch, self.epochs) < 1 or self.patience < 0:
+        if min(self.batch, self.epochs) < 1 or self.learning_rate <= 0:
             raise InputError(
-                f"batch={self.batch} and epochs={self.epochs} must be positive, "
-                f"patience={self.patience} not negative"
+                f"batch={self.batch}, epochs={self.epochs}, learning_rate={self.learning_rate} must be "
+                "positive"
+            )
+        if min(self.patience, self.weight_decay) < 0:
+            raise InputError(
+                f"patience={self.patience} and weight_decay={self.weight_decay} must not be negative"
             )
 
 

@@ -22,7 +22,7 @@ from ...harness.files import file_digest
 from ...harness.foundation.weights import PACKAGE_PREFIX, snapshot
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
-from ...harness.targets import Target
+from ...harness.targets import Target, from_factory
 from ..method import Method
 from .checkpoints import CONFIG, Checkpoint, Decoding, load_checkpoint
 from .decoder import Caption, Counting, Decoder
@@ -54,7 +54,8 @@ class MILAN(Method):
     Args:
         checkpoint: a published file, a folder that `dissectbench milan` wrote, or
             `package:<package>/<path>` of such a folder.
-        encoder: the image network, for a checkpoint that does not hold it; otherwise not looked at.
+        encoder: the image network, for a checkpoint that does not hold it: a target, or the
+            `package.module:function` that makes one (see `from_factory`). Otherwise not looked at.
         label: what the model is called in tables; by default the name of the file or folder.
         variant: "paper"; or "official", with the published program's exemplars (see
             `ExemplarSettings`) and counting.
@@ -82,7 +83,7 @@ class MILAN(Method):
         self,
         checkpoint: str,
         *,
-        encoder: Target | None = None,
+        encoder: Target | str | None = None,
         label: str | None = None,
         variant: Variant = "paper",
         strategy: str | None = None,
@@ -109,7 +110,8 @@ class MILAN(Method):
         self.decoding: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
         Decoding(**self.decoding)  # refuses what is wrong before anything is computed
         self.path = locate(checkpoint)
-        self.encoder, self.label = encoder, label or self.path.stem
+        self.encoder = from_factory(encoder, device=device) if isinstance(encoder, str) else encoder
+        self.label = label or self.path.stem
         self.exemplars = ExemplarSettings(k, q, side, variant)
         self._counting: Counting | None = "one_more" if variant == "official" else None
         self._counting = counting or self._counting

@@ -69,6 +69,11 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if min(self.embedding, self.hidden, self.attention) < 1 or not 0 <= self.dropout < 1:
+            raise InputError(
+                f"embedding={self.embedding}, hidden={self.hidden}, attention={self.attention} must be "
+                f"positive, dropout={self.dropout} from 0 to below 1"
+            )
         if not 0 < self.hold_out < 1:
             raise InputError(f"hold_out={self.hold_out} must lie between 0 and 1")
         if self.language_model is None and self.decoding.strategy not in ("greedy", "beam"):

@@ -1,0 +1,247 @@
+"""`dissectbench milan`: what a user types, and what they are told."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import resnet18
+
+from dissectbench.harness.cli import main
+from dissectbench.methods.milan.annotations import read_annotations
+from dissectbench.methods.milan.checkpoints import load_checkpoint
+from dissectbench.methods.milan.layout import read_exemplars
+
+SIDE, K = 32, 3
+SMALL = [
+    "training.embedding=8",
+    "training.hidden=16",
+    "training.attention=16",
+    "training.language_model.hidden=16",
+    "training.fit_decoder.epochs=2",
+    "training.fit_language_model.epochs=2",
+]
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def write_layer(folder, n, *, images=True):
+    rng = np.random.default_rng(n)
+    folder.mkdir(parents=True)
+    np.save(folder / "masks.npy", rng.integers(0, 2, (n, K, 1, SIDE, SIDE), np.uint8))
+    if images:
+        np.save(folder / "images.npy", rng.integers(0, 256, (n, K, 3, SIDE, SIDE), np.uint8))
+    np.savetxt(folder / "ids.csv", rng.integers(0, 4, (n, K)), fmt="%d", delimiter=",")
+
+
+def write_data(folder, *, images=True):
+    write_layer(folder / "conv1", 8, images=images)
+    with (folder / "annotations.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["layer", "unit", "summary"])
+        rows.writerows(["conv1", unit, f"{['red', 'green'][unit % 2]} things"] for unit in range(8))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / "alexnet-places")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+        torch.save(resnet18().state_dict(), path)
+    return path
+
+
+def train(capsys, data, out, *more):
+    return run(capsys, "milan", "train", data, "--out", out, "per_unit=1", "device=cpu", *SMALL, *more)
+
+
+def named(weights):
+    return "--encoder", "resnet18", "--weights", weights
+
+
+def test_a_published_checkpoint_is_converted_beside_it(shared, capsys, tmp_path):
+    original = shared / "golden" / "milan" / "milan_small_no_encoder.pth"
+    shutil.copy(original, tmp_path / "milan-base.pth")
+    for _ in range(2):  # again: the same
+        code, out, _ = run(capsys, "milan", "convert", tmp_path / "milan-base.pth")
+        assert code == 0
+        assert "64 words over resnet18 (not in the checkpoint)" in out
+        assert f"method.milan.checkpoint={tmp_path / 'milan-base'}" in out
+    found, expected = load_checkpoint(tmp_path / "milan-base"), load_checkpoint(original)
+    assert found.official
+    assert found.decoding == expected.decoding
+    assert all(torch.equal(found.state[name], tensor) for name, tensor in expected.state.items())
+    code, _, _ = run(capsys, "milan", "convert", original, "--out", tmp_path / "else" / "where")
+    assert code == 0
+    assert (tmp_path / "else" / "where" / "config.json").is_file()
+
+
+def test_what_is_no_published_checkpoint_is_refused(capsys, tmp_path, weights):
+    (tmp_path / "text.pth").write_text("404")
+    (tmp_path / "cut.pth").write_bytes(weights.read_bytes()[:100_000])
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").write_text("mine")
+    shutil.copy(weights, tmp_path / "bare")
+    for arguments, said in (
+        ([tmp_path / "nowhere.pth"], "no such checkpoint"),
+        ([tmp_path / "text.pth"], "zip"),
+        ([tmp_path / "cut.pth"], "cut.pth"),
+        ([weights], "not one of MILAN"),
+        ([tmp_path / "there"], "is a folder"),
+        ([weights, "--out", tmp_path / "there"], "is there already"),
+        ([tmp_path / "bare"], "give another folder: --out DIR"),
+    ):
+        code, _, error = run(capsys, "milan", "convert", *arguments)
+        assert code == 2
+        assert said in error
+        assert "Traceback" not in error
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["notes.txt"]
+
+
+def test_a_trained_milan_holds_its_encoder_and_training_again_reads_it(capsys, data, tmp_path, weights):
+    code, out, error = train(capsys, data, tmp_path / "mine", *named(weights))
+    assert code == 0
+    assert "7 units learnt from, 1 held out" in out
+    assert "method.milan.checkpoint=" in out
+    assert f"method.milan.k={K} method.milan.side={SIDE}" in out
+    assert "training the decoder" in error
+    made = load_checkpoint(tmp_path / "mine")
+    assert made.has_encoder
+    assert set(made.vocabulary.tokens) == {"red", "green", "things"}
+    before = (tmp_path / "mine" / "model.safetensors").stat().st_mtime_ns
+    code, again, error = train(capsys, data, tmp_path / "mine", *named(weights))
+    assert (code, again) == (0, out)
+    assert "training the" not in error
+    assert (tmp_path / "mine" / "model.safetensors").stat().st_mtime_ns == before
+    code, _, error = train(capsys, data, tmp_path / "mine", *named(weights), "training.seed=1")
+    assert code == 2
+    assert "other data or settings" in error
+
+
+OWN = """
+import torch
+from torchvision.models.resnet import BasicBlock, ResNet
+
+def make():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ResNet(BasicBlock, [1, 1, 1, 1]), lambda image: torch.zeros(3, 32, 32)
+"""
+
+
+def test_a_network_of_your_own_is_named_not_kept(capsys, data, tmp_path, monkeypatch):
+    (tmp_path / "network_for_milan_test.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ("--encoder", "network_for_milan_test:make")
+    code, out, _ = train(capsys, data, tmp_path / "mine", *own)
+    assert code == 0
+    assert "method.milan.encoder=network_for_milan_test:make" in out
+    assert not load_checkpoint(tmp_path / "mine").has_encoder
+    code, _, error = train(capsys, data, tmp_path / "other", *own, "--weights", "x.pth")
+    assert code == 2
+    assert "network of your own" in error
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on(data, tmp_path, weights):
+    command = [sys.executable, "-m", "dissectbench.harness", "milan", "train", str(data)]
+    command += [*SMALL, "training.fit_decoder.epochs=60", "training.fit_decoder.patience=60"]
+    command += ["per_unit=1", "device=cpu", "--out", str(tmp_path / "mine"), *map(str, named(weights))]
+    state = tmp_path / "mine" / "decoder.pt"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not state.exists():
+            assert process.poll() is None
+        process.kill()
+    done = len(torch.load(state, weights_only=True)["history"])
+    assert 0 < done < 60
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "after 60 epochs" in finished.stdout
+    assert len(json.loads((tmp_path / "mine" / "training.json").read_text())["decoder"]) == 60
+
+
+def test_bad_data_is_a_sentence_and_exit_code_2(capsys, data, tmp_path, weights):
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        for file in sorted(data.rglob("*")):
+            archive.write(file, file.relative_to(data))
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:20_000])
+    without = write_data(tmp_path / "alexnet-imagenet", images=False)
+    few = tmp_path / "val"
+    (few / "class").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(few / "class" / "0.png")
+    for arguments, said in (
+        ([tmp_path / "nowhere.zip"], "no such file or folder"),
+        ([tmp_path / "cut.zip"], "cut off"),
+        ([weights], "is no data set"),
+        ([without], "holds no images.npy"),
+        ([without, "--images", tmp_path / "nowhere"], "nowhere"),
+        ([without, "--images", few], "has 1 images"),
+        ([data, "per_unit=9"], "no unit has 9 annotations"),
+        ([data, "layers=[conv9]"], "no layer 'conv9'"),
+        ([data, "--encoder", "vgg16"], "cannot be built over 'vgg16'"),
+        ([data, "--encoder", "resnet50", "--weights", weights], "does not fit the network"),
+        ([data, "training.hiden=3"], "did you mean hidden"),
+        ([data, "training.hidden=many"], "training.hidden=many is no number"),
+        ([data, "training.hidden=0"], "must be positive"),
+        ([data, "training.fit_decoder.learning_rate=-1"], "must be positive"),
+        ([data, "training.hold_out=2"], "hold_out=2"),
+        (["training.seed=1"], "no data set is given"),
+    ):
+        pair = () if "--encoder" in arguments else named(weights)
+        pair += () if "per_unit=9" in arguments else ("per_unit=1",)
+        code, _, error = run(capsys, "milan", "train", "--out", tmp_path / "out", *pair, *arguments)
+        assert code == 2, said
+        assert said in error
+        assert "Traceback" not in error
+
+
+def test_exemplars_are_written_in_the_published_layout_and_can_be_learnt_from(
+    capsys, tmp_path, monkeypatch
+):
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    command = ["milan", "exemplars", "target=tinyworld", "probe=flat", "probe.root=photos"]
+    command += ["layers=[layer1,fc]", "device=cpu", "--k", K, "--side", SIDE, "--out", "world"]
+    for units in ("units=3", "units=3"):  # again: what is there is left
+        code, out, _ = run(capsys, *command, units)
+        assert code == 0
+        assert f"layer1: 3 units with {K} exemplars" in out
+    found = read_exemplars("world/layer1")
+    assert found.masks.shape == (3, K, 1, SIDE, SIDE)
+    assert found.units.tolist() == sorted(found.units.tolist())
+    code, _, error = run(capsys, *command, "units=[1,2]")
+    assert code == 2
+    assert "holds other exemplars" in error
+    (tmp_path / "world" / "annotations.csv").write_text("layer,unit,summary\nfc,0,boats\n")
+    assert read_annotations("world").texts == {"fc": {0: ("boats",)}}
+    code, _, error = run(capsys, *command, "layers=[layer7]")
+    assert code == 2
+    assert "no layer named 'layer7'" in error
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom dissectbench.harness.cli import main\n"
+        "try:\n    main(['milan', 'train', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'hydra', 'numpy', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
