@@ -128,10 +128,17 @@ def _add_score(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--references",
         default="imagenet",
-        help="a choice of references, or a text file with one line a unit (default: %(default)s)",
+        help="a choice of references, a text file with one line a unit, or annotations:PATH of "
+        "MILANNOTATIONS (default: %(default)s)",
     )
     parser.add_argument(
         "--alternatives", action="store_true", help="each synonym of a line is a reference of its own"
+    )
+    parser.add_argument(
+        "--over",
+        default="maximum",
+        choices=("maximum", "mean", "both"),
+        help="what counts of a unit's several references (default: %(default)s)",
     )
     parser.add_argument("--config-dir", metavar="DIR", help="folder of your own configurations")
     parser.add_argument(

@@ -143,10 +143,11 @@ def score_command(options: argparse.Namespace) -> int:
     metrics = build_all(config.get("metric"), "metric")
     if not metrics:
         raise InputError("no metric is chosen", "choose some: metric=[minilm_cosine,synonym_accuracy]")
+    metrics, rule = _over_references(metrics, options.over, references)
     scores = score_descriptions(
         predictions, references, metrics, constant=config.table.constant, seed=config.seed
     )
-    models = {"references": references.name}
+    models = {"references": references.name + rule}
     for metric in metrics:
         models |= _named_models(metric)
     sampling = {"seed": config.seed, "n_resamples": config.table.resamples}
@@ -161,15 +162,36 @@ def score_command(options: argparse.Namespace) -> int:
 
 
 def _reference_overrides(options: argparse.Namespace) -> list[str]:
-    """Returns the overrides for `--references`: a choice of the group, or a file of lines."""
+    """Returns the overrides for `--references`: a choice, a file of lines, or annotations."""
     name = options.references
-    if Path(name).is_file():
+    kind, _, path = name.partition(":")
+    if kind == "annotations" and path:
+        chosen = ["references=annotations", f"references.path='{path}'"]
+        chosen += [f"references.layer='{options.layer}'"]
+    elif Path(name).is_file():
         chosen = ["references=file", f"references.path='{name}'"]
     elif Path(name).suffix or "/" in name:
         raise InputError(f"--references {name}: no such file")
     else:
         chosen = [f"references={name}"]
     return [*chosen, *(["++references.alternatives=true"] if options.alternatives else [])]
+
+
+def _over_references(
+    metrics: list[Metric], over: str, references: References
+) -> tuple[list[Metric], str]:
+    """Returns the metrics for units with several references, and how a table says what was done."""
+    from ..metrics.over_references import MeanOverReferences
+
+    most = max(len(texts) for texts in references.texts)
+    averaged = [MeanOverReferences(metric) for metric in metrics]
+    chosen = {"maximum": metrics, "mean": averaged, "both": [*metrics, *averaged]}[over]
+    rules = {
+        "maximum": "the best counts",
+        "mean": "their mean counts",
+        "both": "the best counts, in columns that end in _mean their mean",
+    }
+    return chosen, f", up to {most} texts a unit: {rules[over]}" if most > 1 else ""
 
 
 def _rows(file: Path, layer: str, console: Console) -> list[Any]:

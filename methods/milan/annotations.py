@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ...datasets.classes import References
 from ...datasets.textfiles import read_table
@@ -124,39 +120,3 @@ def annotation_references(
         )
     name = name or f"{Path(path).stem} {layer}"
     return References(name, tuple(texts.get(unit, ())[:per_unit] for unit in range(count)))
-
-
-Score: TypeAlias = Callable[[Sequence[str], Sequence[Sequence[str]]], NDArray[np.float64]]
-"""Such as `Metric.score`: a number for each prediction against its references."""
-
-
-@dataclass(frozen=True)
-class ReferenceScores:
-    """Scores of predictions against several references each.
-
-    Attributes:
-        maximum: float64 [n] against the reference that suits best, as BERTScore reports it.
-        mean: float64 [n] against all of them, averaged.
-    """
-
-    maximum: NDArray[np.float64]
-    mean: NDArray[np.float64]
-
-
-def score_references(
-    score: Score, predictions: Sequence[str], references: Sequence[Sequence[str]]
-) -> ReferenceScores:
-    """Scores every prediction against each of its references by itself, in one call of `score`.
-
-    Raises:
-        ValueError: if the lengths differ or a prediction has no reference.
-    """
-    counts = [len(texts) for texts in references]
-    if len(counts) != len(predictions) or 0 in counts:
-        raise ValueError(f"{len(predictions)} predictions with {counts} references")
-    pairs = [(p, [text]) for p, ts in zip(predictions, references, strict=True) for text in ts]
-    single = np.asarray(score([p for p, _ in pairs], [t for _, t in pairs]), np.float64)
-    by_unit = np.split(single, np.cumsum(counts)[:-1]) if counts else []
-    return ReferenceScores(
-        np.array([scores.max() for scores in by_unit]), np.array([scores.mean() for scores in by_unit])
-    )

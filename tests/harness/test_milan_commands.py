@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -245,3 +246,50 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
+    (tmp_path / "milan.csv").write_text("layer,unit,description\nconv1,0,red things\nconv1,1,sky\n")
+    (tmp_path / "annotations.csv").write_text(
+        "layer,unit,summary\nconv1,0,red things\nconv1,0,apples\nconv1,1,sky\nconv1,1,a sky\nfc,0,a\n"
+    )
+    command = ["score", tmp_path / "milan.csv", "--layer", "conv1", "metric=[exact_accuracy]"]
+    command += ["--references", f"annotations:{tmp_path}", "table.resamples=50"]
+    for over, columns, means in (
+        ("maximum", ["exact"], [1.0]),
+        ("mean", ["exact_mean"], [0.5]),
+        ("both", ["exact", "exact_mean"], [1.0, 0.5]),
+    ):
+        out = tmp_path / over
+        code, said, _ = run(capsys, *command, "--over", over, "--out", out)
+        assert code == 0
+        assert "up to 2 texts a unit" in said
+        table = pd.read_parquet(out / "scores.parquet").query("method == 'milan'")
+        assert table.groupby("metric", sort=False).score.mean().to_dict() == dict(
+            zip(columns, means, strict=True)
+        )
+    code, _, error = run(capsys, *command, "--references", "annotations:nowhere.csv")
+    assert code == 2
+    assert "nowhere.csv" in error
+
+
+def test_published_descriptions_are_scored_against_published_annotations(shared, capsys):
+    folder = shared / "published"
+    code, out, _ = run(
+        capsys,
+        "score",
+        folder / "MILAN_results" / "m_places365_resnet152_imagenet.csv",
+        "--layer",
+        "conv1",
+        "--references",
+        f"annotations:{folder / 'MILANNOTATIONS_resnet152_imagenet.csv'}",
+        "--over",
+        "both",
+        "metric=[synonym_accuracy]",
+        "table.resamples=50",
+    )
+    assert code == 0
+    assert "MILAN, 64 rows" in out
+    assert "64/64" in out
+    assert "up to 3 texts a unit" in out
+    assert "synonym_mean" in out

@@ -1,0 +1,48 @@
+"""Several references of a unit: the best counts, or their mean."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dissectbench.metrics.accuracy import ExactAccuracy
+from dissectbench.metrics.over_references import MeanOverReferences
+from dissectbench.metrics.pairs import PairMetric
+
+words = st.text("abc", min_size=1, max_size=4)
+
+
+class SharedLetters(PairMetric):
+    """How many letters two texts share."""
+
+    name = "letters"
+
+    def score_pairs(self, pairs):
+        return np.array([len(set(text) & set(known)) for text, known in pairs], np.float64)
+
+
+@given(st.lists(st.tuples(words, st.lists(words, min_size=1, max_size=4)), max_size=6))
+def test_the_mean_is_that_of_single_references(rows):
+    texts, references = [row[0] for row in rows], [row[1] for row in rows]
+    found = MeanOverReferences(SharedLetters()).score(texts, references)
+    expected = [np.mean([len(set(t) & set(k)) for k in known]) for t, known in rows]
+    np.testing.assert_allclose(found, expected)
+    assert np.all(found <= SharedLetters().score(texts, references))
+
+
+def test_the_column_says_what_was_done():
+    metric = MeanOverReferences(ExactAccuracy())
+    assert metric.name == "exact_mean"
+    assert metric.identity()["over references"] == "mean"
+    assert metric.identity() != ExactAccuracy().identity()
+    assert metric.score(["dog"], [["dog", "cat", "dog"]]).tolist() == [2 / 3]
+
+
+def test_what_a_metric_refuses_is_refused():
+    metric = MeanOverReferences(ExactAccuracy())
+    with pytest.raises(ValueError, match="has no reference"):
+        metric.score(["a", "b"], [["a"], []])
+    with pytest.raises(ValueError, match="2 predictions"):
+        metric.score(["a", "b"], [["a"]])
+    with pytest.raises(TypeError):
+        metric.score("a", [["a"]])
