@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...harness.errors import InputError
@@ -27,6 +26,7 @@ from ...harness.files import atomic_open, atomic_path, explained, fingerprint, r
 from ...harness.probe import ProbedLayer
 from ...harness.progress import Progress
 from .exemplars import ExemplarSettings, Shown, TopImages, exemplars, top_images
+from .slots import Slots
 
 FORMAT = 1
 META = "exemplars.json"
@@ -239,8 +239,8 @@ def _fill(
     shape, side = top.indices.shape, settings.side
     done = np.unique(top.indices)
     with ExitStack() as stack:
-        images = stack.enter_context(_Slots(part / IMAGES, (*shape, 3, side, side)))
-        masks = stack.enter_context(_Slots(part / MASKS, (*shape, 1, side, side)))
+        images = stack.enter_context(Slots(part / IMAGES, (*shape, 3, side, side)))
+        masks = stack.enter_context(Slots(part / MASKS, (*shape, 1, side, side)))
         task = f"exemplars of {layer.name}"
         step = stack.enter_context((progress or Progress("none")).task(task, len(done)))
         step(int((done <= after).sum()))
@@ -270,45 +270,10 @@ def _state(part: Path, key: str) -> int:
     return -1
 
 
-def _put(shown: Shown, images: _Slots, masks: _Slots) -> None:
+def _put(shown: Shown, images: Slots, masks: Slots) -> None:
     for row, rank, mask in zip(shown.rows.tolist(), shown.ranks.tolist(), shown.masks, strict=True):
         images.write(row, rank, shown.pixels)
         masks.write(row, rank, mask.view(np.uint8)[None])
-
-
-class _Slots:
-    """A uint8 `.npy` file [n, k, ...] that is filled in any order, item by item, with plain writes.
-
-    A full disk is an error of the operating system this way, where a memory map would kill the process.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self._k, self._item = shape[1], shape[2:]
-        self._size = int(np.prod(self._item))
-        self._file = path.open("r+b" if path.exists() else "w+b")
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        npy.write_array_header_1_0(self._file, header)
-        self._start = self._file.tell()
-        self._file.truncate(self._start + shape[0] * self._k * self._size)
-
-    def __enter__(self) -> _Slots:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def write(self, row: int, rank: int, item: NDArray[np.uint8]) -> None:
-        """Writes one item."""
-        if item.shape != self._item:
-            raise ValueError(f"an item of shape {item.shape} in slots of {self._item}")
-        self._file.seek(self._start + (row * self._k + rank) * self._size)
-        self._file.write(np.ascontiguousarray(item).data)
-
-    def flush(self) -> None:
-        """Hands everything to the operating system: it survives the death of this process."""
-        self._file.flush()
 
 
 def _tables(part: Path, top: TopImages, n_units: int) -> None:

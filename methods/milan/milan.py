@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...harness.devices import resolve
 from ...harness.errors import InputError
@@ -28,7 +27,7 @@ from .checkpoints import CONFIG, Checkpoint, Decoding, load_checkpoint
 from .decoder import Caption, Counting, Decoder
 from .encoder import PyramidEncoder
 from .exemplars import ExemplarSettings, TopImages, Variant, levels, top_images
-from .unit_vectors import encoder_fingerprint, unit_vectors
+from .unit_vectors import UnitVectors, encoder_fingerprint
 
 PUBLISHED = "http://milan.csail.mit.edu/models/"
 """Where the published checkpoints lie."""
@@ -46,10 +45,11 @@ class MILAN(Method):
     said of any unit (section 3). docs/methods/milan.md lists where the paper, the published program and
     this class differ.
 
-    Units go through in blocks: the memory does not grow with their number. A description depends
-    neither on the block nor on which other units are asked for. In the published program it does,
-    through one stop too many that its language model counts where a caption ends before the longest
-    search of its batch: `official` counts it as the program does for a unit that is alone.
+    The exemplars of all units asked for go through the encoder first, each picture once; then captions
+    are written for a block of units at a time. The memory does not grow with the number of units. A
+    description depends neither on the block nor on which other units are asked for. In the published
+    program it does, through one stop too many that its language model counts where a caption ends
+    before the longest search of its batch: `official` counts it as for a unit that is alone.
 
     Args:
         checkpoint: a published file, a folder that `dissectbench milan` wrote, or
@@ -70,7 +70,7 @@ class MILAN(Method):
         q: upper fraction of all positions whose values lie above a mask's threshold.
         side: of the exemplars' pictures, in pixels.
         top: captions kept as candidates.
-        block: units at once.
+        block: units whose captions are written at once.
         device: where encoder and decoder compute.
 
     Raises:
@@ -95,7 +95,7 @@ class MILAN(Method):
         q: float = 0.01,
         side: int = 224,
         top: int = 10,
-        block: int = 128,
+        block: int = 64,
         device: str = "auto",
     ) -> None:
         if counting not in (None, "exact", "one_more"):
@@ -159,20 +159,11 @@ class MILAN(Method):
         return encoder_fingerprint(self._encoder)
 
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
-        """See `Method.describe`. A unit's seconds are its share of its block's."""
-        limits = levels(layer, self.exemplars)
-        for start in range(0, len(units), self.block):
-            yield from self._describe(layer, units[start : start + self.block], limits)
-
-    def _describe(
-        self, layer: ProbedLayer, units: Sequence[int], limits: NDArray[np.float64]
-    ) -> Iterator[Description]:
-        started = time.perf_counter()
-        finite = np.isfinite(layer.maxima[:, list(units)]).all(axis=0)
-        alive = [u for u, good in zip(units, finite.tolist(), strict=True) if good and not layer.dead[u]]
+        """See `Method.describe`. A unit's seconds are its share of what is done for several."""
+        finite = np.isfinite(layer.maxima.max(axis=0)) & np.isfinite(layer.maxima.min(axis=0))
+        alive = [unit for unit in units if finite[unit] and not layer.dead[unit]]
         top = top_images(layer, alive, self.exemplars.k)
-        found = self._captions(layer, top) if alive else []
-        share = (time.perf_counter() - started) / max(len(alive), 1)
+        limits, captions = levels(layer, self.exemplars), self._captions(layer, top)
         rows = {unit: row for row, unit in enumerate(alive)}
         for unit in units:
             if layer.dead[unit]:
@@ -181,14 +172,24 @@ class MILAN(Method):
                 reason = {"reason": "its activations are not all finite"}
                 yield Description(layer.unit(unit), self.name, None, "failed", evidence=reason)
             else:
-                row = rows[unit]
-                description = self._description(layer, top, row, found[row], float(limits[unit]))
-                yield replace(description, seconds=share)
+                found, seconds = next(captions)
+                described = self._description(layer, top, rows[unit], found, float(limits[unit]))
+                yield replace(described, seconds=seconds)
 
-    def _captions(self, layer: ProbedLayer, top: TopImages) -> list[list[Caption]]:
-        """Returns the best captions of each unit, the best one first."""
-        vectors = unit_vectors(layer, top, self.exemplars, self._encoder, self._encoder_name)
-        return self._decoder.n_best(vectors, self.top)
+    def _captions(self, layer: ProbedLayer, top: TopImages) -> Iterator[tuple[list[Caption], float]]:
+        """Yields the best captions of each unit, the best one first, and its share of the seconds."""
+        if not len(top.units):
+            return
+        started = time.perf_counter()
+        vectors = UnitVectors(layer, top, self.exemplars, self._encoder, self._encoder_name)
+        vectors.compute()
+        shared = (time.perf_counter() - started) / len(top.units)
+        for start in range(0, len(top.units), self.block):
+            started = time.perf_counter()
+            block = range(start, min(start + self.block, len(top.units)))
+            found = self._decoder.n_best(vectors.read(block), self.top)
+            share = shared + (time.perf_counter() - started) / len(block)
+            yield from ((captions, share) for captions in found)
 
     def _description(
         self, layer: ProbedLayer, top: TopImages, row: int, captions: Sequence[Caption], level: float

@@ -18,7 +18,7 @@ from dissectbench.harness.identity import weights_digest
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.harness.records import Journal
 from dissectbench.harness.targets import Target
-from dissectbench.methods.milan import milan
+from dissectbench.methods.milan import milan, unit_vectors
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
 from dissectbench.methods.milan.checkpoints import (
     Checkpoint,
@@ -203,14 +203,14 @@ def test_a_layer_without_spatial_extent_is_described(checkpoint, tmp_path):
     assert [one.status for one in found] == ["ok"] * 3
 
 
-def test_each_picture_is_encoded_once_a_block(checkpoint, tmp_path, monkeypatch):
+def test_each_picture_is_encoded_once(checkpoint, tmp_path, monkeypatch):
     shown = []
     original = PyramidEncoder.maps
     monkeypatch.setattr(
-        PyramidEncoder, "maps", lambda s, images: shown.append(images) or original(s, images)
+        PyramidEncoder, "maps", lambda self, images: shown.append(images) or original(self, images)
     )
     layer = layer_of(tmp_path)
-    found = list(method(checkpoint, k=15).describe(layer, [0, 1, 3, 5, 6]))
+    found = list(method(checkpoint, k=15, block=2).describe(layer, [0, 1, 3, 5, 6]))
     distinct = {image for one in found for image in one.evidence["images"]}
     assert len(distinct) > 16  # more than one batch of pictures
     assert sorted(layer.probe.asked) == sorted(distinct)
@@ -219,21 +219,57 @@ def test_each_picture_is_encoded_once_a_block(checkpoint, tmp_path, monkeypatch)
     assert len(shown) == -(-len(distinct) // 16)
 
 
-def test_what_a_killed_run_has_encoded_is_not_encoded_again(checkpoint, tmp_path):
-    whole = lines(method(checkpoint).describe(layer_of(tmp_path / "whole"), [0, 1, 3, 5]))
-    first = method(checkpoint, block=2)
-    before = layer_of(tmp_path / "again")
-    kept = {u for one in first.describe(before, [0, 1]) for u in one.evidence["images"]}
-    dying = layer_of(tmp_path / "again", dies_at=max(set(range(IMAGES)) - kept))
-    stream = first.describe(dying, [0, 1, 3, 5])
-    assert [next(stream).unit.unit, next(stream).unit.unit] == [0, 1]
-    assert dying.probe.asked == []
+@pytest.fixture
+def saving(monkeypatch):
+    """Saves after every two pictures."""
+    monkeypatch.setattr(unit_vectors, "_SAVE_AFTER", 0.0)
+    monkeypatch.setattr(unit_vectors, "_PICTURES", 2)
+
+
+def test_a_killed_run_goes_on_where_it_was(checkpoint, tmp_path, saving):
+    units, made = [0, 1, 3, 5], method(checkpoint)
+    whole = lines(made.describe(layer_of(tmp_path / "whole"), units))
+    list(made.describe(layer_of(tmp_path / "again"), units[:2]))
+    first = layer_of(tmp_path / "again")
+    images = sorted({i for u in units[2:] for i in np.argsort(-first.maxima[:, u], kind="stable")[:5]})
+    dies_at = int(images[6])
     with pytest.raises(KeyboardInterrupt):
-        next(stream)
-    assert lines(method(checkpoint).describe(layer_of(tmp_path / "again"), [0, 1, 3, 5])) == whole
-    silent = layer_of(tmp_path / "again", dies_at=0)
-    assert lines(method(checkpoint, beam=4).describe(silent, [0, 1, 3, 5])) == whole
-    assert silent.probe.asked == []
+        list(made.describe(layer_of(tmp_path / "again", dies_at=dies_at), units))
+    layer = layer_of(tmp_path / "again")
+    assert lines(made.describe(layer, units)) == whole
+    assert layer.probe.asked[0] == images[5]  # the last one done may have more units to show to
+    assert layer.probe.asked[-1] == images[-1]
+    nothing = layer_of(tmp_path / "again")
+    assert lines(made.describe(nothing, units)) == whole
+    assert nothing.probe.asked == []
+    assert list((tmp_path / "again" / "milan_vectors_part").glob("*.npy")) == []
+
+
+def test_a_run_killed_while_it_keeps_vectors_encodes_nothing_again(checkpoint, tmp_path, monkeypatch):
+    units, array = [0, 1, 3], Cache.array
+    whole = lines(method(checkpoint).describe(layer_of(tmp_path / "whole"), units))
+
+    def dying(cache, kind, key, compute):
+        if key.get("unit") == 3:
+            raise KeyboardInterrupt
+        return array(cache, kind, key, compute)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cache, "array", dying)
+        with pytest.raises(KeyboardInterrupt):
+            next(method(checkpoint).describe(layer_of(tmp_path / "again"), units))
+    layer = layer_of(tmp_path / "again")
+    assert lines(method(checkpoint).describe(layer, units)) == whole
+    assert layer.probe.asked == []
+
+
+def test_the_rest_of_a_run_needs_no_picture(checkpoint, tmp_path):
+    whole = lines(method(checkpoint).describe(layer_of(tmp_path), [0, 1, 3, 5]))
+    rest = layer_of(tmp_path)
+    assert lines(method(checkpoint, strategy="rerank").describe(rest, [3, 5])) == {
+        unit: whole[unit] for unit in (3, 5)
+    }
+    assert rest.probe.asked == []
 
 
 def test_a_damaged_file_in_the_cache_is_made_anew(checkpoint, tmp_path):
