@@ -6,9 +6,9 @@ READY  := $(VENV)/.ready
 
 .PHONY: demo test check bench ablations clean
 
-# Creates .venv, installs, and runs the main job on the embedded world.
+# Creates .venv, installs, and runs the main job on the embedded world, on 32 units of each layer.
 demo: $(READY)
-	$(BIN)/dissectbench run name=demo
+	$(BIN)/dissectbench run name=demo units=32
 
 # Creates .venv, installs, and runs the whole suite.
 test: $(READY)

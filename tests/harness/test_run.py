@@ -53,12 +53,13 @@ def test_the_run_ends_with_its_table_and_all_its_files(finished):
     assert "network_dissection" in output
     assert "clip_dissect" in output
     assert "describe_and_dissect" in output
+    assert "milan" in output
     assert "shuffled: clip_dissect" in output
     names = {path.name for path in folder.iterdir()}
     assert {"config.yaml", "environment.json", "identity.json", "descriptions.jsonl"} <= names
     assert {"scores.parquet", "spent.jsonl", "tables"} <= names
     records = [json.loads(line) for line in (folder / "descriptions.jsonl").read_text().splitlines()]
-    assert len(records) == 3 * 2 * 6
+    assert len(records) == 4 * 2 * 6
     assert all(record["evidence"] for record in records if record["status"] == "ok")
 
 
@@ -111,7 +112,7 @@ def test_a_subset_of_units_gets_the_same_descriptions(finished, world, tmp_path)
     folder, _, _ = finished
     dissectbench("run", "name=few", *SMALL, "units=3", "probe.batch_size=7", env=world, cwd=tmp_path)
     few = (tmp_path / "runs" / "few" / "descriptions.jsonl").read_text().splitlines()
-    assert len(few) == 3 * 2 * 3
+    assert len(few) == 4 * 2 * 3
     assert set(few) <= set((folder / "descriptions.jsonl").read_text().splitlines())
 
 
