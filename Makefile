@@ -24,7 +24,8 @@ check: $(READY) .typecheck
 bench: $(READY)
 	$(BIN)/python tests/bench/bench.py
 
-# Describe-and-Dissect with one part changed at a time, on the embedded world's final layer: one table.
+# Describe-and-Dissect with one part changed at a time, on the embedded world's final layer; writes the
+# table of docs/methods/dnd_ablations.md.
 DND       := method.describe_and_dissect
 ABLATIONS := whole:seed=0 no_crops:$(DND).crops=off no_selection:$(DND).selection=false \
   no_language_model:language_model=none clip_captions:captioner=concepts three_labels:$(DND).labels=3 \
@@ -35,8 +36,12 @@ ablations: $(READY)
 	set -e; for pair in $(ABLATIONS); do run=ablation-$${pair%%:*}; \
 	  $(BIN)/dissectbench run name=$$run layers=[fc] method=[describe_and_dissect] metric=[synonym_accuracy] $${pair#*:}; \
 	  sed "s/,describe_and_dissect,/,$${pair%%:*},/" runs/$$run/descriptions.csv > runs/ablations/$$run.csv; done
-	$(BIN)/dissectbench score runs/ablations/*.csv --references tinyworld --out runs/ablations \
-	  metric=[tiny_clip_cosine,minilm_cosine,minilm_bertscore,synonym_accuracy] encoder=tinyworld
+	$(BIN)/dissectbench score $(foreach pair,$(ABLATIONS),runs/ablations/ablation-$(firstword $(subst :, ,$(pair))).csv) \
+	  --references tinyworld --out runs/ablations encoder=tinyworld \
+	  metric=[tiny_clip_cosine,minilm_cosine,minilm_bertscore,synonym_accuracy]
+	printf '# Ablations of Describe-and-Dissect\n\nWritten by `make ablations`; what each row changes is listed in [dnd.md](dnd.md#ablations-one-override-each).\nCaptioner: tinyworld-captioner; language model: none, but key phrases; generator: tinyworld-renderer; target:\ntinyworld-resnet, layer fc.\n\n' \
+	  > docs/methods/dnd_ablations.md
+	cat runs/ablations/tables/scores_fc.md >> docs/methods/dnd_ablations.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
