@@ -71,9 +71,9 @@ class UnitVectors:
             todo = self._fill(part)
             if not todo:
                 return
-            filled = np.load(part, mmap_mode="r", allow_pickle=False)
             for place, row in enumerate(todo):
-                self._kept(row, lambda place=place: filled[place])
+                # Mapped anew for each unit: pages that stay mapped count as memory of this process.
+                self._kept(row, lambda place=place: np.load(part, mmap_mode="r")[place])
             part.with_suffix(".json").unlink()
             part.unlink()
 
