@@ -168,9 +168,7 @@ def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
     layer = make(tmp_path, np.stack([unit_of(1), unit_of(2)], axis=1))
     list(NetworkDissection(0.25).describe(layer, [0]))
     list(NetworkDissection(0.25).describe(layer, [0, 1]))
-    list(
-        NetworkDissection(0.25, denominator="lite", iou_threshold=0.1).describe(layer, [1])
-    )
+    list(NetworkDissection(0.25, denominator="lite", iou_threshold=0.1).describe(layer, [1]))
     assert layer.passes == 1
     list(NetworkDissection(0.26).describe(layer, [0]))
     list(NetworkDissection(0.25, rule="kth").describe(layer, [0]))
