@@ -119,7 +119,8 @@ def _torchvision(name: str, weights: Path | None, num_classes: int | None) -> nn
     from .zoo import torchvision_model
 
     try:
-        return torchvision_model(name, "IMAGENET1K_V1", weights, num_classes, device="cpu").model
+        file = str(weights) if weights else None
+        return torchvision_model(name, "IMAGENET1K_V1", file, num_classes, device="cpu").model
     except InputError as error:
         hint = error.hint and error.hint.replace("set checkpoint= to", "give --weights with")
         raise InputError(error.message, hint) from error

@@ -96,9 +96,10 @@ def milan(folder: Path, words: int, sizes: dict[str, int]) -> Path:
         "encoder": encoder,
     }
     with torch.no_grad():
-        decoder.output[1].weight.mul_(SHARPNESS)
-        decoder.output[1].bias[len(vocabulary.tokens) :] = -50.0
-        decoder.output[1].bias[vocabulary.stop] = STOP
+        last: Any = decoder.output[1]
+        last.weight.mul_(SHARPNESS)
+        last.bias[len(vocabulary.tokens) :] = -50.0
+        last.bias[vocabulary.stop] = STOP
     state = {f"{n}.{k}": v for n, part in parts.items() for k, v in part.state_dict().items()}
     decoding, config = Decoding(beam=BEAM, length=LENGTH), EncoderConfig("resnet18")
     save_checkpoint(Checkpoint(vocabulary, decoder_sizes, lm_sizes, decoding, config, state), folder)
@@ -212,7 +213,7 @@ def compare() -> dict[str, Any]:
     each = np.min(many, axis=0)
     pictures = len({image for record in records for image in record.evidence["images"]})
     same = [
-        record.candidates[0].text == text and abs(record.candidates[0].score - score) < 1e-3
+        record.candidates[0].text == text and abs((record.candidates[0].score or 0) - score) < 1e-3
         for record, (text, score) in zip(records, captions, strict=False)
     ]
     words = [len(one.text.split()) for record in records for one in record.candidates]

@@ -166,7 +166,7 @@ def test_units_get_different_captions_with_their_candidates(checkpoint, tmp_path
     found = list(method(checkpoint, top=3).describe(layer, alive))
     assert len({one.text for one in found}) > 1
     for one in found:
-        scores = [candidate.score for candidate in one.candidates]
+        scores = [candidate.score or 0.0 for candidate in one.candidates]
         assert len(scores) == 3
         assert scores == sorted(scores, reverse=True)
         assert (one.text, one.score) == (one.candidates[0].text, scores[0])

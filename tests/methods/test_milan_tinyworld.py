@@ -103,6 +103,7 @@ def test_a_census_counts_every_pixel_under_the_masks(seed, count):
     if not used:
         assert found is None
         return
+    assert found is not None
     assert np.allclose(found.shares[:6, :6], expected)
     assert np.allclose(found.presence[:6], above / len(used))
     seen = np.diag(expected) > 0
