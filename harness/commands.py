@@ -61,7 +61,8 @@ def run_command(options: argparse.Namespace) -> int:
         scores = score_final_layer(parts, folder)
         models = models_behind(parts)
         write_json(folder.path / "models.json", models)
-        write_json(folder.path / "metrics.json", {m.name: dict(m.identity()) for m in parts.metrics})
+        used = parts.metrics if scores is not None else ()  # others may not even be installed
+        write_json(folder.path / "metrics.json", {m.name: dict(m.identity()) for m in used})
         tables = _tables(parts, records, scores, models)
         write_descriptions(records, folder.path / "descriptions.csv")
         write_tables(tables, folder.path / "tables")

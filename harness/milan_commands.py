@@ -130,7 +130,7 @@ def _quality(trained: Trained) -> str:
     best = max(trained.decoder, key=lambda epoch: epoch.score)
     text = (
         f"{len(trained.split.train)} units learnt from, {len(trained.split.held_out)} held out: "
-        f"BLEU of greedy captions {best.score:.2f} after {len(trained.decoder)} epochs"
+        f"BLEU of greedy captions {best.score:.2f}, the best of {len(trained.decoder)} epochs"
     )
     if trained.language_model:
         best = max(trained.language_model, key=lambda epoch: epoch.score)

@@ -172,7 +172,7 @@ def test_an_interrupted_training_goes_on(data, tmp_path, weights):
     done = len(torch.load(state, weights_only=True)["history"])
     assert 0 < done < 60
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "after 60 epochs" in finished.stdout
+    assert "the best of 60 epochs" in finished.stdout
     assert len(json.loads((tmp_path / "mine" / "training.json").read_text())["decoder"]) == 60
 
 
@@ -293,3 +293,16 @@ def test_published_descriptions_are_scored_against_published_annotations(shared,
     assert "64/64" in out
     assert "up to 3 texts a unit" in out
     assert "synonym_mean" in out
+
+
+def test_the_embedded_milan_describes_and_metrics_that_score_nothing_are_not_asked_for(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    settings = ["probe.images=20", "layers=[layer1]", "units=2", "device=cpu", "table.resamples=50"]
+    code, out, _ = run(capsys, "run", "name=a", "method=[milan]", "metric=[bertscore]", *settings)
+    assert code == 0
+    assert "milan: tinyworld-milan" in out
+    records = [json.loads(line) for line in (tmp_path / "runs/a/descriptions.jsonl").open()]
+    assert {record["status"] for record in records} <= {"ok", "dead"}
+    assert json.loads((tmp_path / "runs/a/metrics.json").read_text()) == {}
