@@ -144,7 +144,9 @@ class _Counter:
         """
         from .tally_kernel import add_masks
 
-        images = list(self.pool.map(self._image, batch.indices.tolist()))
+        indices = batch.indices.tolist()
+        parts = [indices[slice(*share)] for share in _shares(len(indices), len(self.shares))]
+        images = [image for part in self.pool.map(self._images, parts) for image in part]
 
         def count(units: tuple[int, int]) -> None:
             for image, maps in zip(images, batch.maps, strict=True):
@@ -155,6 +157,9 @@ class _Counter:
             self.tally.truth += image.truth
             self.tally.truth_unique += image.truth_unique
         self.tally.images += len(images)
+
+    def _images(self, indices: Sequence[int]) -> list[_Image]:
+        return [self._image(index) for index in indices]
 
     def _image(self, index: int) -> _Image:
         from .tally_kernel import add_labels
