@@ -348,7 +348,7 @@ def test_the_shipped_milan_names_the_classes(shipped, tmp_path):
     features = shipped.build_encoder(network).encode(shown.images, shown.masks, shown.ids)
     captions = Decoder.of(shipped).describe(features)
     named = [names_class(c.text, kind) for c, kind in zip(captions, OBJECTS, strict=True)]
-    assert sum(named) >= 11, [caption.text for caption in captions]
+    assert sum(named) >= 12, [caption.text for caption in captions]
 
 
 def test_the_card_says_how_good_it_is_and_against_what():
@@ -357,7 +357,7 @@ def test_the_card_says_how_good_it_is_and_against_what():
     assert [case for _, case, _, _ in scores] == ["MILAN", "constant", "shuffled"] * 2
     for start in (0, 3):
         (_, _, best, bleu), *controls = scores[start : start + 3]
-        assert float(best) > max(float(score) for _, _, score, _ in controls) + 0.05
+        assert float(best) > max(float(score) for _, _, score, _ in controls) + 0.06
         assert float(bleu) > max(float(score) for _, _, _, score in controls)
     for word in ("MiniLM", "seed", "MB", "masks above", "No person"):
         assert word in card
