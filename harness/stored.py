@@ -63,6 +63,8 @@ class StoredLayer(ProbedLayer):
         source: shows images to the target again.
         cache: for what methods derive.
         pool: which pooled values `values` are.
+        half: whether maps are read from the disk, as float16, where they are kept. What another run has
+            left there changes nothing for one that did not ask.
 
     Attributes:
         skipped: (path, reason) of each image that could not be read; `probe` holds the others.
@@ -78,6 +80,7 @@ class StoredLayer(ProbedLayer):
         source: Source,
         cache: Cache,
         pool: Pool,
+        half: bool = False,
     ) -> None:
         self.model, self.name = source.target.name, info.name
         self.kind, self.n_units, self.map_shape = info.kind, info.n_units, info.map_shape
@@ -87,7 +90,9 @@ class StoredLayer(ProbedLayer):
         left_out = {image.index for image in manifest.skipped}
         kept = [index for index in range(len(probe)) if index not in left_out]
         self.probe = Kept(probe, kept) if left_out else probe
-        self.fingerprint = fingerprint([slot.key, sorted(left_out), pool])
+        self._half = half and manifest.maps == "kept"
+        depends = [slot.key, sorted(left_out), pool]
+        self.fingerprint = fingerprint([*depends, "float16"] if self._half else depends)
         self._folder, self._spec, self._source = slot.folder, spec, source
         self.values: NDArray[np.float32] = self._array(f"{pool}.npy")
         self.maxima: NDArray[np.float32] = self._array("max.npy")
@@ -128,7 +133,7 @@ class StoredLayer(ProbedLayer):
         return upper_quantile(tail.T, total, q, rule)
 
     def maps(self, images: Sequence[int] | None = None) -> Iterator[MapBatch]:
-        """See `ProbedLayer.maps`. Kept maps have the precision of float16.
+        """See `ProbedLayer.maps`. Maps read from the disk have the precision of float16.
 
         Raises:
             IndexError: if there is no such image.
@@ -138,7 +143,7 @@ class StoredLayer(ProbedLayer):
             raise IndexError(f"image {wanted.max()} (or below 0) of {len(self.probe)} images")
         size = self._source.block
         blocks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
-        return self._kept_maps(blocks) if self.manifest.maps == "kept" else self._computed_maps(blocks)
+        return self._kept_maps(blocks) if self._half else self._computed_maps(blocks)
 
     def _kept_maps(self, blocks: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
         stored = self._array(MAPS)

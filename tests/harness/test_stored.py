@@ -152,7 +152,7 @@ def test_kept_maps_are_those_computed_to_half_precision(counted, resnet, stored,
         _, maps = joined(layer.maps([30, 2, 51]))
         _, truth = joined(layers[name].maps([30, 2, 51]))
         np.testing.assert_array_equal(maps, truth.astype(np.float16).astype(np.float32))
-        assert layer.fingerprint == layers[name].fingerprint
+        assert layer.fingerprint != layers[name].fingerprint  # what is derived from maps depends on it
     assert counted.decoded == []
 
 
@@ -209,7 +209,17 @@ def test_maps_asked_for_later_are_kept_then(counted, resnet, stored, tmp_path: P
     counted.decoded.clear()
     third = stored(resnet(), counted, tmp_path, ["fc"])["fc"]
     assert counted.decoded == []
-    assert third.fingerprint == first.fingerprint
+    assert third.fingerprint == first.fingerprint != second.fingerprint
+
+
+def test_maps_that_another_run_has_kept_change_nothing_for_one_that_did_not_ask(
+    counted, resnet, stored, tmp_path: Path
+):
+    stored(resnet(), counted, tmp_path, ["conv1"], keep_maps="float16")
+    again = stored(resnet(), counted, tmp_path, ["conv1"])["conv1"]
+    exact = stored(resnet(), counted, tmp_path / "elsewhere", ["conv1"])["conv1"]
+    assert again.fingerprint == exact.fingerprint
+    np.testing.assert_array_equal(joined(again.maps([3]))[1], joined(exact.maps([3]))[1])
 
 
 def test_the_cache_is_the_one_given(picture_folder: Path, resnet, stored, tmp_path: Path):
