@@ -83,8 +83,7 @@ def train_command(options: argparse.Namespace) -> int:
         device=resolve(config.device),
         progress=Progress(),
     )
-    shown = {"k": data[0].k, "side": next(iter(data[0].folders.values())).side}
-    use = _use(options.out, **({"encoder": options.encoder} if own else {}), **shown)
+    use = _use(options.out, **({"encoder": options.encoder} if own else {}))
     _say(f"{_summary(trained.checkpoint)}\n{_quality(trained)}\nwritten to {options.out}\n{use}")
     return 0
 

@@ -7,7 +7,7 @@ the published checkpoints, which `convert` turns into the former.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -18,6 +18,7 @@ from ...harness.identity import weights_digest
 from . import published
 from .attention import AttentionDecoder, DecoderSizes
 from .encoder import PyramidEncoder
+from .exemplars import ExemplarSettings
 from .language_model import CaptionLanguageModel, LanguageModelSizes
 from .vocabulary import Vocabulary
 
@@ -89,6 +90,11 @@ class Checkpoint:
         state: weights on the CPU; names begin with `decoder.`, `lm.` and `encoder.`, the last of which
             may be absent.
         official: whether it is one of the published checkpoints, or made from one.
+        exemplars: `k`, `q` and `side` of the exemplars that it learnt from, see `ExemplarSettings`; what
+            is missing is as published.
+
+    Raises:
+        InputError: if such a setting is out of range.
     """
 
     vocabulary: Vocabulary
@@ -98,6 +104,10 @@ class Checkpoint:
     encoder: EncoderConfig
     state: Mapping[str, Tensor]
     official: bool = False
+    exemplars: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ExemplarSettings(**self.exemplars)
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Returns the weights of `decoder`, `lm` or `encoder` by their names in it."""
@@ -214,6 +224,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         "language_model": checkpoint.language_model and asdict(checkpoint.language_model),
         "decoding": asdict(checkpoint.decoding),
         "encoder": asdict(checkpoint.encoder),
+        "exemplars": dict(checkpoint.exemplars),
         "weights": file_digest(folder / WEIGHTS),
     }
     write_json(folder / CONFIG, config)
@@ -267,6 +278,7 @@ def _own(folder: Path) -> Checkpoint:
             EncoderConfig(**config["encoder"]),
             state,
             config["official"],
+            config["exemplars"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +62,7 @@ class AnnotatedExemplars:
     ) -> None:
         self.name, self.units, self.folders = name, tuple(units), dict(folders)
         self.images, self.dropped = images, dropped
-        sizes = {folder.masks.shape[1] for folder in self.folders.values()}
-        if len(sizes) > 1:
-            raise InputError(f"{name}: layers with different numbers of exemplars: {sorted(sizes)}")
+        agreed([(f"{name}, {layer}", folder.settings) for layer, folder in self.folders.items()])
 
     def __len__(self) -> int:
         return len(self.units)
@@ -74,9 +73,9 @@ class AnnotatedExemplars:
         return tuple(unit.texts for unit in self.units)
 
     @property
-    def k(self) -> int:
-        """Exemplars per unit."""
-        return next(iter(self.folders.values())).masks.shape[1]
+    def settings(self) -> dict[str, Any]:
+        """What its exemplars are, see `ExemplarFolder.settings`."""
+        return next(iter(self.folders.values())).settings
 
     def exemplars(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Returns the pictures uint8 [k, 3, side, side] and masks uint8 [k, 1, side, side] of a unit.
@@ -108,6 +107,23 @@ class AnnotatedExemplars:
         units = [(unit.layer, unit.unit, unit.row, unit.texts) for unit in self.units]
         images = None if self.images is None else self.images.fingerprint()
         return fingerprint([self.name, units, files, images])
+
+
+def agreed(settings: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Returns the settings that several sets of exemplars, by what they are called, have in common.
+
+    Raises:
+        InputError: if they differ: one MILAN understands one kind of exemplars.
+    """
+    (first, usual), *others = settings
+    for name, given in others:
+        for setting, value in given.items():
+            if value != usual[setting]:
+                raise InputError(
+                    f"different exemplars: {setting} is {usual[setting]} in {first}, {value} in {name}",
+                    "learn from exemplars that were made alike",
+                )
+    return dict(usual)
 
 
 def open_annotated(

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...harness.errors import InputError
 from ...harness.files import fingerprint, read_json, write_json
 from ...harness.growing import GrowingArray
 from ...harness.identity import weights_digest
 from ...harness.progress import Progress
-from .dataset import AnnotatedExemplars
+from .dataset import AnnotatedExemplars, agreed
 from .encoder import PyramidEncoder
 
 FORMAT = 1
@@ -41,10 +40,9 @@ def unit_features(
         progress: shows how many units are done.
 
     Raises:
-        InputError: if the data sets have different numbers of exemplars, or the disk is full.
+        InputError: if the data sets have different kinds of exemplars, or the disk is full.
     """
-    if len({part.k for part in data}) != 1:
-        raise InputError(f"data sets with different numbers of exemplars: {[part.k for part in data]}")
+    agreed([(part.name, part.settings) for part in data])
     key = fingerprint(
         [
             FORMAT,
@@ -66,7 +64,7 @@ def _compute(
     part, state = path.with_suffix(".part"), path.with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     done = read_json(state)["units"] if state.is_file() and part.is_file() else 0
-    growing = GrowingArray(part, (data[0].k, encoder.size), np.float32, rows=done)
+    growing = GrowingArray(part, (data[0].settings["k"], encoder.size), np.float32, rows=done)
     total = sum(map(len, data))
     try:
         with (progress or Progress("none")).task("features of the exemplars", total) as step:

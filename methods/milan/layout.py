@@ -64,6 +64,12 @@ class ExemplarFolder:
         """Side of pictures and masks in pixels."""
         return self.masks.shape[-1]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """`k`, `q` and `side` of `ExemplarSettings`; without `meta`, `q` is the published one."""
+        made = {} if self.meta is None else self.meta["settings"]
+        return {"k": self.masks.shape[1], "q": made.get("q", ExemplarSettings.q), "side": self.side}
+
 
 def is_exemplar_folder(path: Path) -> bool:
     """Whether a folder holds exemplars."""

@@ -66,7 +66,7 @@ class MILAN(Method):
         temperature: the weight lambda of the language model.
         counting: "exact" or "one_more" (see `Decoder`); None: "one_more" for a published checkpoint
             and for `official`, else "exact".
-        k: exemplars per unit.
+        k: exemplars per unit. This and the next two: None for those that the checkpoint learnt from.
         q: upper fraction of all positions whose values lie above a mask's threshold.
         side: of the exemplars' pictures, in pixels.
         top: captions kept as candidates.
@@ -91,9 +91,9 @@ class MILAN(Method):
         length: int | None = None,
         temperature: float | None = None,
         counting: Counting | None = None,
-        k: int = 15,
-        q: float = 0.01,
-        side: int = 224,
+        k: int | None = None,
+        q: float | None = None,
+        side: int | None = None,
         top: int = 10,
         block: int = 64,
         device: str = "auto",
@@ -106,13 +106,13 @@ class MILAN(Method):
         for setting, value in (("top", top), ("block", block)):
             if value < 1:
                 raise InputError(f"milan.{setting} must be at least 1, not {value}")
-        given = {"strategy": strategy, "beam": beam, "length": length, "temperature": temperature}
-        self.decoding: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
-        Decoding(**self.decoding)  # refuses what is wrong before anything is computed
+        self._decoding = _given(strategy=strategy, beam=beam, length=length, temperature=temperature)
+        self._exemplars = _given(k=k, q=q, side=side, variant=variant)
+        Decoding(**self._decoding)  # refuses what is wrong before anything is computed
+        ExemplarSettings(**self._exemplars)
         self.path = locate(checkpoint)
         self.encoder = from_factory(encoder, device=device) if isinstance(encoder, str) else encoder
         self.label = label or self.path.stem
-        self.exemplars = ExemplarSettings(k, q, side, variant)
         self._counting: Counting | None = "one_more" if variant == "official" else None
         self._counting = counting or self._counting
         self.top, self.block, self.device = top, block, device
@@ -141,9 +141,14 @@ class MILAN(Method):
         return load_checkpoint(self.path)
 
     @cached_property
+    def exemplars(self) -> ExemplarSettings:
+        """What is looked at. Reads the checkpoint."""
+        return ExemplarSettings(**{**self._checkpoint.exemplars, **self._exemplars})
+
+    @cached_property
     def _decoder(self) -> Decoder:
         device = resolve(self.device)
-        return Decoder.of(self._checkpoint, device=device, counting=self._counting, **self.decoding)
+        return Decoder.of(self._checkpoint, device=device, counting=self._counting, **self._decoding)
 
     @cached_property
     def _encoder(self) -> PyramidEncoder:
@@ -210,6 +215,10 @@ class MILAN(Method):
             evidence = {"reason": "its best caption holds no words", **evidence}
             return Description(name, self.name, None, "failed", candidates=candidates, evidence=evidence)
         return Description(name, self.name, best.text, "ok", best.score, candidates, evidence=evidence)
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def locate(checkpoint: str) -> Path:

@@ -24,7 +24,7 @@ from ...harness.files import fingerprint
 from ...harness.progress import Progress
 from ...harness.targets import Target
 from .checkpoints import Checkpoint, Decoding, load_checkpoint, save_checkpoint
-from .dataset import AnnotatedExemplars
+from .dataset import AnnotatedExemplars, agreed
 from .decoder import Decoder
 from .encoder import PyramidEncoder
 from .features import unit_features
@@ -172,6 +172,7 @@ def learn(
         workshop.folder / f"model-{fingerprint([asdict(workshop.scale), asdict(settings)])[:16]}",
         replace(settings, seed=seed),
         split=held_out_units(data, settings.hold_out, seed),
+        exemplars=agreed([(part.name, part.settings) for part in data]),
         keep_encoder=False,
         progress=workshop.progress,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ...harness.identity import weights_digest
 from ...harness.progress import Progress
 from .attention import AttentionDecoder, DecoderSizes
 from .checkpoints import Checkpoint, Decoding, EncoderConfig, load_checkpoint, save_checkpoint
-from .dataset import AnnotatedExemplars
+from .dataset import AnnotatedExemplars, agreed
 from .encoder import PyramidEncoder
 from .features import unit_features
 from .fitting import Epoch, FitSettings, fit, seeded
@@ -107,6 +107,7 @@ def train(
     settings: TrainingSettings | None = None,
     *,
     split: Split | None = None,
+    exemplars: Mapping[str, Any] | None = None,
     keep_encoder: bool = True,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
@@ -123,6 +124,7 @@ def train(
         folder: where the checkpoint, `training.json` and, until the end, the state of training lie.
         settings: sizes and constants.
         split: which units to learn from; None: drawn by `settings.seed`.
+        exemplars: what the features are of, see `Checkpoint`; None: as published.
         keep_encoder: whether the weights of the encoder are written with it; without them the network
             has to be given when MILAN is used.
         device: where to compute.
@@ -142,21 +144,23 @@ def train(
     words = [[tokenize(text) for text in several] for several in texts]
     split = split or split_units(len(texts), settings.hold_out, settings.seed)
     digest = weights_digest(encoder.model)
-    data = [words, _digest(features), encoder.name, digest]
+    shown = dict(exemplars or {})
+    data = [words, _digest(features), encoder.name, digest, shown]
     key = fingerprint([asdict(settings), asdict(split), data, keep_encoder])
     if (folder / RECORD).is_file():
         return _finished(folder, key)
     vocabulary = Vocabulary.of((text for unit in split.train for text in words[unit]), TOKENIZER)
     corpus = Corpus(vocabulary, features, words, split)
     state, epochs, lm_epochs = _learnt(corpus, settings, folder, key, torch.device(device), progress)
-    shown = _state("encoder", encoder)
+    seen_by = _state("encoder", encoder)
     checkpoint = Checkpoint(
         vocabulary,
         _sizes(corpus, settings),
         settings.language_model,
         settings.decoding,
         EncoderConfig(encoder.name, None if keep_encoder else digest),
-        state | (shown if keep_encoder else {name: shown[name] for name in _PIXELS}),
+        state | (seen_by if keep_encoder else {name: seen_by[name] for name in _PIXELS}),
+        exemplars=shown,
     )
     save_checkpoint(checkpoint, folder)
     trained = Trained(checkpoint, split, epochs, lm_epochs)
@@ -188,6 +192,7 @@ def train_annotated(
         encoder,
         folder,
         settings,
+        exemplars=agreed([(part.name, part.settings) for part in data]),
         keep_encoder=keep_encoder,
         device=device,
         progress=progress,

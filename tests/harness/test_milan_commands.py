@@ -120,11 +120,11 @@ def test_a_trained_milan_holds_its_encoder_and_training_again_reads_it(capsys, d
     assert code == 0
     assert "7 units learnt from, 1 held out" in out
     assert "method.milan.checkpoint=" in out
-    assert f"method.milan.k={K} method.milan.side={SIDE}" in out
     assert "training the decoder" in error
     made = load_checkpoint(tmp_path / "mine")
     assert made.has_encoder
     assert set(made.vocabulary.tokens) == {"red", "green", "things"}
+    assert made.exemplars == {"k": K, "q": 0.01, "side": SIDE}
     before = (tmp_path / "mine" / "model.safetensors").stat().st_mtime_ns
     code, again, error = train(capsys, data, tmp_path / "mine", *named(weights))
     assert (code, again) == (0, out)

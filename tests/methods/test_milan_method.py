@@ -307,6 +307,16 @@ def test_what_changes_a_description_changes_the_identity(checkpoint, changed):
     assert method(checkpoint, block=3, label="other").identity() == plain
 
 
+def test_exemplars_are_those_that_the_checkpoint_learnt_from_unless_others_are_asked_for(tmp_path):
+    learnt = own_checkpoint(tmp_path / "learnt", exemplars={"k": 4, "q": 0.2, "side": 24})
+    found = MILAN(str(learnt)).exemplars
+    assert (found.k, found.q, found.side) == (4, 0.2, 24)
+    found = MILAN(str(learnt), k=3, side=16).exemplars
+    assert (found.k, found.q, found.side) == (3, 0.2, 16)
+    published = MILAN(str(own_checkpoint(tmp_path / "published"))).exemplars
+    assert (published.k, published.q, published.side) == (15, 0.01, 224)
+
+
 def test_other_weights_are_another_identity(checkpoint, tmp_path):
     config = EncoderConfig("small")  # whatever network is given
     free = own_checkpoint(tmp_path / "free", encoder=config)
@@ -361,10 +371,16 @@ def test_a_missing_or_another_encoder_is_refused(checkpoint, tmp_path):
 
 def test_a_journal_holds_what_the_configuration_asked_for(checkpoint, tmp_path):
     config = compose(
-        ["method=[milan_published]", f"method.milan.checkpoint={checkpoint}", "device=cpu"]
+        [
+            "method=[milan_published]",
+            f"method.milan.checkpoint={checkpoint}",
+            f"method.milan.side={SIDE}",
+            "method.milan.q=0.1",
+            "device=cpu",
+        ]
     ).config
     made = build(config.method.milan, "method.milan")
-    made.encoder, made.exemplars = target(), replace(made.exemplars, side=SIDE, q=0.1)
+    made.encoder = target()
     layer = layer_of(tmp_path)
     with Journal(tmp_path / "descriptions.jsonl") as journal:
         describe(made, layer, range(UNITS), journal)
