@@ -107,9 +107,7 @@ def probe_layers(
         if jobs:
             _Pass(source, probe, taps, jobs, on_error).run(progress)
     return {
-        name: StoredLayer(
-            slots[name], specs[name], infos[name], probe, source, cache, pool, wanted[name].maps == "kept"
-        )
+        name: StoredLayer(slots[name], specs[name], infos[name], probe, source, cache, pool, wanted[name])
         for name in specs
     }
 

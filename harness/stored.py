@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .layouts import LayerInfo, LayerSpec
     from .store import Slot
     from .targets import Target
+    from .writing import Wanted
 
 Pool = Literal["mean", "max"]
 
@@ -63,8 +64,8 @@ class StoredLayer(ProbedLayer):
         source: shows images to the target again.
         cache: for what methods derive.
         pool: which pooled values `values` are.
-        half: whether maps are read from the disk, as float16, where they are kept. What another run has
-            left there changes nothing for one that did not ask.
+        wanted: what was asked for: maps are read from the disk, as float16, only if that was. What
+            another run has left there changes nothing for one that did not ask.
 
     Attributes:
         skipped: (path, reason) of each image that could not be read; `probe` holds the others.
@@ -80,7 +81,7 @@ class StoredLayer(ProbedLayer):
         source: Source,
         cache: Cache,
         pool: Pool,
-        half: bool = False,
+        wanted: Wanted,
     ) -> None:
         self.model, self.name = source.target.name, info.name
         self.kind, self.n_units, self.map_shape = info.kind, info.n_units, info.map_shape
@@ -90,7 +91,7 @@ class StoredLayer(ProbedLayer):
         left_out = {image.index for image in manifest.skipped}
         kept = [index for index in range(len(probe)) if index not in left_out]
         self.probe = Kept(probe, kept) if left_out else probe
-        self._half = half and manifest.maps == "kept"
+        self._half = wanted.maps == manifest.maps == "kept"
         depends = [slot.key, sorted(left_out), pool]
         self.fingerprint = fingerprint([*depends, "float16"] if self._half else depends)
         self._folder, self._spec, self._source = slot.folder, spec, source

@@ -152,16 +152,13 @@ def train(
     vocabulary = Vocabulary.of((text for unit in split.train for text in words[unit]), TOKENIZER)
     corpus = Corpus(vocabulary, features, words, split)
     state, epochs, lm_epochs = _learnt(corpus, settings, folder, key, torch.device(device), progress)
-    seen_by = _state("encoder", encoder)
-    checkpoint = Checkpoint(
-        vocabulary,
-        _sizes(corpus, settings),
-        settings.language_model,
-        settings.decoding,
-        EncoderConfig(encoder.name, None if keep_encoder else digest),
-        state | (seen_by if keep_encoder else {name: seen_by[name] for name in _PIXELS}),
-        exemplars=shown,
-    )
+    if keep_encoder:
+        state |= _state("encoder", encoder)
+    else:
+        state |= {name: tensor for name, tensor in _state("encoder", encoder).items() if name in _PIXELS}
+    config = EncoderConfig(encoder.name, None if keep_encoder else digest)
+    sizes, lm, decoding = _sizes(corpus, settings), settings.language_model, settings.decoding
+    checkpoint = Checkpoint(vocabulary, sizes, lm, decoding, config, state, exemplars=shown)
     save_checkpoint(checkpoint, folder)
     trained = Trained(checkpoint, split, epochs, lm_epochs)
     _record(trained, folder, key, settings)

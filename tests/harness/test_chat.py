@@ -1,6 +1,5 @@
 """The OpenAI-compatible chat model, with the real client against a server on this machine."""
 
-import json
 import logging
 import os
 import re
@@ -12,10 +11,10 @@ import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from chat_server import ChatHandler, ChatServer
 
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
@@ -29,14 +28,11 @@ KEY = "sk-secret-0123456789"
 PROMPT_TOKENS, REPLY_TOKENS = 20, 5
 
 
-class Server(ThreadingHTTPServer):
-    """Speaks the chat-completions API. `script` maps a text to the answers it gets before normal ones."""
-
-    daemon_threads = True
-    request_queue_size = 64
+class Server(ChatServer):
+    """`script` maps a text to the answers it gets before normal ones."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(handler=Handler)
         self.script, self.delay = {}, 0.0
         self.hold: Any = None  # says which texts are answered before `wake`
         self.wake = threading.Event()
@@ -45,23 +41,10 @@ class Server(ThreadingHTTPServer):
         self.now = self.most = 0
         self.lock = threading.Lock()
 
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
 
-    def handle_error(self, request, client_address):
-        pass  # a client that went away
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format, *args):
-        pass
-
-    def do_POST(self):
+class Handler(ChatHandler):
+    def respond(self, body):
         server: Any = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = body["messages"][-1]["content"]
         with server.lock:
             server.times.append(time.monotonic())
@@ -83,16 +66,9 @@ class Handler(BaseHTTPRequestHandler):
             with server.lock:
                 server.now -= 1
 
-    def send(self, status, content, headers: Any = None, wait: float = 0.0):
+    def send(self, status, content, headers=None, wait=0.0):
         time.sleep(wait)
-        data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        for name, value in (headers or {}).items():
-            self.send_header(name, str(value() if callable(value) else value))
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        super().send(status, content, headers)
 
 
 def ok(text, headers=None, wait=0.0, finish="stop", **message):
@@ -112,12 +88,9 @@ def server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.wake.set()
-    server.shutdown()
-    server.server_close()
+    with server.listening():
+        yield server
+        server.wake.set()
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,11 @@
 
 import base64
 import io
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from chat_server import ChatServer, completion
 from PIL import Image
 
 from dissectbench.harness.cache import Cache
@@ -20,55 +18,41 @@ from dissectbench.harness.foundation.pricing import CostLimitError
 from dissectbench.harness.foundation.protocols import Captioner
 
 
-class Seeing(BaseHTTPRequestHandler):
+class Seeing(ChatServer):
     """Answers with the size and the first pixel of the picture it was sent; refuses black ones."""
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    def __init__(self) -> None:
+        super().__init__(self.look)
+        self.asked: list[dict[str, Any]] = []
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        server: Any = self.server
-        server.asked.append(body)
+    def look(self, body: dict[str, Any], headers: Any) -> Any:
+        del headers
+        self.asked.append(body)
         _, picture = body["messages"][0]["content"]
         data = picture["image_url"]["url"].removeprefix("data:image/png;base64,")
         image = Image.open(io.BytesIO(base64.b64decode(data)))
         pixel: Any = image.getpixel((0, 0))
-        message: dict[str, Any] = {"role": "assistant", "content": f" a {image.size}  of {pixel} . "}
         if not any(pixel):
-            message = {"role": "assistant", "content": None, "refusal": "too dark"}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        answer = {"id": "x", "object": "chat.completion", "created": 0, "model": "sees"}
-        data = json.dumps({**answer, "choices": [choice], "usage": usage}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+            return completion({"content": None, "refusal": "too dark"}, 100, 10)
+        return completion(f" a {image.size}  of {pixel} . ", 100, 10)
 
 
 @pytest.fixture
-def server() -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Seeing)
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def server() -> Iterator[Seeing]:
+    server = Seeing()
+    with server.listening():
+        yield server
 
 
-def captioner(server: Any, chat: dict[str, Any] | None = None, **settings: Any) -> ChatCaptioner:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return ChatCaptioner(OpenAIChat("sees", url, **(chat or {})), **settings)
+def captioner(server: Seeing, chat: dict[str, Any] | None = None, **settings: Any) -> ChatCaptioner:
+    return ChatCaptioner(OpenAIChat("sees", server.url, **(chat or {})), **settings)
 
 
 def pictures() -> list[Image.Image]:
     return [Image.new("RGB", (20 + i, 10), (i + 1, 0, 0)) for i in range(5)]
 
 
-def test_every_picture_gets_its_own_caption(server: Any) -> None:
+def test_every_picture_gets_its_own_caption(server: Seeing) -> None:
     sees = captioner(server)
     assert isinstance(sees, Captioner)
     assert sees.caption(pictures()) == [f"a ({20 + i}, 10) of ({i + 1}, 0, 0)." for i in range(5)]
@@ -76,14 +60,14 @@ def test_every_picture_gets_its_own_caption(server: Any) -> None:
     assert len(server.asked) == 5
 
 
-def test_large_pictures_are_shrunk_and_the_callers_stay_as_they_are(server: Any) -> None:
+def test_large_pictures_are_shrunk_and_the_callers_stay_as_they_are(server: Seeing) -> None:
     large = Image.new("RGB", (400, 200), (9, 9, 9))
     assert captioner(server, largest_side=100).caption([large]) == ["a (100, 50) of (9, 9, 9)."]
     assert large.size == (400, 200)
 
 
 def test_a_refusal_leaves_the_caption_empty_and_is_not_kept(
-    server: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+    server: Seeing, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     shown = [Image.new("RGB", (8, 8), (0, 0, 0)), *pictures()[:1]]
     first = cached_captions(captioner(server), shown, Cache(tmp_path))
@@ -93,14 +77,14 @@ def test_a_refusal_leaves_the_caption_empty_and_is_not_kept(
     assert len(server.asked) == 3
 
 
-def test_the_cost_limit_counts_the_pictures(server: Any) -> None:
+def test_the_cost_limit_counts_the_pictures(server: Seeing) -> None:
     limit: dict[str, Any] = {"prices": [1.0, 1.0], "max_cost_usd": 0.05}
     with pytest.raises(CostLimitError):
         captioner(server, limit, picture_tokens=100_000).caption(pictures())
     assert server.asked == []
 
 
-def test_instruction_and_size_are_in_the_fingerprint(server: Any) -> None:
+def test_instruction_and_size_are_in_the_fingerprint(server: Seeing) -> None:
     prints = {
         captioner(server).fingerprint(),
         captioner(server, instruction="Name it.").fingerprint(),
@@ -111,6 +95,6 @@ def test_instruction_and_size_are_in_the_fingerprint(server: Any) -> None:
     assert captioner(server, batch_size=2).fingerprint() in prints
 
 
-def test_a_setting_out_of_range_is_named(server: Any) -> None:
+def test_a_setting_out_of_range_is_named(server: Seeing) -> None:
     with pytest.raises(InputError, match=r"captioner\.largest_side=0"):
         captioner(server, largest_side=0)

@@ -8,10 +8,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
+from chat_server import ChatServer, completion
 
 from dissectbench.harness.foundation.key_phrases import KeyPhrases
 from dissectbench.harness.foundation.protocols import Message
@@ -29,69 +28,42 @@ RUN = [
 RUN += ["units=6", "method=[describe_and_dissect]", "metric=[synonym_accuracy]", "table.resamples=100"]
 
 
-class Server(ThreadingHTTPServer):
+class Server(ChatServer):
     """Answers as the key phrases do; `most` requests, then it keeps silent."""
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(self.reply)
         self.asked, self.answered, self.keys = Counter(), 0, set()
         self.most: float = float("inf")
         self.lock, self.closed = threading.Lock(), threading.Event()
 
-    def handle_error(self, request, client_address):
-        pass  # a client that went away
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format, *args):
-        pass
-
-    def do_POST(self):
-        server: Any = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with server.lock:
-            server.keys.add(self.headers["Authorization"])
-            if server.answered >= server.most:
-                silent = True
-            else:
-                silent = False
-                server.answered += 1
-                server.asked[json.dumps(body, sort_keys=True)] += 1
+    def reply(self, body, headers):
+        with self.lock:
+            self.keys.add(headers["Authorization"])
+            silent = self.answered >= self.most
+            if not silent:
+                self.answered += 1
+                self.asked[json.dumps(body, sort_keys=True)] += 1
         if silent:
-            server.closed.wait(60)
-            return
+            self.closed.wait(60)
+            return None
         turns = [Message(turn["role"], turn["content"]) for turn in body["messages"]]
         [(_, reply)] = KeyPhrases().reply([turns])
-        message = {"role": "assistant", "content": reply.text}
-        answer: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
-        answer["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
-        answer["usage"] = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        data = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        return completion(reply.text or "", 100, 10)
 
 
 @pytest.fixture
 def server():
     server = Server()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server
-    server.closed.set()
-    server.shutdown()
-    server.server_close()
+    with server.listening():
+        yield server
+        server.closed.set()
 
 
 @pytest.mark.slow
 def test_a_run_with_a_key_needs_nothing_else_and_pays_for_no_reply_twice_when_killed(server, tmp_path):
     env = {**os.environ, "OPENAI_API_KEY": KEY, "DISSECTBENCH_HOME": str(tmp_path / "home")}
-    url = f"language_model.base_url=http://127.0.0.1:{server.server_port}/v1"
+    url = f"language_model.base_url={server.url}"
     command = [*RUN, "language_model=openai", url, "language_model.max_cost_usd=5"]
     command.append("language_model.prices=[0.15,0.6]")  # no list price is known for this server
     expected = subprocess.run(

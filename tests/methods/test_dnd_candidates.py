@@ -1,12 +1,10 @@
 """Candidate concepts: requests, retries, orders, normalisation."""
 
 import json
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
 
 import pytest
+from chat_server import ChatServer, completion
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,38 +213,22 @@ def test_the_expected_calls_are_those_that_are_made():
     assert expected_calls(3).most_usd is None
 
 
-class Handler(BaseHTTPRequestHandler):
-    """A server of the chat-completions API that repeats the first caption."""
-
-    protocol_version = "HTTP/1.1"
-    asked: ClassVar[Counter[str]] = Counter()
-
-    def log_message(self, format, *args):
-        pass
-
-    def do_POST(self):
-        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
-        self.asked[text] += 1
-        message = {"role": "assistant", "content": captions_in([Message("user", text)])[0]}
-        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
-        data = json.dumps({"choices": choices}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
 def test_over_the_network_a_second_run_makes_no_call(tmp_path):
-    Handler.asked.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    asked: Counter[str] = Counter()
+
+    def first_of(body, headers):
+        del headers
+        text = body["messages"][-1]["content"]
+        asked[text] += 1
+        return completion(captions_in([Message("user", text)])[0])
+
+    server = ChatServer(first_of)
+    with server.listening():
         captions = {unit(i): [f"{caption} {i}" for caption in CAPTIONS] for i in range(4)}
         runs = []
         for _ in range(2):
-            model = OpenAIChat("tiny", f"http://127.0.0.1:{server.server_port}/v1", timeout=10)
+            model = OpenAIChat("tiny", server.url, timeout=10)
             runs.append(propose(captions, CachedLanguageModel(model, Cache(tmp_path))))
-        server.shutdown()
     assert runs[0] == runs[1]
     assert runs[0][unit(2)].candidates[0] == "a red boat 2"
-    assert set(Handler.asked.values()) == {1}
+    assert set(asked.values()) == {1}

@@ -2,9 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from memory_pictures import PictureLayer, Pictures
 
-from dissectbench.datasets.probing import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
@@ -15,41 +14,11 @@ from dissectbench.methods.milan.layout import read_exemplars, write_exemplars
 SMALL = ExemplarSettings(k=3, q=0.1, side=16)
 
 
-class Pictures(ProbingSet):
-    """Images in memory; one of them may break the work off."""
-
-    name = "pictures"
-
-    def __init__(self, pixels, dies_at=None):
-        self.pixels, self.dies_at, self.asked = pixels, dies_at, []
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def image(self, index):
-        if index == self.dies_at:
-            raise KeyboardInterrupt
-        self.asked.append(index)
-        return Image.fromarray(self.pixels[index].transpose(1, 2, 0))
-
-    def locate(self, index):
-        return f"picture-{index}"
-
-    def fingerprint(self):
-        return "pictures"
-
-
-class Layer(ArrayLayer):
-    """Says what its images are."""
-
-    probe: Pictures  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
 def layer_of(dies_at=None, seed=0):
     rng = np.random.default_rng(seed)
     maps = rng.standard_normal((30, 4, 3, 3)).astype(np.float32)
     pixels = rng.integers(0, 256, (30, 3, 16, 16), np.uint8)
-    return Layer(maps, Pictures(pixels, dies_at), Cache("never-written"), name="conv")
+    return PictureLayer(maps, Pictures(pixels, dies_at), Cache("never-written"), name="conv")
 
 
 def contents(folder):

@@ -6,16 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from memory_pictures import PictureLayer, Pictures
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from dissectbench.datasets.probing import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.describing import describe
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.identity import weights_digest
-from dissectbench.harness.probe import ArrayLayer
 from dissectbench.harness.records import Journal
 from dissectbench.harness.targets import Target
 from dissectbench.methods.milan import milan, unit_vectors
@@ -35,36 +33,6 @@ from dissectbench.methods.milan.vocabulary import Vocabulary
 WORDS = Vocabulary(("red", "round", "things", "with", "wheels"), "words-1")
 SIDE, IMAGES, UNITS = 32, 40, 7
 DEAD, WILD = 2, 4
-
-
-class Pictures(ProbingSet):
-    """Images in memory; one of them may break the work off."""
-
-    name = "pictures"
-
-    def __init__(self, pixels, dies_at=None):
-        self.pixels, self.dies_at, self.asked = pixels, dies_at, []
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def image(self, index):
-        if index == self.dies_at:
-            raise KeyboardInterrupt
-        self.asked.append(index)
-        return Image.fromarray(self.pixels[index].transpose(1, 2, 0))
-
-    def locate(self, index):
-        return f"picture-{index}"
-
-    def fingerprint(self):
-        return "pictures"
-
-
-class Layer(ArrayLayer):
-    """Says what its images are."""
-
-    probe: Pictures  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 def network(seed=0):
@@ -121,7 +89,7 @@ def layer_of(folder, *, dies_at=None, vector=False):
     maps[:, DEAD], maps[3, WILD] = 0.5, np.nan
     pixels = rng.integers(0, 256, (IMAGES, 3, SIDE, SIDE), np.uint8)
     maps = maps[:, :, 0, 0] if vector else maps
-    return Layer(maps, Pictures(pixels, dies_at), Cache(folder), name="conv")
+    return PictureLayer(maps, Pictures(pixels, dies_at), Cache(folder), name="conv")
 
 
 def lines(descriptions):
@@ -134,7 +102,7 @@ def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
     with np.load(folder / "exemplar_inputs.npz") as given:
         # The published preprocessing cuts the 224 x 224 in the middle out of 256 x 256.
         pixels = np.pad(given["images"], ((0, 0), (0, 0), (16, 16), (16, 16)))
-        layer = Layer(given["activations"], Pictures(pixels), Cache(tmp_path))
+        layer = PictureLayer(given["activations"], Pictures(pixels), Cache(tmp_path))
     with np.load(folder / "exemplars.npz") as given:
         numbers, ids = given["units"].tolist(), given["ids"]
     made = MILAN(str(folder / "milan_resnet18.pth"), variant="official", q=0.1, device="cpu", top=50)
