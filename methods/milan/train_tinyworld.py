@@ -20,6 +20,7 @@ from ...datasets.tinyworld import home, probing_set
 from ...datasets.tinyworld.networks import MEAN, STD, WEIGHTS, resnet
 from ...datasets.tinyworld.training import TRAINING_SEED, pictures, write_card
 from ...datasets.tinyworld.words import OBJECTS
+from ...harness.cache import Cache
 from ...harness.files import fingerprint
 from ...harness.progress import Progress
 from ...harness.targets import Target
@@ -27,7 +28,6 @@ from .checkpoints import Checkpoint, Decoding, load_checkpoint, save_checkpoint
 from .dataset import AnnotatedExemplars, agreed
 from .decoder import Decoder
 from .encoder import PyramidEncoder
-from .features import unit_features
 from .fitting import FitSettings
 from .language_model import LanguageModelSizes
 from .tasks import Split
@@ -37,20 +37,22 @@ from .tinyworld_networks import LAYERS, Course, trained
 from .tinyworld_quality import LAYER, Quality, Texts, measure, names_class
 from .tinyworld_units import EXEMPLARS, annotated_units
 from .training import Trained, TrainingSettings, train
+from .unit_vectors import encoder_fingerprint
 
 FOLDER = WEIGHTS / "milan"
 ENCODER = "tinyworld-resnet"
 EXAMPLES = 30
 COURSES = (
-    Course("objects-plain", "objects", 32, 11),
-    Course("colours-plain", "colours", 24, 12),
-    Course("textures-plain", "textures", 24, 13),
-    Course("words-resnet", "words", None, 14),
+    Course("objects-plain", "objects", 32, 11, epochs=6),
+    Course("objects-narrow", "objects", 16, 14, epochs=6),
+    Course("colours-plain", "colours", 16, 13, epochs=6),
+    Course("textures-plain", "textures", 16, 15, epochs=6),
+    Course("words-resnet", "words", None, 12, epochs=4),
 )
-HELD_OUT = Course("objects-resnet", "objects", None, 15)
+HELD_OUT = Course("objects-resnet", "objects", None, 16, epochs=6)
 """MILAN learns nothing of this network."""
 
-SHOWN, PROBING = (4, 5), 0
+SHOWN, PROBING = (4, 5, 6), 0
 """Worlds whose pictures are exemplars: of the units learnt from, and of the networks held out."""
 
 # The weight of the language model is the best of 0, 0.05, 0.1 and 0.2 on the units held out of training.
@@ -77,7 +79,7 @@ class Scale:
         seed: of the units chosen, of their wordings and of what MILAN learns.
     """
 
-    pictures: int = 4000
+    pictures: int = 10_000
     images: int = 1200
     limit: int = 128
     seed: int = 0
@@ -149,8 +151,25 @@ class Workshop:
         ]
 
     def features(self, data: Sequence[AnnotatedExemplars]) -> NDArray[np.float32]:
-        """Returns the vectors of the exemplars."""
-        return unit_features(data, self.encoder, self.folder / "features", progress=self.progress)
+        """Returns the vectors of the exemplars, [units, k, size]."""
+        return np.concatenate([self._vectors(part) for part in data])
+
+    def _vectors(self, part: AnnotatedExemplars) -> NDArray[np.float32]:
+        """Shows each picture to the encoder once: the layers of a network share most of them."""
+        folders, cache = part.folders.values(), Cache(self.folder / "cache")
+        key = [part.fingerprint(), encoder_fingerprint(self.encoder)]
+
+        def encode() -> NDArray[np.float32]:
+            images = np.concatenate([folder.images for folder in folders if folder.images is not None])
+            masks = np.concatenate([folder.masks for folder in folders])
+            return self.encoder.encode(images, masks, np.concatenate([f.ids for f in folders]))
+
+        with self.progress.task(f"features of {part.name}", 1) as done:
+            vectors = cache.array("milan_tinyworld", {"of": key}, encode)
+            done()
+        starts = np.cumsum([0, *(len(folder.units) for folder in folders)])
+        first = dict(zip(part.folders, starts.tolist(), strict=False))
+        return vectors[[first[unit.layer] + unit.row for unit in part.units]]
 
 
 def texts_of(data: Sequence[AnnotatedExemplars]) -> list[tuple[str, ...]]:
