@@ -52,7 +52,7 @@ COURSES = (
 HELD_OUT = Course("objects-resnet", "objects", None, 16, epochs=6)
 """MILAN learns nothing of this network."""
 
-SHOWN, PROBING = (4, 5, 6), 0
+SHOWN, PROBING = (4, 5, 6, 8, 9), 0
 """Worlds whose pictures are exemplars: of the units learnt from, and of the networks held out."""
 
 # The weight of the language model is the best of 0, 0.05, 0.1 and 0.2 on the units held out of training.
@@ -184,11 +184,12 @@ def learn(
     targets = [workshop.target(course) for course in courses]
     data = [part for seed in SHOWN for part in workshop.units(targets, seed)]
     texts, seed = texts_of(data), workshop.scale.seed
+    made_of = [asdict(workshop.scale), asdict(settings), [asdict(course) for course in courses], SHOWN]
     found = train(
         workshop.features(data),
         texts,
         workshop.encoder,
-        workshop.folder / f"model-{fingerprint([asdict(workshop.scale), asdict(settings)])[:16]}",
+        workshop.folder / f"model-{fingerprint(made_of)[:16]}",
         replace(settings, seed=seed),
         split=held_out_units(data, settings.hold_out, seed),
         exemplars=agreed([(part.name, part.settings) for part in data]),
@@ -255,7 +256,7 @@ def card(scale: Scale, found: Trained, report: Report) -> dict[str, str]:
     rows = "\n".join(_row(f"{name} ({q.units})", q) for name, q in report.quality.items())
     examples = "\n".join(f"| {name} | {said} | {true} |" for name, said, true in report.examples)
     classes = "\n".join(f"| {k} | {t} |" for k, t in zip(OBJECTS, report.classes, strict=True))
-    split, decoder, worlds = found.split, found.decoder, " and ".join(map(str, SHOWN))
+    split, decoder, worlds = found.split, found.decoder, ", ".join(map(str, SHOWN))
     return {
         "What it is": f"""
 A MILAN (Hernandez et al., ICLR 2022) with a small decoder and language model. It looks at exemplars with
@@ -266,8 +267,8 @@ No person annotated a unit. Annotations are generated from the labels of the pic
 unit's exemplars show under their masks, more than all pictures do, in {PER_UNIT} wordings.
 """,
         "Measured": f"""
-On units of networks that it did not learn from, with exemplars from world {PROBING}: {HELD_OUT.name}, a
-network of which nothing else is known here ({HELD_OUT.told}), and {ENCODER}, which is its encoder.
+On units of networks that it did not learn from, with exemplars from world {PROBING}: {HELD_OUT.name}
+({HELD_OUT.told}), of which it knows nothing, and {ENCODER}, with which it looks.
 BERTScore is F1 with layer {LAYER} of all-MiniLM-L6-v2, no idf, no rescaling, against the annotation that
 suits best; "exact" is the share of the descriptions that are an annotation word for word.
 
@@ -296,8 +297,8 @@ Up to {scale.limit} units of each layer of these networks, trained on {scale.pic
 
 {networks}
 
-Exemplars from {scale.images} pictures each of the worlds {worlds}: {len(split.train)} sets learnt from,
-{len(split.held_out)} held out to stop training (decoder after {len(decoder)} epochs,
+Exemplars from {scale.images} pictures each of the worlds {worlds}: {len(split.train)} sets
+learnt from, {len(split.held_out)} held out to stop training (decoder after {len(decoder)} epochs,
 BLEU {max(epoch.score for epoch in decoder):.3f}; language model after {len(found.language_model)}), seed
 {scale.seed}, 1 CPU thread. Again with `python -m dissectbench.methods.milan.train_tinyworld`.
 """,

@@ -268,7 +268,7 @@ def files_of(folder):
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.suffix in (".safetensors", ".csv", ".npy") or path.name == "config.json"
-        if "cache" not in path.parts and "features" not in path.parts
+        if "cache" not in path.parts
     }
 
 
@@ -283,7 +283,7 @@ def test_the_same_seed_makes_the_same_bytes(workshops):
 @pytest.mark.slow
 def test_what_is_finished_is_not_computed_again(workshops, monkeypatch):
     workshop, found, learnt = workshops[0]
-    for module in ("tinyworld_networks._learn", "features._compute", "training._learnt"):
+    for module in ("tinyworld_networks._learn", "encoder.PyramidEncoder.encode", "training._learnt"):
         monkeypatch.setattr(f"dissectbench.methods.milan.{module}", lambda *_, **__: 1 / 0)
     again, texts = script.learn(workshop, COURSES, TINY)
     assert again.split == found.split
@@ -348,7 +348,7 @@ def test_the_shipped_milan_names_the_classes(shipped, tmp_path):
     features = shipped.build_encoder(network).encode(shown.images, shown.masks, shown.ids)
     captions = Decoder.of(shipped).describe(features)
     named = [names_class(c.text, kind) for c, kind in zip(captions, OBJECTS, strict=True)]
-    assert sum(named) >= 12, [caption.text for caption in captions]
+    assert sum(named) >= 15, [caption.text for caption in captions]
 
 
 def test_the_card_says_how_good_it_is_and_against_what():
@@ -357,7 +357,7 @@ def test_the_card_says_how_good_it_is_and_against_what():
     assert [case for _, case, _, _ in scores] == ["MILAN", "constant", "shuffled"] * 2
     for start in (0, 3):
         (_, _, best, bleu), *controls = scores[start : start + 3]
-        assert float(best) > max(float(score) for _, _, score, _ in controls) + 0.06
+        assert float(best) > max(float(score) for _, _, score, _ in controls) + 0.1
         assert float(bleu) > max(float(score) for _, _, _, score in controls)
     for word in ("MiniLM", "seed", "MB", "masks above", "No person"):
         assert word in card
