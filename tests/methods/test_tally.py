@@ -1,6 +1,8 @@
 """Tallies: against reference counts, against counting pixel by pixel, and however the work is split."""
 
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -344,3 +346,19 @@ def test_an_unknown_definition_is_refused():
     unknown: Any = "union"
     with pytest.raises(ValueError, match="union"):
         tally.iou(unknown, category_of(labels))
+
+
+NOWHERE = """
+from numba.core import caching
+caching.FunctionCache._impl_class._locator_classes = []  # as where no folder can be written to
+import numpy as np
+from dissectbench.methods.tally_kernel import find_patterns
+index, first, area = find_patterns(np.array([[4, 4, 5]], np.int32))
+print(type(find_patterns._cache).__name__, index.tolist(), first.tolist(), area.tolist())
+"""
+
+
+@pytest.mark.slow
+def test_counting_works_where_nothing_that_is_compiled_can_be_kept():
+    done = subprocess.run([sys.executable, "-c", NOWHERE], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "NullCache [0, 0, 1] [0, 2] [2, 1]"
