@@ -6,6 +6,8 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +82,53 @@ class AnnotatedExemplars:
     def exemplars(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Returns the pictures uint8 [k, 3, side, side] and masks uint8 [k, 1, side, side] of a unit.
 
+        Raises:
+            UnreadableImageError: if an image cannot be decoded; names the file.
+        """
+        ranks = range(self.settings["k"])
+        pictures = np.stack([self.picture(index, rank) for rank in ranks])
+        return pictures, np.stack([self.mask(index, rank) for rank in ranks])[:, None]
+
+    def picture(self, index: int, rank: int) -> NDArray[np.uint8]:
+        """Returns the picture of an exemplar of a unit, uint8 [3, side, side].
+
         Pictures that are not in the data set are cut from the images with the exemplars' own
         preprocessing (resize, central crop): the masks lie over that part and no other.
 
         Raises:
-            UnreadableImageError: if an image cannot be decoded; names the file.
+            UnreadableImageError: if the image cannot be decoded; names the file.
         """
-        unit = self.units[index]
-        folder = self.folders[unit.layer]
+        folder, row = self._place(index)
         if folder.images is not None:
-            return np.array(folder.images[unit.row]), np.array(folder.masks[unit.row])
+            return np.array(folder.images[row, rank])
         assert self.images is not None
-        shown = [picture(self.images.image(i), folder.side) for i in folder.ids[unit.row].tolist()]
-        return np.stack(shown), np.array(folder.masks[unit.row])
+        return picture(self.images.image(int(folder.ids[row, rank])), folder.side)
+
+    def mask(self, index: int, rank: int) -> NDArray[np.uint8]:
+        """Returns the mask of an exemplar of a unit, uint8 [side, side]."""
+        folder, row = self._place(index)
+        return np.array(folder.masks[row, rank, 0])
+
+    def picture_names(self, index: int) -> list[tuple[str, bytes | int]]:
+        """Returns a name of each of a unit's pictures; those with one name are the same picture.
+
+        Images that are looked up are named by their numbers, others by what they show: nothing else says
+        that one number in two folders means one picture.
+        """
+        folder, row = self._place(index)
+        if folder.images is None:
+            assert self.images is not None
+            return [(self._images_name, number) for number in folder.ids[row].tolist()]
+        return [("", blake2b(shown.tobytes(), digest_size=16).digest()) for shown in folder.images[row]]
+
+    @cached_property
+    def _images_name(self) -> str:
+        assert self.images is not None
+        return self.images.fingerprint()
+
+    def _place(self, index: int) -> tuple[ExemplarFolder, int]:
+        unit = self.units[index]
+        return self.folders[unit.layer], unit.row
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         return (self.exemplars(index) for index in range(len(self)))

@@ -10,6 +10,7 @@ there, and the vector is 0 where it does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +45,28 @@ class Pictures(Protocol):
     def __getitem__(self, place: tuple[int, int], /) -> Any:
         """Returns the picture of a unit's exemplar, uint8 [3, H, W]."""
         ...
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A picture for each of many masks, [masks, 1, 3, H, W], held once where several masks share it.
+
+    Attributes:
+        pictures: the different ones, uint8 [3, H, W].
+        which: int64 [masks], the picture of each.
+    """
+
+    pictures: Sequence[NDArray[np.uint8]]
+    which: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Pictures`."""
+        return len(self.which), 1, *self.pictures[0].shape
+
+    def __getitem__(self, place: tuple[int, int]) -> NDArray[np.uint8]:
+        """See `Pictures`."""
+        return self.pictures[self.which[place[0]]]
 
 
 class PyramidEncoder(nn.Module):
@@ -152,6 +175,14 @@ class PyramidEncoder(nn.Module):
                 pictures[row] = images[divmod(int(same[0]), k)]
             self._encode_block(pictures, masks, chosen, out)
         return out
+
+    def encode_shared(
+        self, pictures: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]]
+    ) -> NDArray[np.float32]:
+        """Encodes some pictures with several masks each, [n, H, W]; returns [masks of all, size]."""
+        which = np.repeat(np.arange(len(pictures)), [len(several) for several in masks])
+        together = np.concatenate(masks)[:, None, None]
+        return self.encode(Repeated(pictures, which), together, which[:, None])[:, 0]
 
     def _encode_block(
         self,

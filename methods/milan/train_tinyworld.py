@@ -20,7 +20,6 @@ from ...datasets.tinyworld import home, probing_set
 from ...datasets.tinyworld.networks import MEAN, STD, WEIGHTS, resnet
 from ...datasets.tinyworld.training import TRAINING_SEED, pictures, write_card
 from ...datasets.tinyworld.words import OBJECTS
-from ...harness.cache import Cache
 from ...harness.files import fingerprint
 from ...harness.progress import Progress
 from ...harness.targets import Target
@@ -28,6 +27,7 @@ from .checkpoints import Checkpoint, Decoding, load_checkpoint, save_checkpoint
 from .dataset import AnnotatedExemplars, agreed
 from .decoder import Decoder
 from .encoder import PyramidEncoder
+from .features import unit_features
 from .fitting import FitSettings
 from .language_model import LanguageModelSizes
 from .tasks import Split
@@ -37,7 +37,6 @@ from .tinyworld_networks import LAYERS, Course, trained
 from .tinyworld_quality import LAYER, Quality, Texts, measure, names_class
 from .tinyworld_units import EXEMPLARS, annotated_units
 from .training import Trained, TrainingSettings, train
-from .unit_vectors import encoder_fingerprint
 
 FOLDER = WEIGHTS / "milan"
 ENCODER = "tinyworld-resnet"
@@ -151,25 +150,8 @@ class Workshop:
         ]
 
     def features(self, data: Sequence[AnnotatedExemplars]) -> NDArray[np.float32]:
-        """Returns the vectors of the exemplars, [units, k, size]."""
-        return np.concatenate([self._vectors(part) for part in data])
-
-    def _vectors(self, part: AnnotatedExemplars) -> NDArray[np.float32]:
-        """Shows each picture to the encoder once: the layers of a network share most of them."""
-        folders, cache = part.folders.values(), Cache(self.folder / "cache")
-        key = [part.fingerprint(), encoder_fingerprint(self.encoder)]
-
-        def encode() -> NDArray[np.float32]:
-            images = np.concatenate([folder.images for folder in folders if folder.images is not None])
-            masks = np.concatenate([folder.masks for folder in folders])
-            return self.encoder.encode(images, masks, np.concatenate([f.ids for f in folders]))
-
-        with self.progress.task(f"features of {part.name}", 1) as done:
-            vectors = cache.array("milan_tinyworld", {"of": key}, encode)
-            done()
-        starts = np.cumsum([0, *(len(folder.units) for folder in folders)])
-        first = dict(zip(part.folders, starts.tolist(), strict=False))
-        return vectors[[first[unit.layer] + unit.row for unit in part.units]]
+        """Returns the vectors of the exemplars."""
+        return unit_features(data, self.encoder, self.folder / "features", progress=self.progress)
 
 
 def texts_of(data: Sequence[AnnotatedExemplars]) -> list[tuple[str, ...]]:

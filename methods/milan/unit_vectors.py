@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -127,25 +126,8 @@ class UnitVectors:
         """Streams the exemplars through the encoder; yields some, and their vectors [masks, size]."""
         stream = exemplars(self._layer, top, self._settings, after=after)
         while shown := list(islice(stream, _PICTURES)):
-            which = np.repeat(np.arange(len(shown)), [len(one.rows) for one in shown])
-            masks = np.concatenate([one.masks for one in shown])[:, None, None].view(np.uint8)
-            ids = np.array([one.index for one in shown])[which]
-            yield shown, self._encoder.encode(_Repeated(shown, which), masks, ids[:, None])[:, 0]
-
-
-@dataclass(frozen=True)
-class _Repeated:
-    """The picture of each mask, [masks, 1, 3, side, side], held once where several masks share it."""
-
-    shown: Sequence[Shown]
-    which: NDArray[np.int64]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return len(self.which), 1, *self.shown[0].pixels.shape
-
-    def __getitem__(self, place: tuple[int, int]) -> NDArray[np.uint8]:
-        return self.shown[self.which[place[0]]].pixels
+            masks = [one.masks.view(np.uint8) for one in shown]
+            yield shown, self._encoder.encode_shared([one.pixels for one in shown], masks)
 
 
 def _rows(top: TopImages, rows: Sequence[int]) -> TopImages:

@@ -346,11 +346,11 @@ def test_interrupted_features_go_on_at_the_last_block(annotated, tmp_path, monke
     whole = unit_features([annotated, annotated], tiny_encoder(), tmp_path / "whole")
     real, asked = features_module._encoded, []
 
-    def killed(data, units, encoder):
+    def killed(units, block, encoder):
         if len(asked) == blocks:
             raise Killed
-        asked.append(units)
-        return real(data, units, encoder)
+        asked.append(block)
+        return real(units, block, encoder)
 
     monkeypatch.setattr(features_module, "_encoded", killed)
     with pytest.raises(Killed):
@@ -358,8 +358,75 @@ def test_interrupted_features_go_on_at_the_last_block(annotated, tmp_path, monke
     blocks = 99
     again = unit_features([annotated, annotated], tiny_encoder(), tmp_path / "again")
     assert np.array_equal(again, whole)
-    assert len(asked) == 6  # three blocks of each data set, none twice
+    assert len(asked) == 8  # 117 pictures, 16 at a time, none twice
     assert [p.suffix for p in (tmp_path / "again").iterdir()] == [".npy"]
+
+
+class Watched:
+    """An encoder that remembers what it was shown."""
+
+    def __init__(self, encoder):
+        self.encoder, self.shown = encoder, []
+
+    def __getattr__(self, name):
+        return getattr(self.encoder, name)
+
+    def encode_shared(self, pictures, masks):
+        self.shown += [picture.tobytes() for picture in pictures]
+        return self.encoder.encode_shared(pictures, masks)
+
+
+def shared_exemplars(folder, images, units):
+    """Exemplars of units of two layers among a few images; a number means one image in both."""
+    rng = np.random.default_rng(1)
+    for layer in ("conv1", "conv2"):
+        ids = rng.integers(0, len(images), (units, 3))
+        (folder / layer).mkdir(parents=True)
+        np.save(folder / layer / "images.npy", images[ids])
+        np.save(folder / layer / "masks.npy", rng.integers(0, 2, (units, 3, 1, 16, 16), np.uint8))
+        np.savetxt(folder / layer / "ids.csv", ids, fmt="%d", delimiter=",")
+    rows = [f"{layer},{unit},things" for layer in ("conv1", "conv2") for unit in range(units)]
+    (folder / "annotations.csv").write_text("\n".join(["layer,unit,summary", *rows]) + "\n")
+    return open_annotated(folder, per_unit=1)
+
+
+def wide_encoder():
+    """As wide as real ones: vectors are alike to the last bit, whatever they are computed with."""
+    from torchvision.models import resnet18
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return PyramidEncoder(resnet18(), "resnet18")
+
+
+def test_a_picture_is_shown_to_the_encoder_once_whoever_shares_it(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (9, 3, 16, 16), np.uint8)
+    data = [shared_exemplars(tmp_path / name, images, 20) for name in "ab"]
+    watched = Watched(wide_encoder())
+    found = unit_features(data, watched, tmp_path / "features")
+    assert sorted(watched.shown) == sorted(image.tobytes() for image in images)
+    for row, (part, index) in enumerate((part, index) for part in data for index in range(40)):
+        shown, masks = part.exemplars(index)
+        assert np.array_equal(found[row], watched.encode(shown[None], masks[None])[0])
+
+
+def test_one_number_may_mean_two_pictures_where_the_data_set_brings_them(annotated, tmp_path):
+    for layer, n in (("conv1", 21), ("conv2", 18)):
+        folder = annotated.folders[layer].path
+        np.savetxt(folder / "ids.csv", np.zeros((n, 3)), fmt="%d", delimiter=",")
+    same_numbers = open_annotated(annotated.folders["conv1"].path.parent)
+    assert np.array_equal(
+        unit_features([same_numbers], tiny_encoder(), tmp_path / "a"),
+        unit_features([annotated], tiny_encoder(), tmp_path / "b"),
+    )
+
+
+def test_a_picture_of_more_exemplars_than_fit_in_memory_is_encoded_in_pieces(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16), np.uint8)
+    data = [shared_exemplars(tmp_path / "data", images, 20)]
+    whole = unit_features(data, wide_encoder(), tmp_path / "whole")
+    monkeypatch.setattr(features_module, "_MASKS", 7)
+    assert np.array_equal(unit_features(data, wide_encoder(), tmp_path / "pieces"), whole)
 
 
 def test_from_annotated_exemplars_to_descriptions(annotated, tmp_path):
