@@ -54,7 +54,7 @@ HELD_OUT = Course("objects-resnet", "objects", None, 16, epochs=6)
 SHOWN, PROBING = (4, 5, 6, 8, 9), 0
 """Worlds whose pictures are exemplars: of the units learnt from, and of the networks held out."""
 
-# The weight of the language model is the best of 0, 0.05, 0.1 and 0.2 on the units held out of training.
+# Of 0, 0.02, 0.05, 0.1 and 0.2, this weight of the language model has the best BLEU on held-out units.
 SETTINGS = TrainingSettings(
     embedding=64,
     hidden=128,
