@@ -272,7 +272,7 @@ def _open_clip_texts(model: Any, ids: torch.Tensor) -> torch.Tensor:
         "positional_embedding": model.positional_embedding[:length],
         "attn_mask": model.attn_mask[:length, :length],
     }
-    return torch.func.functional_call(model, shorter, kwargs={"text": ids})[1]
+    return torch.func.functional_call(model, shorter, (), {"text": ids})[1]
 
 
 class HuggingFaceEncoder(Encoder):

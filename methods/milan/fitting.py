@@ -188,7 +188,7 @@ def seeded(device: torch.device, seed: int, *purpose: str | int) -> Iterator[Non
     entropy = [seed, *(byte for part in purpose for byte in str(part).encode() + b"/")]
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)
         yield
 
 
