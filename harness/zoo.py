@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import checkpoints
 from .catalogue import unknown_model
 from .errors import InputError, nearest
+from .foundation.weights import snapshot
 from .preprocess import ProcessorTransform
 from .targets import Loaded, Target
 
@@ -111,8 +113,9 @@ def timm_model(
 
         if ":" not in name and not timm.is_model(name):
             raise unknown_model("timm", name)
+        source = _timm_weights(name) if pretrained else {}
         try:
-            model = _built(seed, timm.create_model, name, pretrained=pretrained, **settings)
+            model = _built(seed, timm.create_model, name, pretrained=pretrained, **source, **settings)
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"timm cannot load {name}: {error}",
@@ -155,44 +158,63 @@ def huggingface_model(
     return Target(label or name_or_path.rstrip("/").rpartition("/")[2], load, device)
 
 
+def _timm_weights(name: str) -> dict[str, Any]:
+    """Says where the weights of a model lie: in the cache, or downloaded, if timm has them on the hub.
+
+    Raises:
+        InputError: if they cannot be had; says what to download.
+    """
+    from timm.models import get_pretrained_cfg
+
+    known = None if ":" in name else get_pretrained_cfg(name)
+    if known is None or known.custom_load or not str(known.hf_hub_id or "").startswith("timm/"):
+        return {}
+    file = known.hf_hub_filename or "model.safetensors"
+    try:
+        folder = snapshot(str(known.hf_hub_id), patterns=[file])
+    except InputError as error:
+        hint = (
+            f"download {file} of {known.hf_hub_id} and set target.checkpoint= to it, or pretrained=false"
+        )
+        raise InputError(f"timm cannot load {name}: {error.message}", hint) from error
+    return {"pretrained_cfg_overlay": {"file": str(folder / file)}}
+
+
 def _pretrained_huggingface(name_or_path: str) -> tuple[Any, nn.Module, Any]:
     """Reads configuration, network and image processor: from the folder, the cache, or the hub."""
     from safetensors import SafetensorError
 
+    folder = snapshot(name_or_path)
     try:
-        return _read_huggingface(name_or_path, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError):
-        pass  # not in the cache, or not all of it
-    try:
-        return _read_huggingface(name_or_path, local_files_only=False)
+        return _read_huggingface(folder, name_or_path)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"transformers cannot load {name_or_path}: {first}",
             "give a local folder with config.json, preprocessor_config.json and the weights, "
-            "or download the model into the Hugging Face cache first",
+            "or download the whole model into the Hugging Face cache first",
         ) from error
 
 
-def _read_huggingface(name_or_path: str, *, local_files_only: bool) -> tuple[Any, nn.Module, Any]:
+def _read_huggingface(folder: Path, name: str) -> tuple[Any, nn.Module, Any]:
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
-    config = AutoConfig.from_pretrained(name_or_path, local_files_only=local_files_only)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
     classifies = any("ImageClassification" in kind for kind in config.architectures or ())
     model, report = _built(
         0,  # what the file has no weights for (often a pooling layer) is random, but always the same
         (AutoModelForImageClassification if classifies else AutoModel).from_pretrained,
-        name_or_path,
+        folder,
         config=config,
-        local_files_only=local_files_only,
+        local_files_only=True,
         output_loading_info=True,
     )
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"]))
-        warnings.warn(f"{name_or_path} has no weights for {missing}: they are random", stacklevel=2)
+        warnings.warn(f"{name} has no weights for {missing}: they are random", stacklevel=2)
     if hasattr(config, "vision_config"):
         model = model.vision_model
-    processor = AutoImageProcessor.from_pretrained(name_or_path, local_files_only=local_files_only)
+    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     return config, model.float(), processor
 
 

@@ -280,9 +280,38 @@ def test_timm_models_that_cannot_be_had_are_explained():
         InputError, match=r"timm has no model 'vit_tiny_patch16_22'.*\n.*vit_tiny_patch16_224"
     ):
         _ = zoo.timm_model("vit_tiny_patch16_22").model
-    with pytest.raises(InputError, match=r"timm cannot load resnet18.*\n.*checkpoint="):
+    message = r"timm cannot load resnet18: the model timm/resnet18.a1_in1k is not in .*\n.*checkpoint="
+    with pytest.raises(InputError, match=message):
         _ = zoo.timm_model("resnet18").model  # no network in tests
     assert zoo.timm_model("test_vit", pretrained=False).name == "test_vit-random0"
+
+
+def in_cache(monkeypatch, tmp_path, name):
+    """An empty model in the Hugging Face cache, as the hub's client lays it out."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    folder = repository / "snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_timm_model_comes_from_the_cache_without_a_network(monkeypatch, tmp_path):
+    folder = in_cache(monkeypatch, tmp_path, "timm/test_vit.r160_in1k")
+    source: Any = timm.create_model("test_vit").eval()
+    save_file(source.state_dict(), folder / "model.safetensors")
+    found = zoo.timm_model("test_vit", device="cpu").model
+    assert all(torch.equal(found.state_dict()[n], value) for n, value in source.state_dict().items())
+
+
+def test_a_hugging_face_model_comes_from_the_cache_without_a_network(monkeypatch, tmp_path):
+    source: Any = save_vit(in_cache(monkeypatch, tmp_path, "org/pets"))
+    found: Any = zoo.huggingface_model("org/pets", device="cpu")
+    assert found.name == "pets"
+    assert torch.equal(
+        found.model.state_dict()["classifier.bias"], source.state_dict()["classifier.bias"]
+    )
 
 
 def save_vit(folder, classify=True, **settings):
@@ -353,13 +382,18 @@ def test_the_vision_tower_of_a_clip_is_the_target(tmp_path):
 
 
 def test_hugging_face_models_that_cannot_be_had_are_explained(tmp_path):
-    for name in ("nobody/no-such-model", str(tmp_path)):
-        with pytest.raises(InputError, match=f"transformers cannot load {name}.*\n.*config.json"):
-            _ = zoo.huggingface_model(name).model
+    with pytest.raises(InputError, match=r"org/nowhere is not in .*\n.*hf download org/nowhere"):
+        _ = zoo.huggingface_model("org/nowhere").model  # no network in tests
+    with pytest.raises(InputError, match=rf"transformers cannot load {tmp_path}.*\n.*config.json"):
+        _ = zoo.huggingface_model(str(tmp_path)).model
     save_vit(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
     with pytest.raises(InputError, match="transformers cannot load"):
+        _ = zoo.huggingface_model(str(tmp_path)).model
+    save_vit(tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(InputError, match=r"transformers cannot load .*\n.*preprocessor_config.json"):
         _ = zoo.huggingface_model(str(tmp_path)).model
 
 
