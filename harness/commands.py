@@ -140,7 +140,7 @@ def score_command(options: argparse.Namespace) -> int:
         for file in files
         for row in _rows(file, options.layer, console)
     ]
-    _check_units(predictions, references)
+    _check_units(predictions, references, options.references)
     metrics = build_all(config.get("metric"), "metric")
     if not metrics:
         raise InputError("no metric is chosen", "choose some: metric=[minilm_cosine,synonym_accuracy]")
@@ -207,14 +207,19 @@ def _rows(file: Path, layer: str, console: Console) -> list[Any]:
     return list(found.rows)
 
 
-def _check_units(predictions: Sequence[Any], references: References) -> None:
+def _check_units(predictions: Sequence[Any], references: References, given: str) -> None:
     outside = [p for p in predictions if p.unit.unit >= len(references.texts)]
-    if outside:
-        raise InputError(
-            f"{outside[0].method} describes unit {outside[0].unit.unit} of {outside[0].unit.layer}, but "
-            f"{references.name} names {len(references.texts)} units (0 to {len(references.texts) - 1})",
-            "give the references of this layer: --references FILE with one line per unit",
-        )
+    if not outside:
+        return
+    hint = "give the references of this layer: --references FILE with one line per unit"
+    if given.startswith("annotations:"):
+        most = max(p.unit.unit for p in outside) + 1
+        hint = f"check the layer; if it has more units than were annotated, add references.units={most}"
+    raise InputError(
+        f"{outside[0].method} describes unit {outside[0].unit.unit} of {outside[0].unit.layer}, but "
+        f"{references.name} names {len(references.texts)} units (0 to {len(references.texts) - 1})",
+        hint,
+    )
 
 
 def table_command(options: argparse.Namespace) -> int:

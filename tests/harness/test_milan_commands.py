@@ -273,6 +273,20 @@ def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
     assert "nowhere.csv" in error
 
 
+def test_descriptions_of_more_units_than_were_annotated_ask_how_many_there_are(capsys, tmp_path):
+    (tmp_path / "milan.csv").write_text("layer,unit,description\nconv1,0,sky\nconv1,7,red things\n")
+    (tmp_path / "annotations.csv").write_text("layer,unit,summary\nconv1,0,sky\nconv1,1,sky\n")
+    command = ["score", tmp_path / "milan.csv", "--layer", "conv1", "metric=[exact_accuracy]"]
+    command += ["--references", f"annotations:{tmp_path}", "table.resamples=50"]
+    code, _, error = run(capsys, *command)
+    assert code == 2
+    assert "names 2 units" in error
+    assert "references.units=8" in error
+    code, said, _ = run(capsys, *command, "references.units=8")
+    assert code == 0
+    assert "1/8" in said
+
+
 def test_published_descriptions_are_scored_against_published_annotations(shared, capsys):
     folder = shared / "published"
     code, out, _ = run(
