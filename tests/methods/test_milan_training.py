@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -402,7 +403,7 @@ def wide_encoder():
 def test_a_picture_is_shown_to_the_encoder_once_whoever_shares_it(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (9, 3, 16, 16), np.uint8)
     data = [shared_exemplars(tmp_path / name, images, 20) for name in "ab"]
-    watched = Watched(wide_encoder())
+    watched: Any = Watched(wide_encoder())
     found = unit_features(data, watched, tmp_path / "features")
     assert sorted(watched.shown) == sorted(image.tobytes() for image in images)
     for row, (part, index) in enumerate((part, index) for part in data for index in range(40)):
