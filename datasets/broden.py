@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from ..harness.errors import InputError, UnreadableImageError, nearest
 from ..harness.files import fingerprint
+from .image_listing import Identity, choose, existing_folder, identify
 from .images import ImageFiles
-from .listing import Identity, choose, existing_folder, identify
 from .probing import Annotations, ImageAnnotation, Label
 from .textfiles import Row, read_table
 

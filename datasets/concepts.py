@@ -13,7 +13,7 @@ from typing import Literal
 from ..harness.errors import InputError, nearest
 from ..harness.files import fingerprint
 from .classes import IMAGENET_WEIGHTS, weights_classes
-from .listing import existing_folder
+from .image_listing import existing_folder
 from .textfiles import read_lines, read_table
 
 Case = Literal["keep", "lower"]

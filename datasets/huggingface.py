@@ -14,7 +14,7 @@ from ..harness.errors import InputError, UnreadableImageError, nearest
 from ..harness.files import fingerprint
 from .annotations import Kind, annotate
 from .decoding import decode
-from .listing import Identity, choose, identify
+from .image_listing import Identity, choose, identify
 from .probing import ProbingSet
 
 if TYPE_CHECKING:

@@ -13,7 +13,15 @@ from ..harness.errors import InputError
 from .annotations import Kind, annotate
 from .classes import class_names_of
 from .decoding import decode
-from .listing import EXTENSIONS, Identity, choose, existing_folder, identify, list_images, subfolders
+from .image_listing import (
+    EXTENSIONS,
+    Identity,
+    choose,
+    existing_folder,
+    identify,
+    list_images,
+    subfolders,
+)
 from .probing import ProbingSet
 
 if TYPE_CHECKING:

@@ -252,49 +252,49 @@ def _add_milan_exemplars(actions: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .commands import run_command
+    from .commands.run import run_command
 
     return run_command(options)
 
 
 def _score(options: argparse.Namespace) -> int:
-    from .commands import score_command
+    from .commands.run import score_command
 
     return score_command(options)
 
 
 def _table(options: argparse.Namespace) -> int:
-    from .commands import table_command
+    from .commands.run import table_command
 
     return table_command(options)
 
 
 def _list(options: argparse.Namespace) -> int:
-    from .listing import list_command
+    from .commands.list_ import list_command
 
     return list_command(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from .doctor import doctor_command
+    from .commands.doctor import doctor_command
 
     return doctor_command(options)
 
 
 def _milan_convert(options: argparse.Namespace) -> int:
-    from .milan_commands import convert_command
+    from .commands.milan import convert_command
 
     return convert_command(options)
 
 
 def _milan_train(options: argparse.Namespace) -> int:
-    from .milan_commands import train_command
+    from .commands.milan import train_command
 
     return train_command(options)
 
 
 def _milan_exemplars(options: argparse.Namespace) -> int:
-    from .milan_commands import exemplars_command
+    from .commands.milan import exemplars_command
 
     return exemplars_command(options)
 

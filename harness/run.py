@@ -17,9 +17,9 @@ from .config import Settings, build
 from .describing import describe, remaining
 from .errors import InputError
 from .files import atomic_path
-from .folder import RunFolder
 from .progress import Progress
-from .units import select_units
+from .run_folder import RunFolder
+from .unit_selection import select_units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from ..datasets.classes import References
     from ..methods.method import Method
     from ..metrics.metric import Metric
-    from .layers import LayerInfo
+    from .activations.stored_layer import StoredLayer
     from .probe import ProbedLayer
-    from .stored import StoredLayer
-    from .targets import Target
+    from .targets.layers import LayerInfo
+    from .targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def assemble(settings: Settings) -> Parts:
     Raises:
         InputError: for whatever the user has to mend, before anything is computed.
     """
-    from .layers import Taps
+    from .targets.layers import Taps
 
     config = settings.config
     methods = build_all(config.get("method"), "method")
@@ -98,7 +98,7 @@ def build_all(node: Any, what: str) -> list[Any]:
 
 def layer_specs(layers: Any) -> list[Any]:
     """Returns the `layers` setting (names or mappings) as `Taps` wants it."""
-    from .layers import LayerSpec
+    from .targets.layers import LayerSpec
 
     plain = _plain(layers)
     plain = [plain] if isinstance(plain, str) else plain
@@ -148,7 +148,7 @@ def run_name(parts: Parts) -> str:
 
 def activations(parts: Parts, runs: Path, progress: Progress) -> dict[str, StoredLayer]:
     """Shows the probing set to the target, once for all layers."""
-    from .activations import probe_layers
+    from .activations.forward_pass import probe_layers
 
     return probe_layers(
         parts.target,

@@ -17,9 +17,9 @@ from ..cache import Cache
 from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
+from ..weights import settings_digest, snapshot, weights_digest
 from .protocols import Captioner
 from .text_models import display_name
-from .weights import settings_digest, snapshot, weights_digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,9 +18,9 @@ from ..cache import Cache
 from ..devices import resolve
 from ..errors import InputError, nearest
 from ..files import atomic_path, fingerprint
+from ..weights import settings_digest, snapshot, weights_digest
 from .protocols import ImageGenerator
 from .text_models import display_name
-from .weights import settings_digest, snapshot, weights_digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
+from ..weights import settings_digest, snapshot, weights_digest
 from .open_clip_source import Source
-from .weights import settings_digest, snapshot, weights_digest
 
 if TYPE_CHECKING:
     import torch

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
+from ..weights import settings_digest, snapshot, weights_digest
 from .conversations import positions, seed_of
 from .protocols import Message, Reply
 from .text_models import display_name, loading
-from .weights import settings_digest, snapshot, weights_digest
 
 if TYPE_CHECKING:
     import torch

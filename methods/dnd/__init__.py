@@ -1,1 +1,5 @@
 """Describe-and-Dissect: crops, captions, a language model, synthetic images, selection."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

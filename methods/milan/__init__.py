@@ -1,1 +1,5 @@
 """MILAN: exemplars, captioner, reranking by pointwise mutual information."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

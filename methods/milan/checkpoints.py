@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from ...harness import checkpoints
 from ...harness.errors import InputError
 from ...harness.files import atomic_path, file_digest, read_json, write_json
-from ...harness.identity import weights_digest
-from . import published
+from ...harness.targets import checkpoints
+from ...harness.targets.fingerprints import weights_digest
+from . import published_checkpoints as published
 from .attention import AttentionDecoder, DecoderSizes
 from .encoder import PyramidEncoder
 from .exemplars import ExemplarSettings

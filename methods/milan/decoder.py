@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ...harness.activations.batches import full_precision
 from ...harness.errors import InputError
-from ...harness.loading import full_precision
 from .attention import AttentionDecoder
 from .beam import Hypotheses, State, Step, search
 from .checkpoints import Checkpoint, Decoding
+from .fixed_blocks import in_blocks
 from .language_model import CaptionLanguageModel
-from .rows import in_blocks
 from .vocabulary import Vocabulary
 
 Counting = Literal["exact", "one_more", "batch"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .rows import in_blocks
+from .fixed_blocks import in_blocks
 from .vocabulary import Vocabulary
 
 

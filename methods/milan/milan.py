@@ -18,10 +18,10 @@ import numpy as np
 from ...harness.devices import resolve
 from ...harness.errors import InputError
 from ...harness.files import file_digest
-from ...harness.foundation.weights import PACKAGE_PREFIX, snapshot
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
-from ...harness.targets import Target, from_factory
+from ...harness.targets.target import Target, from_factory
+from ...harness.weights import PACKAGE_PREFIX, snapshot
 from ..method import Method
 from .checkpoints import CONFIG, Checkpoint, Decoding, load_checkpoint
 from .decoder import Caption, Counting, Decoder

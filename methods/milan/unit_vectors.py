@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...harness.files import explained, fingerprint, read_json, write_json
-from ...harness.identity import weights_digest
 from ...harness.probe import ProbedLayer
+from ...harness.targets.fingerprints import weights_digest
 from .encoder import PyramidEncoder
 from .exemplars import ExemplarSettings, Shown, TopImages, exemplars
 from .slots import Slots

@@ -21,7 +21,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from dissectbench.methods.similarity import soft_wpmi
+from dissectbench.methods.clip_dissect.similarity import soft_wpmi
 
 IMAGES, UNITS, CONCEPTS = 10_000, 2048, 20_000
 FEW, MANY = 16, 64  # units on which the original procedure is timed

@@ -162,9 +162,9 @@ def run() -> dict[str, Any]:
     import torch
 
     from dissectbench.datasets.tinyworld import probing_set
-    from dissectbench.harness.activations import probe_layers
+    from dissectbench.harness.activations.forward_pass import probe_layers
     from dissectbench.harness.cache import Cache
-    from dissectbench.harness.targets import from_factory
+    from dissectbench.harness.targets.target import from_factory
     from dissectbench.methods.dnd.describe_and_dissect import DescribeAndDissect
 
     torch.set_num_threads(1)

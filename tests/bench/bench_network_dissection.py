@@ -22,8 +22,8 @@ from scipy.ndimage import gaussian_filter
 from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.probe import ArrayLayer
-from dissectbench.methods.tally import Tally, category_of
-from dissectbench.methods.tally_pass import tally_layer
+from dissectbench.methods.network_dissection.tally import Tally, category_of
+from dissectbench.methods.network_dissection.tally_pass import tally_layer
 
 IMAGES, UNITS, CELLS, SIDE, LABELS = 64, 256, 14, 112, 1197
 TURNS = 3

@@ -35,7 +35,7 @@ def resnet50() -> Any:
     import torch
     import torchvision
 
-    from dissectbench.harness.targets import Target
+    from dissectbench.harness.targets.target import Target
 
     torch.manual_seed(0)
     model = torchvision.models.resnet50()
@@ -47,7 +47,7 @@ def bare_loop(target: Any, probe: Any) -> None:
     """The whole forward pass of every image, without hooks and without keeping anything."""
     import torch
 
-    from dissectbench.harness.loading import block_size, load
+    from dissectbench.harness.activations.batches import block_size, load
 
     size = block_size(target, 64)
     batches = [range(start, min(start + size, len(probe))) for start in range(0, len(probe), size)]
@@ -59,7 +59,7 @@ def bare_loop(target: Any, probe: Any) -> None:
 @contextmanager
 def no_tail() -> Iterator[None]:
     """Lets the pass keep pooled values alone."""
-    from dissectbench.harness import writing
+    from dissectbench.harness.activations import layer_writer as writing
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(writing.Tail, "add"))
@@ -80,7 +80,7 @@ def run() -> dict[str, Any]:
     import torch
 
     from dissectbench.datasets.images import FlatFolder
-    from dissectbench.harness.activations import probe_layers
+    from dissectbench.harness.activations.forward_pass import probe_layers
     from dissectbench.harness.cache import Cache
 
     torch.set_num_threads(2)

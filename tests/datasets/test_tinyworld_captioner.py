@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissectbench.datasets.tinyworld.captioner_quality import Mentions, compare, mentions
 from dissectbench.datasets.tinyworld.captions import caption
 from dissectbench.datasets.tinyworld.networks import WEIGHTS
 from dissectbench.datasets.tinyworld.rendering import picture, specification
-from dissectbench.datasets.tinyworld.training import HELD_OUT_SEED
+from dissectbench.datasets.tinyworld.training.captioner_quality import Mentions, compare, mentions
+from dissectbench.datasets.tinyworld.training.common import HELD_OUT_SEED
 from dissectbench.harness.foundation.captioning import Blip
 
 FOLDER = WEIGHTS / "captioner"
@@ -79,7 +79,7 @@ def test_true_captions_are_perfect_and_those_of_others_are_not() -> None:
 def test_the_trained_format_is_the_one_that_the_script_writes(tmp_path: Any) -> None:
     from transformers import AutoTokenizer
 
-    from dissectbench.datasets.tinyworld import train_captioner as script
+    from dissectbench.datasets.tinyworld.training import train_captioner as script
 
     tokens = (FOLDER / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
     script.write_tokenizer(tokens, tmp_path)
@@ -92,7 +92,7 @@ def test_the_trained_format_is_the_one_that_the_script_writes(tmp_path: Any) -> 
 
 
 def test_a_patch_knows_the_words_that_it_shows() -> None:
-    from dissectbench.datasets.tinyworld import train_captioner as script
+    from dissectbench.datasets.tinyworld.training import train_captioner as script
     from dissectbench.datasets.tinyworld.words import NUMBER
 
     drawn = picture(1, 3)

@@ -12,7 +12,7 @@ from PIL import Image
 from dissectbench.datasets.tinyworld.networks import WEIGHTS, TinyResNet, resnet
 from dissectbench.datasets.tinyworld.phrases import facts, phrase
 from dissectbench.datasets.tinyworld.rendering import specification
-from dissectbench.datasets.tinyworld.training import HELD_OUT_SEED, Pictures, rendered
+from dissectbench.datasets.tinyworld.training.common import HELD_OUT_SEED, Pictures, rendered
 from dissectbench.datasets.tinyworld.words import NUMBER, OBJECTS, WORDS
 from dissectbench.datasets.tinyworld.world import other_words
 

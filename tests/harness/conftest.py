@@ -11,10 +11,10 @@ from PIL import Image
 
 from dissectbench.datasets.images import FlatFolder
 from dissectbench.datasets.probing import ProbingSet
-from dissectbench.harness import activations
-from dissectbench.harness.activations import probe_layers
+from dissectbench.harness.activations import forward_pass
+from dissectbench.harness.activations.forward_pass import probe_layers
+from dissectbench.harness.activations.stored_layer import StoredLayer
 from dissectbench.harness.cache import Cache
-from dissectbench.harness.stored import StoredLayer
 
 
 def _picture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -45,7 +45,7 @@ def resnet() -> Callable[[], object]:
     import torchvision
     from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-    from dissectbench.harness.targets import Target
+    from dissectbench.harness.targets.target import Target
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -103,4 +103,4 @@ def copied(picture_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activations, "SHARD", 16)
+    monkeypatch.setattr(forward_pass, "SHARD", 16)

@@ -11,8 +11,8 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from dissectbench.harness import checkpoints
 from dissectbench.harness.errors import InputError
+from dissectbench.harness.targets import checkpoints
 
 
 def network(outputs=4) -> nn.Sequential:

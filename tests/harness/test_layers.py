@@ -13,8 +13,8 @@ from torch import nn
 from torchvision.transforms import ToTensor
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.layers import LayerSpec, Taps, list_layers
-from dissectbench.harness.targets import Target
+from dissectbench.harness.targets.layers import LayerSpec, Taps, list_layers
+from dissectbench.harness.targets.target import Target
 
 
 def pictures(n, size, width=None):

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torchvision.models import resnet18
 
+from dissectbench.datasets.milannotations import read_annotations
 from dissectbench.harness.cli import main
-from dissectbench.methods.milan.annotations import read_annotations
 from dissectbench.methods.milan.checkpoints import load_checkpoint
-from dissectbench.methods.milan.layout import read_exemplars
+from dissectbench.methods.milan.exemplar_files import read_exemplars
 
 SIDE, K = 32, 3
 SMALL = [

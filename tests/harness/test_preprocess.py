@@ -26,8 +26,8 @@ from torchvision.transforms.functional import center_crop, crop, hflip, resize, 
 from transformers import CLIPImageProcessor, ConvNextImageProcessor, ViTImageProcessor
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.preprocess import ProcessorTransform, RegionGauge
 from dissectbench.harness.probe import Region
+from dissectbench.harness.targets.preprocess import ProcessorTransform, RegionGauge
 
 SIZES = [(500, 375), (375, 500), (224, 224), (256, 256), (640, 213), (97, 130), (64, 64)]
 

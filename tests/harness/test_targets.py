@@ -20,12 +20,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
-from dissectbench.harness import zoo
-from dissectbench.harness.catalogue import known_models
+from dissectbench.harness.config import shipped
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.identity import describe
 from dissectbench.harness.probe import Region
-from dissectbench.harness.targets import Target, from_factory
+from dissectbench.harness.targets import zoo
+from dissectbench.harness.targets.fingerprints import describe
+from dissectbench.harness.targets.known_models import known_models
+from dissectbench.harness.targets.target import Target, from_factory
 
 
 def network() -> nn.Sequential:
@@ -69,7 +70,7 @@ def test_nothing_is_loaded_before_it_is_used():
 def test_making_a_target_imports_no_heavy_library():
     code = (
         "import sys\n"
-        "from dissectbench.harness import layers, targets, zoo\n"
+        "from dissectbench.harness.targets import target as targets, zoo, layers\n"
         "zoo.torchvision_model('resnet50'), zoo.timm_model('x'), zoo.huggingface_model('y')\n"
         "targets.from_factory('nowhere:make')\n"
         "heavy = {'torch', 'torchvision', 'timm', 'transformers', 'PIL'} & set(sys.modules)\n"
@@ -91,7 +92,7 @@ def test_a_preprocessing_that_gives_no_picture_is_explained(preprocess):
 
 def test_the_same_target_has_the_same_fingerprint_in_every_process(tmp_path):
     code = (
-        "from dissectbench.harness.zoo import torchvision_model\n"
+        "from dissectbench.harness.targets.zoo import torchvision_model\n"
         "print(torchvision_model('squeezenet1_1', weights=None, seed=3, device='cpu').fingerprint())\n"
     )
     elsewhere = subprocess.run(
@@ -546,7 +547,7 @@ def test_the_catalogue_knows_the_models():
         known_models("elsewhere")
 
 
-CONFIGS = Path(zoo.__file__).parent / "conf"
+CONFIGS = shipped()
 GIVEN = {
     "torchvision": ["target.name=resnet18"],
     "timm": ["target.name=test_vit"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation.weights import settings_digest, snapshot, weights_digest
+from dissectbench.harness.weights import settings_digest, snapshot, weights_digest
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_the_digest_notices_a_changed_file(tmp_path):
 
 
 def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
-    from dissectbench.harness.foundation import weights
+    from dissectbench.harness import weights
 
     file = tmp_path / "model.bin"
     file.write_bytes(b"once")

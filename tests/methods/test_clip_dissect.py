@@ -9,8 +9,8 @@ from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.files import fingerprint
 from dissectbench.harness.probe import ArrayLayer
-from dissectbench.methods.clip_dissect import CLIPDissect
-from dissectbench.methods.similarity import SIMILARITIES, soft_wpmi
+from dissectbench.methods.clip_dissect.clip_dissect import CLIPDissect
+from dissectbench.methods.clip_dissect.similarity import SIMILARITIES, soft_wpmi
 
 IMAGES, UNITS, WIDTH = 150, 8, 12
 DEAD, NOT_FINITE = 3, 6
@@ -136,7 +136,7 @@ def test_nothing_is_embedded_or_compared_twice(layer, encoder, monkeypatch):
 
 
 def test_an_interrupted_embedding_goes_on_where_it_stopped(layer, encoder, monkeypatch):
-    from dissectbench.methods import embeddings
+    from dissectbench.methods.clip_dissect import embeddings
 
     monkeypatch.setattr(embeddings, "_IMAGES_PER_SHARD", 40)
     image = Colours.image

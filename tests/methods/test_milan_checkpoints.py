@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.identity import weights_digest
+from dissectbench.harness.targets.fingerprints import weights_digest
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
 from dissectbench.methods.milan.checkpoints import (
     CONFIG,

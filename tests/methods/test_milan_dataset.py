@@ -9,11 +9,11 @@ from PIL import Image
 
 from dissectbench.datasets.classes import References
 from dissectbench.datasets.images import ImageFolder
+from dissectbench.datasets.milannotations import annotation_references, read_annotations
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
-from dissectbench.methods.milan.annotations import annotation_references, read_annotations
-from dissectbench.methods.milan.dataset import open_annotated
 from dissectbench.methods.milan.exemplars import picture
+from dissectbench.methods.milan.training.dataset import open_annotated
 
 K, SIDE = 3, 16
 ROWS = """layer,unit,summary

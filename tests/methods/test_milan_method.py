@@ -13,9 +13,9 @@ from dissectbench.harness.cache import Cache
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.describing import describe
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.identity import weights_digest
 from dissectbench.harness.records import Journal
-from dissectbench.harness.targets import Target
+from dissectbench.harness.targets.fingerprints import weights_digest
+from dissectbench.harness.targets.target import Target
 from dissectbench.methods.milan import milan, unit_vectors
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
 from dissectbench.methods.milan.checkpoints import (

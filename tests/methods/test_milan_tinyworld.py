@@ -13,22 +13,22 @@ from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label
 from dissectbench.datasets.tinyworld import disk, probing_set
 from dissectbench.datasets.tinyworld.networks import WEIGHTS, resnet
 from dissectbench.datasets.tinyworld.words import CATEGORIES, NUMBER, OBJECTS, PARTS, TEXTURES, WORDS
-from dissectbench.harness.activations import probe_layers
+from dissectbench.harness.activations.forward_pass import probe_layers
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.progress import Progress
-from dissectbench.harness.targets import Target
-from dissectbench.methods.milan import train_tinyworld as script
+from dissectbench.harness.targets.target import Target
 from dissectbench.methods.milan.checkpoints import Decoding, load_checkpoint
 from dissectbench.methods.milan.decoder import Decoder
+from dissectbench.methods.milan.exemplar_files import write_exemplars
 from dissectbench.methods.milan.exemplars import ExemplarSettings
-from dissectbench.methods.milan.fitting import FitSettings
 from dissectbench.methods.milan.language_model import LanguageModelSizes
-from dissectbench.methods.milan.layout import write_exemplars
-from dissectbench.methods.milan.tinyworld_annotations import Finding, annotate, find, plural
-from dissectbench.methods.milan.tinyworld_census import EDGE, census, coarse, word_planes
-from dissectbench.methods.milan.tinyworld_networks import Course
-from dissectbench.methods.milan.tinyworld_quality import measure, names_class
-from dissectbench.methods.milan.training import TrainingSettings
+from dissectbench.methods.milan.tinyworld import train as script
+from dissectbench.methods.milan.tinyworld.annotations import Finding, annotate, find, plural
+from dissectbench.methods.milan.tinyworld.census import EDGE, census, coarse, word_planes
+from dissectbench.methods.milan.tinyworld.networks import Course
+from dissectbench.methods.milan.tinyworld.quality import measure, names_class
+from dissectbench.methods.milan.training.fitting import FitSettings
+from dissectbench.methods.milan.training.train import TrainingSettings
 
 SKY, CAR, WHEEL, RED, BLUE, SEA = (NUMBER[w] for w in ("sky", "car", "wheel", "red", "blue", "sea"))
 

@@ -9,20 +9,26 @@ import torch
 from torch import nn
 
 from dissectbench.harness.errors import InputError
-from dissectbench.methods.milan import features as features_module
-from dissectbench.methods.milan import fitting
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
-from dissectbench.methods.milan.bleu import corpus_bleu
 from dissectbench.methods.milan.checkpoints import Decoding, load_checkpoint
-from dissectbench.methods.milan.dataset import open_annotated
 from dissectbench.methods.milan.decoder import Decoder
 from dissectbench.methods.milan.encoder import PyramidEncoder
-from dissectbench.methods.milan.features import unit_features
-from dissectbench.methods.milan.fitting import FitSettings, fit, seeded
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
-from dissectbench.methods.milan.tasks import Corpus, DecoderTask, LanguageModelTask, Split, split_units
-from dissectbench.methods.milan.tokens import tokenize
-from dissectbench.methods.milan.training import TrainingSettings, train, train_annotated
+from dissectbench.methods.milan.tokenizer import tokenize
+from dissectbench.methods.milan.training import features as features_module
+from dissectbench.methods.milan.training import fitting
+from dissectbench.methods.milan.training.bleu import corpus_bleu
+from dissectbench.methods.milan.training.dataset import open_annotated
+from dissectbench.methods.milan.training.features import unit_features
+from dissectbench.methods.milan.training.fitting import FitSettings, fit, seeded
+from dissectbench.methods.milan.training.tasks import (
+    Corpus,
+    DecoderTask,
+    LanguageModelTask,
+    Split,
+    split_units,
+)
+from dissectbench.methods.milan.training.train import TrainingSettings, train, train_annotated
 from dissectbench.methods.milan.vocabulary import Vocabulary
 
 COLOURS = {"red": (230, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 230), "white": (240, 240, 240)}

@@ -14,9 +14,9 @@ from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, P
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
-from dissectbench.methods.detectors import best_labels, detectors
-from dissectbench.methods.network_dissection import NetworkDissection, words
-from dissectbench.methods.tally_csv import write_tally_csv
+from dissectbench.methods.network_dissection.detectors import best_labels, detectors
+from dissectbench.methods.network_dissection.network_dissection import NetworkDissection, words
+from dissectbench.methods.network_dissection.tally_csv import write_tally_csv
 
 
 class Labels(Annotations):

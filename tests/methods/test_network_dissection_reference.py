@@ -12,11 +12,11 @@ from dissectbench.datasets.broden import Broden
 from dissectbench.datasets.probing import Annotations, ImageAnnotation
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.probe import ArrayLayer
-from dissectbench.methods.detectors import best_labels, detectors
-from dissectbench.methods.network_dissection import NetworkDissection
-from dissectbench.methods.tally import Denominator, category_of
-from dissectbench.methods.tally_csv import write_tally_csv
-from dissectbench.methods.tally_pass import TallySettings, tally_layer
+from dissectbench.methods.network_dissection.detectors import best_labels, detectors
+from dissectbench.methods.network_dissection.network_dissection import NetworkDissection
+from dissectbench.methods.network_dissection.tally import Denominator, category_of
+from dissectbench.methods.network_dissection.tally_csv import write_tally_csv
+from dissectbench.methods.network_dissection.tally_pass import TallySettings, tally_layer
 
 FRACTIONS = {"q005": 0.005, "q050": 0.05}
 KINDS = ("conv", "fc")

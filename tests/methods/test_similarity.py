@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissectbench.methods import cosines as cosines_module
-from dissectbench.methods import softmax
-from dissectbench.methods.cosines import ArrayCosines, EmbeddingCosines
-from dissectbench.methods.similarity import (
+from dissectbench.methods.clip_dissect import concept_softmax as softmax
+from dissectbench.methods.clip_dissect import cosines as cosines_module
+from dissectbench.methods.clip_dissect.cosines import ArrayCosines, EmbeddingCosines
+from dissectbench.methods.clip_dissect.similarity import (
     SIMILARITIES,
     cos_similarity,
     cos_similarity_cubed,

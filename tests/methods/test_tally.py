@@ -16,8 +16,8 @@ from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, P
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer, MapBatch, Region
-from dissectbench.methods.tally import Tally, category_of
-from dissectbench.methods.tally_pass import TallySettings, tally_layer
+from dissectbench.methods.network_dissection.tally import Tally, category_of
+from dissectbench.methods.network_dissection.tally_pass import TallySettings, tally_layer
 from dissectbench.methods.upsample import Upsampling
 
 
@@ -352,7 +352,7 @@ NOWHERE = """
 from numba.core import caching
 caching.FunctionCache._impl_class._locator_classes = []  # as where no folder can be written to
 import numpy as np
-from dissectbench.methods.tally_kernel import find_patterns
+from dissectbench.methods.network_dissection.tally_kernel import find_patterns
 index, first, area = find_patterns(np.array([[4, 4, 5]], np.int32))
 print(type(find_patterns._cache).__name__, index.tolist(), first.tolist(), area.tolist())
 """

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissectbench.harness.probe import Region
-from dissectbench.methods.tally_kernel import Sums, add_masks
-from dissectbench.methods.tally_pass import label_patterns, placement, round_down
+from dissectbench.methods.network_dissection.tally_kernel import Sums, add_masks
+from dissectbench.methods.network_dissection.tally_pass import label_patterns, placement, round_down
 from dissectbench.methods.upsample import Upsampling, grid, upsample
 
 WHOLE = Region()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dissectbench.harness.errors import InputError
-from dissectbench.results.descriptions_csv import DescriptionFile, read_descriptions_csv
+from dissectbench.results.importers.descriptions_csv import DescriptionFile, read_descriptions_csv
 
 
 @pytest.fixture

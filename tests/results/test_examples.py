@@ -1,7 +1,7 @@
 """The table of examples shows what each method says, and why it says nothing."""
 
 from dissectbench.harness.records import Description, Status, UnitId
-from dissectbench.results.examples import examples
+from dissectbench.results.tables.examples import examples
 
 
 def of(unit: int, method: str, text: str | None, status: Status = "ok", layer: str = "fc") -> Description:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dissectbench.harness.errors import InputError
-from dissectbench.results.latex import escape, to_latex
-from dissectbench.results.render import print_table, to_csv, to_markdown, write_tables
 from dissectbench.results.statistics import Summary
-from dissectbench.results.table import Column, Coverage, Row, Table
-from dissectbench.results.wording import number
+from dissectbench.results.tables.latex import escape, to_latex
+from dissectbench.results.tables.render import print_table, to_csv, to_markdown, write_tables
+from dissectbench.results.tables.table import Column, Coverage, Row, Table
+from dissectbench.results.tables.value_format import number
 
 TABLE = Table(
     name="scores_encoder.layers/1",

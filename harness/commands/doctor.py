@@ -1,0 +1,127 @@
+"""`dissectbench doctor`: what is installed, which models are at hand, whether a run could be written."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import InputError
+
+Verdict = Literal["ok", "missing", "broken"]
+MARKS = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "broken": "[red]broken[/]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `missing` is fine until a setting asks for it, `broken` is not."""
+
+    what: str
+    verdict: Verdict
+    detail: str
+
+
+def doctor_command(options: argparse.Namespace) -> int:
+    """Prints the findings; the exit code is 2 if something is broken."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "what", "detail"):
+        table.add_column(column, overflow="fold")
+    findings = list(examine(options.runs))
+    for finding in findings:
+        table.add_row(MARKS[finding.verdict], finding.what, finding.detail)
+    Console().print(table)
+    return 2 if any(finding.verdict == "broken" for finding in findings) else 0
+
+
+def examine(runs: Path) -> Iterator[Finding]:
+    """Yields what was found, without downloading anything."""
+    yield from _installation()
+    yield from _folders(runs)
+    yield _attempt("embedded world", _embedded, "broken")
+    for group, choice, use in (
+        ("metric", "minilm_cosine", "sentence cosine and BERTScore where nothing can be downloaded"),
+        ("metric", "mpnet_cosine", "sentence cosine"),
+        ("metric", "bertscore", "BERTScore"),
+        ("encoder", "clip_vit_b16", "CLIP-Dissect and CLIP cosine on real networks"),
+    ):
+        yield _attempt(f"{group}={choice}", lambda g=group, c=choice, u=use: _model(g, c, u), "missing")
+
+
+def _installation() -> Iterator[Finding]:
+    from ..run_folder import environment
+
+    found = environment()
+    yield Finding("python", "ok", f"{found['python']} on {found['platform']}")
+    for package, version in found["packages"].items():
+        yield Finding(package, "broken" if version == "not installed" else "ok", version)
+    import torch
+
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    yield Finding("device", "ok", f"{device}, {torch.get_num_threads()} threads")
+
+
+def _folders(runs: Path) -> Iterator[Finding]:
+    from ..files import atomic_open
+
+    try:
+        with atomic_open(runs / ".writable") as file:
+            file.write("")
+        (runs / ".writable").unlink()
+        free = shutil.disk_usage(runs).free / 2**30
+        yield Finding("runs folder", "ok", f"{runs.resolve()}, {free:.0f} GiB free")
+    except InputError as error:
+        yield Finding("runs folder", "broken", str(error))
+
+
+def _attempt(what: str, check: Callable[[], str], otherwise: Verdict) -> Finding:
+    try:
+        return Finding(what, "ok", check())
+    except InputError as error:
+        return Finding(what, otherwise, str(error))
+    except Exception as error:
+        return Finding(what, "broken", f"{type(error).__name__}: {error}")
+
+
+def _embedded() -> str:
+    from ..config import build, compose
+
+    config = compose().config
+    target = build(config.target, "target")
+    return f"{target.name}, {sum(p.numel() for p in target.model.parameters()) / 1e6:.1f} M parameters"
+
+
+def _model(group: str, choice: str, use: str) -> str:
+    from ..config import build, compose
+
+    override = f"metric=[{choice}]" if group == "metric" else f"{group}={choice}"
+    with _offline():
+        config = compose([override]).config
+        if group == "metric":
+            (node,) = config.metric.values()
+            metric = build(node, override)
+            metric.score(["a red boat"], [["a boat"]])
+            return f"{use}: {', '.join(metric.models().values())}"
+        encoder = build(config.encoder, override)
+        encoder.encode_texts(["a red boat"])
+        return f"{use}: {encoder.name}"
+
+
+class _offline:  # noqa: N801
+    """Keeps a look at what is here from fetching what is not."""
+
+    def __enter__(self) -> None:
+        import huggingface_hub.constants
+
+        self._before = huggingface_hub.constants.HF_HUB_OFFLINE
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+
+    def __exit__(self, *_: object) -> None:
+        import huggingface_hub.constants
+
+        huggingface_hub.constants.HF_HUB_OFFLINE = self._before

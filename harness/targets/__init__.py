@@ -1,0 +1,5 @@
+"""Targets: networks under study, their weights, preprocessing and layers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,18 @@
+from .layers import Taps, list_layers
+from .output_layouts import LayerInfo, LayerSpec
+from .preprocess import Preprocess
+from .target import Target, from_factory
+from .zoo import huggingface_model, timm_model, torchvision_model
+
+__all__ = [
+    "LayerInfo",
+    "LayerSpec",
+    "Preprocess",
+    "Taps",
+    "Target",
+    "from_factory",
+    "huggingface_model",
+    "list_layers",
+    "timm_model",
+    "torchvision_model",
+]

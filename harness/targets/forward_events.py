@@ -1,0 +1,184 @@
+"""Watching one whole forward pass: what each layer gives out, when, and how it is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from .output_layouts import Geometry, LayerInfo, LayerSpec, Layout, first_tensor, recognise
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """One run of a module.
+
+    Attributes:
+        name: path of the module.
+        output: its (first) tensor, if outputs are kept.
+        shape: the tensor's shape; empty if there is none.
+        part: which part of the output the tensor is; the output's type if there is none.
+        version: the tensor's `version` at that moment.
+    """
+
+    name: str
+    output: Tensor | None
+    shape: tuple[int, ...]
+    part: str
+    version: int | None
+
+    def overwritten(self) -> bool:
+        """Whether the output was written to, or may have been, since the module returned it."""
+        return self.output is None or self.version is None or version(self.output) != self.version
+
+
+def version(tensor: Tensor) -> int | None:
+    """Counts the in-place operations on a tensor's memory; None where torch does not count them."""
+    return None if tensor.is_inference() else tensor._version
+
+
+class Observation:
+    """One forward pass over two blank pictures, or two copies of an example.
+
+    Args:
+        target: the network.
+        modules: what to watch, by path.
+        example: preprocessed pictures [n, C, H, W] instead of the target's own example input.
+        keep: whether to keep the outputs (and not only their shapes).
+
+    Attributes:
+        events: the runs of the modules, in order of completion.
+
+    Raises:
+        InputError: if the network does not accept the example.
+    """
+
+    def __init__(
+        self, target: Target, modules: Mapping[str, nn.Module], example: Tensor | None, *, keep: bool
+    ) -> None:
+        import torch
+
+        picture = target.example_input() if example is None else example[0]
+        # With one picture, a dimension of size one could pass for the batch.
+        self._batch = torch.stack([picture, picture]).to(target.device)
+        self._target, self._modules = target, modules
+        self._geometry = Geometry.of(target.model, (picture.shape[-2], picture.shape[-1]))
+        try:
+            self.events = self._watch(self._batch, keep=keep)
+        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+            raise InputError(
+                f"{target.name} does not accept a batch of shape {list(self._batch.shape)}: {error}",
+                "check that the preprocessing gives the size that the network needs (example_size=)",
+            ) from error
+
+    def runs(self, name: str) -> list[Event]:
+        """Returns the runs of a module, first to last."""
+        return [event for event in self.events if event.name == name]
+
+    def choose(self, spec: LayerSpec) -> Event:
+        """Returns the run of the layer that is to be read.
+
+        Raises:
+            InputError: if it never ran, or several times with no choice made, or not that often.
+        """
+        runs = self.runs(spec.name)
+        if not runs:
+            raise InputError(
+                f"layer {spec.name} is never run in the forward pass",
+                "its parent may use its weights directly; choose the parent or another layer",
+            )
+        if spec.call is None and len(runs) > 1:
+            raise InputError(
+                f"layer {spec.name} runs {len(runs)} times in one forward pass",
+                f"set call=0 to call={len(runs) - 1} for this layer, or choose the layer around it",
+            )
+        if (spec.call or 0) >= len(runs):
+            raise InputError(
+                f"layer {spec.name} has no call={spec.call}: it runs {len(runs)} times",
+                "calls are counted from 0",
+            )
+        return runs[spec.call or 0]
+
+    def recognise(self, spec: LayerSpec) -> LayerInfo:
+        """Finds how a layer is to be read.
+
+        Raises:
+            InputError: if that is not certain; names the setting that would make it so.
+        """
+        event = self.choose(spec)
+        if not event.shape:
+            raise InputError(
+                f"layer {spec.name} gives no tensor but a {event.part}", "choose another layer"
+            )
+        if event.shape[0] != len(self._batch):
+            raise InputError(
+                f"layer {spec.name} mixes pictures: {len(self._batch)} pictures give an output of "
+                f"{list(event.shape)}",
+                "its first dimension is not the picture; choose the layer around it",
+            )
+        if len(event.shape) == 4 and spec.layout is None and self._geometry.layout(event.shape) is None:
+            spec = replace(spec, layout=self._layout_by_widening(event))
+        module = type(self._modules[spec.name]).__name__
+        return recognise(spec, module, event.shape, event.part, self._geometry)
+
+    def _layout_by_widening(self, event: Event) -> Layout | None:
+        """Where the units are: in the dimension that a picture twice as wide leaves as it is."""
+        number = self.runs(event.name).index(event)
+        wide = [other.shape for other in self._wide_events if other.name == event.name]
+        if number >= len(wide) or len(wide[number]) != 4:
+            return None
+        (_, a, b, c), (_, wide_a, wide_b, wide_c) = event.shape, wide[number]
+        if (wide_a, wide_b) == (a, b) and wide_c > c:
+            return "nchw"
+        if (wide_a, wide_c) == (a, c) and wide_b > b:
+            return "nhwc"
+        return None
+
+    @cached_property
+    def _wide_events(self) -> list[Event]:
+        import torch
+
+        events: list[Event] = []
+        with suppress(Exception):  # it may take one size only; what ran before it failed still counts
+            self._watch(torch.cat([self._batch, self._batch], dim=-1), keep=False, events=events)
+        return events
+
+    def _watch(self, batch: Tensor, *, keep: bool, events: list[Event] | None = None) -> list[Event]:
+        import torch
+
+        noted: list[Event] = [] if events is None else events
+
+        def note(name: str, output: Any) -> None:
+            try:
+                tensor, part = first_tensor(output)
+            except InputError:
+                noted.append(Event(name, None, (), type(output).__name__, None))
+                return
+            kept = tensor if keep else None
+            noted.append(Event(name, kept, tuple(tensor.shape), part, version(tensor)))
+
+        with _hooked(self._modules, note), torch.no_grad():
+            self._target.model(batch)
+        return noted
+
+
+@contextmanager
+def _hooked(modules: Mapping[str, nn.Module], hook: Callable[[str, Any], None]) -> Iterator[None]:
+    handles = []
+    try:
+        for name, module in modules.items():
+            handles.append(
+                module.register_forward_hook(lambda _m, _i, output, name=name: hook(name, output))
+            )
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,65 @@
+"""Users' own functions, by import path."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, nearest
+
+
+def import_object(path: str) -> Callable[..., Any]:
+    """Returns the function that "package.module:function" names.
+
+    Modules in the working directory are found too (a console script does not look there); those of
+    installed packages come first.
+
+    Raises:
+        InputError: if there is no such module or function, or importing it fails.
+    """
+    module_name, colon, attribute = path.partition(":")
+    if not (module_name and colon and attribute):
+        raise InputError(f"{path!r} is no import path", "write package.module:function")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+        importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise InputError(
+                f"no module named {error.name!r} for {path!r}",
+                f"run from the folder that holds it ({here} was searched), or install its package",
+            ) from error
+        raise _failed(f"importing {module_name}", error) from error
+    except Exception as error:
+        raise _failed(f"importing {module_name}", error) from error
+    if not hasattr(module, attribute):
+        hint = nearest(attribute, [name for name in vars(module) if not name.startswith("_")])
+        raise InputError(f"module {module_name} has no {attribute!r}", hint or None)
+    function = getattr(module, attribute)
+    if not callable(function):
+        raise InputError(f"{path} is a {type(function).__name__}, not a function")
+    return function
+
+
+def call_user(path: str, function: Callable[..., Any], **settings: Any) -> Any:
+    """Calls a user's function; whatever it raises becomes an `InputError` with file and line."""
+    try:
+        return function(**settings)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _failed(f"calling {path}", error) from error
+
+
+def _failed(doing: str, error: Exception) -> InputError:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return InputError(
+        f"{doing} failed: {type(error).__name__}: {error}", f"at {last.filename}:{last.lineno}"
+    )

@@ -1,0 +1,200 @@
+"""Reading several layers of a target in one forward pass that stops after the deepest of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, nearest
+from .forward_events import Observation, version
+from .output_layouts import LayerInfo, LayerSpec, canonical, first_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .target import Target
+
+__all__ = ["LayerInfo", "LayerListing", "LayerSpec", "Taps", "list_layers"]
+
+
+@dataclass(frozen=True)
+class LayerListing:
+    """One line of the list of a target's layers.
+
+    Attributes:
+        name: dotted path.
+        module: class name of the module.
+        shape: shape of the output without the batch; None if it was never run or gives no tensor.
+        info: how it would be read without further settings; None if that is not possible.
+        note: why `info` is None, and which setting would help; else "".
+    """
+
+    name: str
+    module: str
+    shape: tuple[int, ...] | None
+    info: LayerInfo | None
+    note: str = ""
+
+    @property
+    def kind(self) -> str:
+        """One of "spatial", "tokens", "vector"; "?" where `info` is None."""
+        return self.info.kind if self.info else "?"
+
+    @property
+    def n_units(self) -> int | str:
+        """Number of units; "?" where `info` is None."""
+        return self.info.n_units if self.info else "?"
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """Height and width of the maps; (1, 1) where there are none."""
+        return self.info.map_shape if self.info else (1, 1)
+
+
+class _StopForward(BaseException):
+    """Ends a forward pass. Not an `Exception`, lest a model's own `except Exception` catches it."""
+
+
+class Taps:
+    """Reads layers of a target; a context manager that hooks on entry and unhooks on exit.
+
+    The first entry runs one forward pass on two blank pictures to learn shapes, the order of execution,
+    and which outputs are overwritten in place later on (only those are cloned).
+
+    Args:
+        target: the network.
+        layers: names, mappings or `LayerSpec`s; each name once.
+        example: preprocessed pictures [n, C, H, W] to learn the shapes from, if the target's own
+            example input does not suit.
+
+    Attributes:
+        info: how each layer is read, by name, in the order asked for; there after the first entry.
+
+    Raises:
+        InputError: on entry, if a layer is unknown, never run, or ambiguous.
+    """
+
+    info: dict[str, LayerInfo]
+
+    def __init__(
+        self,
+        target: Target,
+        layers: Sequence[str | Mapping[str, Any] | LayerSpec],
+        example: Tensor | None = None,
+    ) -> None:
+        self._target = target
+        self._specs = [LayerSpec.of(layer) for layer in layers]
+        if not self._specs:
+            raise InputError("no layers to read", "name at least one layer")
+        for name, count in Counter(spec.name for spec in self._specs).items():
+            if count > 1:
+                raise InputError(f"layer {name} is asked for {count} times", "name each layer once")
+        self._example = example
+        self._handles: list[Any] = []
+        self.info = {}
+
+    def __enter__(self) -> Taps:
+        modules = {spec.name: _module(self._target.model, spec.name) for spec in self._specs}
+        if not self.info:
+            self._learn(modules)
+        for name, module in modules.items():
+            self._handles.append(module.register_forward_hook(self._hook(name)))
+        return self
+
+    def _learn(self, modules: Mapping[str, nn.Module]) -> None:
+        seen = Observation(self._target, modules, self._example, keep=True)
+        info = {spec.name: seen.recognise(spec) for spec in self._specs}
+        chosen = {spec.name: seen.choose(spec) for spec in self._specs}
+        self._cloned = {name for name, event in chosen.items() if event.overwritten()}
+        self._last = max(chosen, key=lambda name: seen.events.index(chosen[name]))
+        self.info = info
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def read(self, batch: Tensor) -> dict[str, Tensor]:
+        """Returns the maps of every layer for a batch of preprocessed pictures.
+
+        Args:
+            batch: [B, C, H, W], on any device.
+
+        Returns:
+            By layer name, float32 [B, units, h, w] on the target's device; h = w = 1 for vectors.
+            They may be views of what the network computed: not to be written to.
+
+        Raises:
+            RuntimeError: outside of the `with` block.
+        """
+        if not self._handles:
+            raise RuntimeError("Taps are read inside their `with` block")
+        values = self._forward(batch)
+        views = values.keys() - self._cloned
+        overwritten = {name for name in views if version(values[name][0]) != values[name][1]}
+        if overwritten:  # by an operation that the example input did not reach
+            self._cloned |= overwritten
+            values = self._forward(batch)
+        return {name: values[name][0] for name in self.info}
+
+    def _forward(self, batch: Tensor) -> dict[str, tuple[Tensor, int | None]]:
+        import torch
+
+        self._runs: Counter[str] = Counter()
+        self._values: dict[str, tuple[Tensor, int | None]] = {}
+        try:
+            with torch.no_grad():
+                self._target.model(batch.to(self._target.device, non_blocking=True))
+        except _StopForward:
+            pass
+        values, self._values = self._values, {}
+        missing = [name for name in self.info if name not in values]
+        if missing:
+            raise InputError(f"layer {missing[0]} was not run for this batch, but for the example input")
+        return values
+
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        info = self.info[name]
+
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            self._runs[name] += 1
+            if self._runs[name] - 1 != info.call:
+                return
+            value = canonical(first_tensor(output)[0], info)
+            if name in self._cloned:
+                value = value.clone()
+            self._values[name] = value, version(value)
+            if name == self._last:
+                raise _StopForward
+
+        return hook
+
+
+def list_layers(target: Target) -> list[LayerListing]:
+    """Lists every module of a target in the order of definition, and how it would be read.
+
+    Raises:
+        InputError: if the target cannot be loaded or does not accept its example input.
+    """
+    modules = {name: module for name, module in target.model.named_modules() if name}
+    seen = Observation(target, modules, None, keep=False)
+    return [_listing(name, type(module).__name__, seen) for name, module in modules.items()]
+
+
+def _listing(name: str, module: str, seen: Observation) -> LayerListing:
+    shape = next((event.shape[1:] for event in seen.runs(name) if event.shape), None)
+    try:
+        return LayerListing(name, module, shape, seen.recognise(LayerSpec(name)))
+    except InputError as error:
+        return LayerListing(name, module, shape, None, str(error).replace("\n  ", "; "))
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        close = nearest(name, [known for known, _ in model.named_modules()])
+        hint = "`dissectbench list layers target=...` lists all of them"
+        raise InputError(f"no layer named {name!r}", f"{close} {hint}".strip()) from None

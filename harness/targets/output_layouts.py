@@ -1,0 +1,313 @@
+"""How the units of a layer lie in its output: maps, tokens or vectors, and the one form they all take.
+
+A network hands out [B, units, h, w] (convolutions), [B, h, w, units] (Swin, ConvNeXt), [B, T, units]
+(transformers) or [B, units]. What cannot be told apart for certain is an error that names the setting
+to give; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ..errors import InputError, nearest
+from ..probe import Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Tokens = Literal["class", "mean", "grid"]
+Layout = Literal["nchw", "nhwc"]
+
+CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+OTHER_PREFIX_TOKENS = (
+    "dist_token",
+    "distillation_token",
+    "reg_token",
+    "register_tokens",
+    "storage_tokens",
+)
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """Which layer, and how to read it where its output leaves a choice.
+
+    Attributes:
+        name: dotted path of the module.
+        tokens: of a token layer, the class token, the mean of the patch tokens, or their grid.
+        layout: of a four-dimensional output, where the units are.
+        grid: (h, w) of the patch tokens, where they are not a square.
+        prefix_tokens: number of tokens before the patches (class, distillation, registers).
+        call: which of its runs (from 0), for a module that runs several times in one forward pass.
+    """
+
+    name: str
+    tokens: Tokens | None = None
+    layout: Layout | None = None
+    grid: tuple[int, int] | None = None
+    prefix_tokens: int | None = None
+    call: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"a layer needs a name, got {self.name!r}")
+        for setting, choices in (("tokens", get_args(Tokens)), ("layout", get_args(Layout))):
+            value = getattr(self, setting)
+            if value is not None and value not in choices:
+                raise InputError(f"layer {self.name}: {setting}={value!r}", f"use {'|'.join(choices)}")
+        for setting in ("prefix_tokens", "call"):
+            value = getattr(self, setting)
+            if value is not None and (not isinstance(value, int) or value < 0):
+                raise InputError(f"layer {self.name}: {setting}={value!r}", "use a whole number from 0")
+        if self.grid is not None:
+            object.__setattr__(self, "grid", _pair(self.name, self.grid))
+
+    @classmethod
+    def of(cls, value: str | Mapping[str, Any] | LayerSpec) -> LayerSpec:
+        """Returns the spec of a layer given by name, or by a mapping of this class's attributes.
+
+        Raises:
+            InputError: if the mapping has an unknown setting or a value that makes no sense.
+        """
+        if isinstance(value, LayerSpec):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        if not isinstance(value, Mapping) or "name" not in value:
+            raise InputError(f"a layer is a name, or a mapping with a `name`, not {value!r}")
+        known = [field.name for field in fields(cls)]
+        for key in value:
+            if key not in known:
+                raise InputError(
+                    f"layer {value['name']}: unknown setting {key!r}",
+                    nearest(str(key), known) or f"use {', '.join(known)}",
+                )
+        return cls(**{str(key): item for key, item in value.items()})
+
+
+def _pair(name: str, grid: Any) -> tuple[int, int]:
+    if (
+        isinstance(grid, Sequence)
+        and len(grid) == 2
+        and all(isinstance(side, int) and side > 0 for side in grid)
+    ):
+        return (grid[0], grid[1])
+    raise InputError(f"layer {name}: grid={grid!r}", "use two whole numbers: grid=[h,w]")
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer as it will be read.
+
+    Attributes:
+        name: dotted path.
+        module: class name of the module.
+        kind: "spatial", "tokens" or "vector".
+        n_units: number of units.
+        map_shape: (h, w) of the maps; (1, 1) for vectors, the class token and the mean of tokens.
+        layout: how the module hands its units out.
+        tokens: what is read of a token layer, else None.
+        prefix_tokens: number of tokens before the patches.
+        call: which of its runs in one forward pass is read.
+        part: which tensor of an output that has several: "[0]", ".last_hidden_state"; else "".
+    """
+
+    name: str
+    module: str
+    kind: Kind
+    n_units: int
+    map_shape: tuple[int, int]
+    layout: Literal["nchw", "nhwc", "tokens", "vector"]
+    tokens: Tokens | None = None
+    prefix_tokens: int = 0
+    call: int = 0
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a network tells about its tokens.
+
+    Attributes:
+        input_size: (H, W) of the pictures it is shown.
+        prefix_tokens: number of tokens before the patches; None where the network does not say.
+        class_token: whether there is a class token, the first one.
+    """
+
+    input_size: tuple[int, int]
+    prefix_tokens: int | None
+    class_token: bool
+
+    @classmethod
+    def of(cls, model: nn.Module, input_size: tuple[int, int]) -> Geometry:
+        """Reads timm's `num_prefix_tokens`, or counts the class, distillation and register tokens."""
+        counts: dict[str, int] = {}
+        for name, parameter in model.named_parameters():
+            leaf = name.rpartition(".")[2]
+            if leaf in CLASS_TOKENS + OTHER_PREFIX_TOKENS:
+                counts[leaf] = parameter.shape[-2] if parameter.ndim > 1 else 1
+        declared = (getattr(module, "num_prefix_tokens", None) for module in model.modules())
+        prefix = next((count for count in declared if isinstance(count, int)), None)
+        if prefix is None and counts:
+            prefix = sum(counts.values())
+        return cls(input_size, prefix, class_token=any(name in counts for name in CLASS_TOKENS))
+
+    def fits(self, h: int, w: int) -> bool:
+        """Whether a map of h x w cells has the proportions of the picture, to within one cell."""
+        height, width = self.input_size
+        return abs(h - w * height / width) < 1 and abs(w - h * width / height) < 1
+
+    def layout(self, shape: Sequence[int]) -> Layout | None:
+        """Where the units of a [B, ., ., .] output are, if its proportions tell."""
+        first, last = self.fits(shape[2], shape[3]), self.fits(shape[1], shape[2])
+        if first == last:
+            return None
+        return "nchw" if first else "nhwc"
+
+
+def first_tensor(output: Any) -> tuple[Tensor, str]:
+    """Returns the first tensor of a module's output, and which part of the output it is ("": all).
+
+    Raises:
+        InputError: if there is none.
+    """
+    import torch
+
+    if isinstance(output, torch.Tensor):
+        return output, ""
+    for part, value in _parts(output):
+        if isinstance(value, torch.Tensor):
+            return value, part
+    raise InputError(f"its output is a {type(output).__name__} without a tensor")
+
+
+def _parts(output: Any) -> list[tuple[str, Any]]:
+    if isinstance(output, Mapping):
+        return [(f".{key}", value) for key, value in output.items()]
+    if isinstance(output, (tuple, list)):
+        return [(f"[{i}]", value) for i, value in enumerate(output)]
+    if is_dataclass(output):
+        return [(f".{field.name}", getattr(output, field.name)) for field in fields(output)]
+    return []
+
+
+def recognise(
+    spec: LayerSpec, module: str, shape: Sequence[int], part: str, geometry: Geometry
+) -> LayerInfo:
+    """Finds how the units lie in an output of `shape` (the batch comes first).
+
+    Args:
+        spec: the layer and the choices made for it.
+        module: class name of the module.
+        shape: shape of the tensor.
+        part: which part of the output the tensor is.
+        geometry: what is known of the network.
+
+    Raises:
+        InputError: if the output leaves a choice that `spec` does not make, or makes wrongly.
+    """
+    call = spec.call or 0
+    if len(shape) != 3 and spec.tokens is not None:
+        raise InputError(f"layer {spec.name} has no tokens: output {_shown(shape)}", "leave out tokens=")
+    if len(shape) == 2:
+        return LayerInfo(spec.name, module, "vector", shape[1], (1, 1), "vector", call=call, part=part)
+    if len(shape) == 3:
+        tokens, prefix, grid = _read_tokens(spec, shape, geometry)
+        return LayerInfo(
+            spec.name, module, "tokens", shape[2], grid, "tokens", tokens, prefix, call=call, part=part
+        )
+    if len(shape) == 4:
+        layout = spec.layout or geometry.layout(shape)
+        if layout is None:
+            raise InputError(
+                f"layer {spec.name}: the output {_shown(shape)} does not tell where the units are",
+                "set layout=nchw (units first) or layout=nhwc (units last) for this layer",
+            )
+        units, grid = (shape[1], shape[2:]) if layout == "nchw" else (shape[3], shape[1:3])
+        return LayerInfo(
+            spec.name, module, "spatial", units, (grid[0], grid[1]), layout, call=call, part=part
+        )
+    raise InputError(
+        f"layer {spec.name} has an output of shape {_shown(shape)}",
+        "only outputs with 2 (vector), 3 (tokens) or 4 (maps) dimensions can be read",
+    )
+
+
+def _read_tokens(
+    spec: LayerSpec, shape: Sequence[int], geometry: Geometry
+) -> tuple[Tokens, int, tuple[int, int]]:
+    """Returns what to read, the number of prefix tokens, and the (h, w) of the result."""
+    count = shape[1]
+    prefix = _prefix(spec, count, geometry)
+    tokens = spec.tokens
+    if tokens is None:
+        if not (prefix and geometry.class_token):
+            raise InputError(
+                f"layer {spec.name} has {count} tokens and no class token is known",
+                "set tokens=mean, tokens=grid or tokens=class for this layer",
+            )
+        tokens = "class"
+    if prefix is None:
+        raise InputError(
+            f"layer {spec.name}: of its {count} tokens it is not known which are patches",
+            "set prefix_tokens= (and grid=[h,w] if the patches are not a square) for this layer",
+        )
+    if tokens == "class":
+        if prefix == 0:
+            raise InputError(f"layer {spec.name} has no class token", "set tokens=mean or tokens=grid")
+        return tokens, prefix, (1, 1)
+    if prefix >= count:
+        raise InputError(f"layer {spec.name} has no patch tokens: all {count} are prefix tokens")
+    if tokens == "mean":
+        return tokens, prefix, (1, 1)
+    return tokens, prefix, _grid(spec, count - prefix, geometry)
+
+
+def _prefix(spec: LayerSpec, count: int, geometry: Geometry) -> int | None:
+    """How many of `count` tokens come before the patches, or None if that is not certain."""
+    if spec.prefix_tokens is not None:
+        return spec.prefix_tokens
+    if spec.grid is not None:
+        return count - spec.grid[0] * spec.grid[1]
+    declared = geometry.prefix_tokens
+    if geometry.fits(1, 1):  # square pictures have square grids
+        # a layer before the one that adds the class token has none
+        for prefix in (1, 0) if declared is None else (declared, 0):
+            if count == prefix or math.isqrt(max(count - prefix, 0)) ** 2 == count - prefix:
+                return prefix
+    return declared
+
+
+def _grid(spec: LayerSpec, patches: int, geometry: Geometry) -> tuple[int, int]:
+    side = math.isqrt(patches)
+    h, w = spec.grid or ((side, side) if geometry.fits(side, side) else (0, 0))
+    if h * w != patches:
+        raise InputError(
+            f"layer {spec.name}: {patches} patch tokens do not make "
+            + (f"a grid of {h} x {w}" if spec.grid else "a square grid"),
+            "set grid=[h,w], and prefix_tokens= if the tokens before the patches were miscounted",
+        )
+    return h, w
+
+
+def canonical(tensor: Tensor, info: LayerInfo) -> Tensor:
+    """Returns float32 [B, units, h, w] of a layer's output; a view of it wherever that is possible."""
+    if info.layout == "tokens":
+        if info.tokens == "grid":
+            tensor = tensor[:, info.prefix_tokens :].unflatten(1, info.map_shape).permute(0, 3, 1, 2)
+        elif info.tokens == "mean":
+            tensor = tensor[:, info.prefix_tokens :].float().mean(1)[:, :, None, None]
+        else:
+            tensor = tensor[:, 0, :, None, None]
+    elif info.layout == "vector":
+        tensor = tensor[:, :, None, None]
+    elif info.layout == "nhwc":
+        tensor = tensor.permute(0, 3, 1, 2)
+    return tensor.float()
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return "[" + ", ".join(["B", *map(str, shape[1:])]) + "]"

@@ -1,0 +1,3 @@
+from .clip_dissect import CLIPDissect
+
+__all__ = ["CLIPDissect"]

@@ -1,0 +1,3 @@
+from .describe_and_dissect import DescribeAndDissect
+
+__all__ = ["DescribeAndDissect"]

@@ -1,0 +1,3 @@
+from .milan import MILAN
+
+__all__ = ["MILAN"]

@@ -1,0 +1,1 @@
+"""Training of a MILAN on annotated exemplars."""

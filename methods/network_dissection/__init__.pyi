@@ -1,0 +1,3 @@
+from .network_dissection import NetworkDissection
+
+__all__ = ["NetworkDissection"]

@@ -1,0 +1,137 @@
+"""Tallies: how many mask pixels every unit shares with every label, and the IoUs that follow.
+
+A tally is a set of int64 sums over images. Tallies of disjoint sets of images add up to the tally of
+their union, in any order, so work can be split, stopped and taken up again without changing a bit.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...datasets.probing import Annotations
+from ...harness.files import atomic_path
+
+Denominator = Literal["paper", "lite", "all", "dissect"]
+DENOMINATORS: tuple[Denominator, ...] = ("paper", "lite", "all", "dissect")
+
+
+def category_of(annotations: Annotations) -> NDArray[np.int64]:
+    """Returns int64 [labels + 1]: position of each label's primary category.
+
+    Label 0, where it is counted at all, falls to the last category, as in the original codes.
+    """
+    position = {name: number for number, name in enumerate(annotations.categories)}
+    last = len(annotations.categories) - 1
+    return np.array([last, *(position[label.category] for label in annotations.labels)], np.int64)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The numbers behind the IoUs of all units and labels.
+
+    Attributes:
+        shared: int64 [units, labels + 1] intersections.
+        truth: int64 [labels + 1] labelled pixels.
+        activation: int64 [units, labels + 1] mask pixels that count for a label.
+    """
+
+    shared: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    activation: NDArray[np.int64]
+
+    def iou(self) -> NDArray[np.float64]:
+        """Returns float64 [units, labels + 1]: shared / (activation + truth - shared), 0 for 0 / 0."""
+        union = self.activation + self.truth - self.shared
+        return np.divide(self.shared, union, out=np.zeros(union.shape), where=union > 0)
+
+
+@dataclass
+class Tally:
+    """Pixel counts over images; label axes are label numbers, so column 0 means unlabelled.
+
+    Attributes:
+        images: how many images were counted.
+        intersection: [units, labels + 1] mask pixels with the label, once per plane that carries it.
+        intersection_unique: the same, a pixel counted once per label.
+        truth: [labels + 1] labelled pixels, once per plane; a whole-image label covers every pixel.
+        truth_unique: the same, a pixel counted once per label.
+        activation: [units] mask pixels of all images.
+        activation_paper: [units, categories] mask pixels of the images that show a label of the category.
+        activation_lite: [units, categories] mask pixels of the images in which the mask itself meets
+            a label of the category.
+    """
+
+    images: NDArray[np.int64]
+    intersection: NDArray[np.int64]
+    intersection_unique: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    truth_unique: NDArray[np.int64]
+    activation: NDArray[np.int64]
+    activation_paper: NDArray[np.int64]
+    activation_lite: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, units: int, labels: int, categories: int) -> Tally:
+        """Returns the tally of no image, for label numbers 1 ... `labels`."""
+        shapes = ((), (units, labels + 1), (units, labels + 1), (labels + 1,), (labels + 1,), (units,))
+        shapes = (*shapes, (units, categories), (units, categories))
+        return cls(*(np.zeros(shape, np.int64) for shape in shapes))
+
+    def merge(self, other: Tally) -> Tally:
+        """Returns the tally of both sets of images, which must not overlap."""
+        sums = (getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
+        return Tally(*(np.asarray(total) for total in sums))
+
+    def pixels(self, denominator: Denominator, category: NDArray[np.int64]) -> Pixels:
+        """Returns the numbers that make up the IoUs of one definition.
+
+        By `denominator` the activation is counted over the images that show a label of the same
+        category ("paper": CVPR 2017, section 2.2), over those in which the mask meets one ("lite":
+        NetDissect-Lite), or over all images ("all"; "dissect": PNAS 2020, where a pixel also counts
+        once per label only).
+
+        By the first three, a pixel that carries a label in two planes counts twice, as in the original
+        codes; such a label can reach an IoU above 1.
+
+        Args:
+            denominator: which definition.
+            category: from `category_of`.
+        """
+        everywhere = np.broadcast_to(self.activation[:, None], self.intersection.shape)
+        if denominator == "dissect":
+            return Pixels(self.intersection_unique, self.truth_unique, everywhere)
+        if denominator == "all":
+            return Pixels(self.intersection, self.truth, everywhere)
+        if denominator not in ("paper", "lite"):
+            raise ValueError(f"unknown denominator {denominator!r}")
+        per_category = self.activation_paper if denominator == "paper" else self.activation_lite
+        activation = per_category[:, category]
+        if denominator == "paper":
+            activation[:, 0] = 0  # label 0 belongs to no category
+        return Pixels(self.intersection, self.truth, activation)
+
+    def iou(self, denominator: Denominator, category: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns float64 [units, labels + 1]: the IoUs of one definition; see `pixels`."""
+        return self.pixels(denominator, category).iou()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the tally as `.npz`, whole or not at all."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tally | None:
+        """Reads what `save` wrote; None if there is no such file or it cannot be read back."""
+        try:
+            with np.load(Path(path), allow_pickle=False) as arrays:
+                return cls(*(arrays[f.name] for f in fields(cls)))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None

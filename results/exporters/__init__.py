@@ -1,0 +1,1 @@
+"""Writers of description files for other tools."""

@@ -1,0 +1,1 @@
+"""Readers of description files that other tools wrote."""

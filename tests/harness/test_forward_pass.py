@@ -1,0 +1,210 @@
+"""The pass over the probing set: complete, exact, repeatable, done once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dissectbench.datasets.images import FlatFolder
+from dissectbench.harness.activations import forward_pass
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.probe import ArrayLayer
+from dissectbench.harness.targets.target import Target
+
+LAYERS = ["conv1", "layer2", "layer4", "fc"]
+ARRAYS = ("mean.npy", "max.npy", "sizes.npy", "tail.npy")
+
+
+# Values ------------------------------------------------------------------------------------------
+
+
+def by_hand(target: Target, probe: FlatFolder) -> dict[str, np.ndarray]:
+    """The maps [images, units, h, w] of the layers, by plain forward passes of one image each."""
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in LAYERS}
+
+    def note(name: str) -> Any:
+        return lambda _module, _inputs, output: found[name].append(output.clone())
+
+    handles = [target.model.get_submodule(name).register_forward_hook(note(name)) for name in LAYERS]
+    with torch.no_grad():
+        for index in range(len(probe)):
+            target.model(target.preprocess(probe.image(index))[None])
+    for handle in handles:
+        handle.remove()
+    return {name: torch.cat(seen).numpy() for name, seen in found.items()}
+
+
+def test_values_and_thresholds_are_those_of_plain_forward_passes(
+    picture_folder: Path, resnet, tmp_path: Path, stored
+):
+    target, probe = resnet(), FlatFolder(picture_folder)
+    layers = stored(target, probe, tmp_path)
+    assert list(layers) == LAYERS
+    truths = by_hand(target, probe)
+    for name, layer in layers.items():
+        maps = truths[name].reshape(52, layer.n_units, *layer.map_shape)
+        truth = ArrayLayer(maps, probe, Cache(tmp_path / "cache"), name=name)
+        scale = np.abs(maps).max()
+        assert layer.values.dtype == np.float32
+        np.testing.assert_allclose(layer.values, truth.values, atol=1e-5 * scale)
+        np.testing.assert_allclose(layer.maxima, truth.maxima, atol=1e-5 * scale)
+        for q in (0.05, 0.01, 0.0005):
+            for rule in ("linear", "kth"):
+                np.testing.assert_allclose(
+                    layer.threshold(q, rule), truth.threshold(q, rule), atol=1e-5 * scale
+                )
+        assert (layer.model, layer.name) == ("resnet18", name)
+        assert truths[name].size == maps.size
+        assert layer.kind == ("vector" if name == "fc" else "spatial")
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (64, 2), (7, 2)])
+def test_batch_size_and_workers_change_nothing(
+    picture_folder: Path, resnet, tmp_path: Path, batch_size: int, workers: int, stored, content
+):
+    probe = FlatFolder(picture_folder)
+    stored(resnet(), probe, tmp_path / "a")
+    stored(resnet(), probe, tmp_path / "b", batch_size=batch_size, workers=workers)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_equal_images_have_equal_values_and_rank_by_index(
+    picture_folder: Path, resnet, tmp_path: Path, stored
+):
+    layer = stored(resnet(), FlatFolder(picture_folder), tmp_path)["layer4"]
+    np.testing.assert_array_equal(layer.values[:10], layer.values[30:40])
+    np.testing.assert_array_equal(layer.values[17], layer.values[51])
+    for unit in range(layer.n_units):
+        ranked = layer.exemplars(unit, 52).indices.tolist()
+        for first, second in [*((i, i + 30) for i in range(10)), (17, 51)]:
+            assert ranked.index(second) > ranked.index(first)
+
+
+def test_a_layer_has_the_same_values_alone_and_in_company(
+    picture_folder: Path, resnet, tmp_path: Path, stored, content
+):
+    probe = FlatFolder(picture_folder)
+    stored(resnet(), probe, tmp_path / "together")
+    for name in LAYERS:
+        stored(resnet(), probe, tmp_path / "alone", [name])
+    assert content(tmp_path / "together") == content(tmp_path / "alone")
+
+
+def test_a_tail_beyond_its_memory_is_the_same(
+    picture_folder: Path, resnet, tmp_path: Path, stored, content
+):
+    probe = FlatFolder(picture_folder)
+    stored(resnet(), probe, tmp_path / "a")
+    stored(resnet(), probe, tmp_path / "b", tail_budget_gb=1e-3)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+# What is stored is not computed again -------------------------------------------------------------
+
+
+def test_every_image_is_decoded_once_and_only_for_missing_layers(
+    counted, resnet, tmp_path: Path, stored, content
+):
+    stored(resnet(), counted, tmp_path, ["conv1", "layer4"])
+    assert counted.decoded == list(range(52))
+    stored(resnet(), counted, tmp_path, ["layer4", "conv1"])
+    assert len(counted.decoded) == 52
+    before = content(tmp_path)
+    layers = stored(resnet(), counted, tmp_path, ["conv1", "fc"], tail=0.01)
+    assert counted.decoded == list(range(52)) * 2
+    assert list(layers) == ["conv1", "fc"]
+    assert before.items() <= content(tmp_path).items()
+
+
+def test_a_longer_tail_is_computed_and_a_shorter_one_is_there(counted, resnet, tmp_path: Path, stored):
+    layer = stored(resnet(), counted, tmp_path, ["fc"], tail=0.1)["fc"]
+    with pytest.raises(InputError, match=r"probe\.tail=0\.3"):
+        layer.threshold(0.3)
+    layer = stored(resnet(), counted, tmp_path, ["fc"], tail=0.3)["fc"]
+    layer.threshold(0.3)
+    assert len(counted.decoded) == 104
+    stored(resnet(), counted, tmp_path, ["fc"], tail=0.1)
+    assert len(counted.decoded) == 104
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "manifest.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_damage_is_noticed_and_mended(
+    picture_folder: Path,
+    resnet,
+    tmp_path: Path,
+    name: str,
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
+    stored,
+    content,
+):
+    probe = FlatFolder(picture_folder)
+    stored(resnet(), probe, tmp_path, ["fc"])
+    before = content(tmp_path)
+    path = next(tmp_path.glob(f"*/{name}"))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    if damage == "cut":
+        path.write_bytes(whole[:-1] if name != "manifest.json" else whole[:middle])
+    elif damage == "flip" and name != "manifest.json":
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    elif damage == "flip":
+        path.write_bytes(whole.replace(b'"images"', b'"imagos"'))
+    else:
+        path.unlink()
+    stored(resnet(), probe, tmp_path, ["fc"])
+    assert content(tmp_path) == before
+    if not (name == "manifest.json" and damage == "gone"):
+        assert f"{name} is damaged" in caplog.text
+
+
+def test_other_images_are_another_entry(copied: Path, resnet, tmp_path: Path, stored):
+    first = stored(resnet(), FlatFolder(copied), tmp_path / "store", ["fc"])["fc"]
+    Image.new("RGB", (64, 64), "red").save(copied / "020.jpg")
+    second = stored(resnet(), FlatFolder(copied), tmp_path / "store", ["fc"])["fc"]
+    assert first.fingerprint != second.fingerprint
+    assert not np.array_equal(first.values[20], second.values[20])
+    np.testing.assert_array_equal(np.delete(first.values, 20, 0), np.delete(second.values, 20, 0))
+
+
+def test_the_fingerprint_names_the_pooling(counted, resnet, tmp_path: Path, stored):
+    mean = stored(resnet(), counted, tmp_path, ["layer4"])["layer4"]
+    maximum = stored(resnet(), counted, tmp_path, ["layer4"], pool="max")["layer4"]
+    assert len(counted.decoded) == 52
+    assert mean.fingerprint != maximum.fingerprint
+    np.testing.assert_array_equal(maximum.values, mean.maxima)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_global_random_numbers_are_left_alone(
+    picture_folder: Path, resnet, tmp_path: Path, stored, workers: int
+):
+    before = torch.get_rng_state()
+    layer = stored(resnet(), FlatFolder(picture_folder), tmp_path, ["conv1"], workers=workers)["conv1"]
+    list(layer.maps([1]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_slow_pass_saves_by_the_clock(
+    counted, resnet, tmp_path: Path, stored, monkeypatch: pytest.MonkeyPatch
+):
+    real = type(counted).image
+
+    def interrupted(self, index: int) -> Image.Image:
+        if index == 40:
+            raise KeyboardInterrupt
+        return real(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forward_pass, "SECONDS", 0.0)
+        patch.setattr(type(counted), "image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stored(resnet(), counted, tmp_path, ["fc"])
+    counted.decoded.clear()
+    stored(resnet(), counted, tmp_path, ["fc"])
+    assert counted.decoded == list(range(32, 52))

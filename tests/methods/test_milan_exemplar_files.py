@@ -1,0 +1,201 @@
+import json
+
+import numpy as np
+import pytest
+from memory_pictures import PictureLayer, Pictures
+
+from dissectbench.harness.cache import Cache
+from dissectbench.harness.errors import InputError
+from dissectbench.harness.probe import ArrayLayer
+from dissectbench.methods.milan import exemplar_files as layout
+from dissectbench.methods.milan.exemplar_files import read_exemplars, write_exemplars
+from dissectbench.methods.milan.exemplars import ExemplarSettings
+
+SMALL = ExemplarSettings(k=3, q=0.1, side=16)
+
+
+def layer_of(dies_at=None, seed=0):
+    rng = np.random.default_rng(seed)
+    maps = rng.standard_normal((30, 4, 3, 3)).astype(np.float32)
+    pixels = rng.integers(0, 256, (30, 3, 16, 16), np.uint8)
+    return PictureLayer(maps, Pictures(pixels, dies_at), Cache("never-written"), name="conv")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_files_are_those_of_the_reference(shared, tmp_path):
+    folder = shared / "golden" / "milan"
+    with np.load(folder / "exemplar_inputs.npz") as given, np.load(folder / "exemplar_expected.npz") as e:
+        layer = ArrayLayer(given["activations"], Pictures(given["images"]), Cache("never-written"))
+        written = write_exemplars(layer, tmp_path / "conv", ExemplarSettings(variant="official"))
+        assert written.masks.shape == (6, 15, 1, 224, 224)
+        assert (written.masks != e["masks_q99_zero"]).sum() <= 25
+    for name in ("ids.csv", "activations.csv"):
+        expected = (folder / f"exemplar_{name}").read_text().split()
+        assert (tmp_path / "conv" / name).read_text().split() == expected
+    assert not (tmp_path / "conv" / "units.npy").exists()
+
+
+def test_what_is_written_is_read_and_memory_mapped(tmp_path):
+    layer = layer_of()
+    write_exemplars(layer, tmp_path / "conv", SMALL, units=[3, 1])
+    found = read_exemplars(tmp_path / "conv")
+    assert isinstance(found.masks, np.memmap)
+    assert isinstance(found.images, np.memmap)
+    assert found.units.tolist() == [3, 1]
+    assert found.ids[0].tolist() == np.argsort(-layer.maxima[:, 3])[:3].tolist()
+    assert np.array_equal(found.images[0], layer.probe.pixels[found.ids[0]])
+    assert found.side == 16
+    assert found.meta is not None
+    assert found.meta["settings"] == SMALL.identity()
+    assert found.activations is not None
+    np.testing.assert_allclose(found.activations[1], -np.sort(-layer.maxima[:, 1])[:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("dies_at_rank", [0, 3, -1])
+def test_an_interrupted_writing_goes_on_where_it_was(tmp_path, monkeypatch, dies_at_rank):
+    monkeypatch.setattr(layout, "_SAVE_AFTER", 0)
+    whole = write_exemplars(layer_of(), tmp_path / "whole", SMALL)
+    order = np.unique(whole.ids)
+    dies_at = int(order[dies_at_rank])
+    with pytest.raises(KeyboardInterrupt):
+        write_exemplars(layer_of(dies_at), tmp_path / "again", SMALL)
+    assert not (tmp_path / "again").exists()
+    layer = layer_of()
+    write_exemplars(layer, tmp_path / "again", SMALL)
+    first = max(0, order.tolist().index(dies_at) - 1)  # the last image done may be done again
+    assert layer.probe.asked == order[first:].tolist()
+    assert contents(tmp_path / "again") == contents(tmp_path / "whole")
+    assert not (tmp_path / "again.part").exists()
+
+
+def test_what_was_begun_for_other_settings_is_not_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "_SAVE_AFTER", 0)
+    whole = write_exemplars(layer_of(), tmp_path / "whole", SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        write_exemplars(
+            layer_of(int(whole.ids.max())), tmp_path / "again", ExemplarSettings(k=3, side=16)
+        )
+    write_exemplars(layer_of(), tmp_path / "again", SMALL)
+    assert contents(tmp_path / "again") == contents(tmp_path / "whole")
+
+
+def test_exemplars_that_are_there_are_not_made_again(tmp_path):
+    write_exemplars(layer_of(), tmp_path / "conv", SMALL)
+    layer = layer_of()
+    write_exemplars(layer, tmp_path / "conv", SMALL)
+    assert layer.probe.asked == []
+
+
+def test_other_exemplars_are_not_overwritten(tmp_path):
+    write_exemplars(layer_of(), tmp_path / "conv", SMALL)
+    before = contents(tmp_path / "conv")
+    with pytest.raises(InputError, match="another settings"):
+        write_exemplars(layer_of(), tmp_path / "conv", ExemplarSettings(k=2, side=16))
+    with pytest.raises(InputError, match="another activations"):
+        write_exemplars(layer_of(seed=1), tmp_path / "conv", SMALL)
+    assert contents(tmp_path / "conv") == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(InputError, match="not made by this program"):
+        write_exemplars(layer_of(), tmp_path / "mine", SMALL)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "conv").mkdir()
+    assert write_exemplars(layer_of(), tmp_path / "conv", SMALL).masks.shape == (4, 3, 1, 16, 16)
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
+    def full(self, row, rank, item):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(layout.Slots, "write", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_exemplars(layer_of(), tmp_path / "conv", SMALL)
+    monkeypatch.undo()
+    write_exemplars(layer_of(), tmp_path / "conv", SMALL)
+
+
+def test_dead_units_are_named(tmp_path):
+    maps = np.random.default_rng(0).random((30, 3, 2, 2), np.float32)
+    maps[:, 1] = 0.5
+    layer = ArrayLayer(maps, Pictures(np.zeros((30, 3, 16, 16), np.uint8)), Cache("never-written"))
+    found = write_exemplars(layer, tmp_path / "conv", SMALL)
+    assert found.meta is not None
+    assert found.meta["dead"] == [1]
+    assert not found.masks[1].any()
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    maps = np.ones((5, 2), np.float32)
+    maps[3, 1] = np.inf
+    layer = ArrayLayer(maps, Pictures(np.zeros((5, 3, 8, 8), np.uint8)), Cache("never-written"))
+    with pytest.raises(InputError, match="unit 1 are not all finite"):
+        write_exemplars(layer, tmp_path / "conv", SMALL)
+    with pytest.raises(ValueError, match="no units"):
+        write_exemplars(layer, tmp_path / "conv", SMALL, units=[])
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _float(path):
+    np.save(path, np.load(path).astype(np.float32))
+
+
+def _fewer(path):
+    np.save(path, np.load(path)[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("file", "harm", "said"),
+    [
+        ("masks.npy", _cut, "masks.npy is cut off"),
+        ("images.npy", _cut, "images.npy is cut off"),
+        ("masks.npy", _float, "holds float32"),
+        ("masks.npy", _fewer, r"ids.csv has the shape \[2, 3\]"),
+        ("images.npy", _fewer, "images.npy has the shape"),
+        ("masks.npy", lambda path: path.unlink(), "masks.npy is missing"),
+        ("ids.csv", lambda path: path.write_text("1,2\n3\n"), "not a table"),
+        ("ids.csv", lambda path: path.write_text("1,2,x\n3,4,5\n"), "not a table"),
+        ("activations.csv", lambda path: path.write_text("1\n2\n"), "activations.csv has the shape"),
+        ("units.npy", lambda path: np.save(path, [1, 1]), "twice"),
+        ("units.npy", lambda path: np.save(path, [1, 2, 3]), "expected 2 integers"),
+        ("units.npy", lambda path: np.save(path, [0.5, 1.5]), "expected 2 integers"),
+        ("units.npy", _cut, "units.npy is cut off"),
+        ("exemplars.json", lambda path: path.write_text("{"), "not valid JSON"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, file, harm, said):
+    write_exemplars(layer_of(), tmp_path / "conv", SMALL, units=[2, 0])
+    harm(tmp_path / "conv" / file)
+    with pytest.raises(InputError, match=said):
+        read_exemplars(tmp_path / "conv")
+
+
+def test_the_folder_around_the_layers_is_no_layer(tmp_path):
+    write_exemplars(layer_of(), tmp_path / "conv", SMALL)
+    with pytest.raises(InputError, match=r"give the folder of a layer, such as .*conv"):
+        read_exemplars(tmp_path)
+
+
+def test_the_originals_files_are_enough(tmp_path):
+    write_exemplars(layer_of(), tmp_path / "conv", SMALL)
+    for name in ("exemplars.json", "images.npy", "activations.csv"):
+        (tmp_path / "conv" / name).unlink()
+    np.save(tmp_path / "conv" / "masks.npy", np.load(tmp_path / "conv" / "masks.npy").astype(bool))
+    found = read_exemplars(tmp_path / "conv")
+    assert (found.images, found.activations, found.meta) == (None, None, None)
+    assert found.units.tolist() == [0, 1, 2, 3]
+    assert found.masks.dtype == np.uint8
+
+
+def test_what_they_were_made_from_is_readable(tmp_path):
+    write_exemplars(layer_of(), tmp_path / "conv", SMALL)
+    meta = json.loads((tmp_path / "conv" / "exemplars.json").read_text())
+    assert (meta["model"], meta["layer"], meta["units"]) == ("arrays", "conv", [0, 1, 2, 3])
