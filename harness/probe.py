@@ -70,7 +70,7 @@ class ProbedLayer(ABC):
     """One layer and its activations over a probing set. It owns no model beyond the target.
 
     Attributes:
-        model: name of the target.
+        target: name of the target.
         name: dotted path of the layer.
         kind: "spatial", "tokens" or "vector".
         n_units: number of units.
@@ -83,7 +83,7 @@ class ProbedLayer(ABC):
         cache: for what a method derives from this layer or its images.
     """
 
-    model: str
+    target: str
     name: str
     kind: Kind
     n_units: int
@@ -97,7 +97,7 @@ class ProbedLayer(ABC):
 
     def unit(self, index: int) -> UnitId:
         """Returns the lasting name of unit `index` (0-based)."""
-        return UnitId(self.model, self.name, int(index))
+        return UnitId(self.target, self.name, int(index))
 
     @cached_property
     def dead(self) -> NDArray[np.bool_]:
@@ -179,7 +179,7 @@ class ArrayLayer(ProbedLayer):
         maps: float32 [images, units, h, w], or [images, units] for a vector layer.
         probe: the images behind them, in the same order.
         cache: where methods keep what they derive.
-        model: name of the target.
+        target: name of the target.
         name: name of the layer.
         pool: "mean" or "max".
     """
@@ -190,7 +190,7 @@ class ArrayLayer(ProbedLayer):
         probe: ProbingSet,
         cache: Cache,
         *,
-        model: str = "arrays",
+        target: str = "arrays",
         name: str = "layer",
         pool: Literal["mean", "max"] = "mean",
     ) -> None:
@@ -200,7 +200,7 @@ class ArrayLayer(ProbedLayer):
             raise ValueError(f"{len(maps)} maps for {len(probe)} images")
         self._maps = maps.reshape(*maps.shape[:2], 1, 1) if maps.ndim == 2 else maps
         self.kind = "vector" if maps.ndim == 2 else "spatial"
-        self.model, self.name, self.pool, self.probe, self.cache = model, name, pool, probe, cache
+        self.target, self.name, self.pool, self.probe, self.cache = target, name, pool, probe, cache
         self.n_units = maps.shape[1]
         self.map_shape = (self._maps.shape[2], self._maps.shape[3])
         self.maxima = self._maps.max(axis=(2, 3))

@@ -26,9 +26,9 @@ Status = Literal["ok", "dead", "failed"]
 class UnitId:
     """One unit: a channel of a layer of a target, 0-based."""
 
-    model: str
+    target: str
     layer: str
-    unit: int
+    index: int
 
 
 @dataclass(frozen=True)

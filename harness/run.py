@@ -196,7 +196,7 @@ def score_final_layer(parts: Parts, folder: RunFolder) -> pd.DataFrame | None:
     predictions = [
         Prediction.of(record)
         for (unit, method), record in folder.journal.latest.items()
-        if unit.layer == layer and unit.unit in chosen and method in names
+        if unit.layer == layer and unit.index in chosen and method in names
     ]
     scores = score_descriptions(
         predictions,

@@ -25,7 +25,7 @@ PredictionStatus = Literal["ok", "dead", "failed", "missing"]
 CONSTANT, SHUFFLED = "constant: {}", "shuffled: {}"
 BETWEEN_REFERENCES = " | "
 COLUMNS = (
-    *("model", "layer", "unit", "method", "metric"),
+    *("target", "layer", "unit", "method", "metric"),
     *("score", "reason", "status", "prediction", "reference"),
 )
 
@@ -97,7 +97,7 @@ def score_descriptions(
         seed: of the shuffled control.
 
     Returns:
-        One row per method or control, unit and metric, in this order, with the columns model, layer,
+        One row per method or control, unit and metric, in this order, with the columns target, layer,
         unit, method, metric, score (float64), reason, status, prediction, reference. The score is NaN
         exactly where `reason` is "missing", "dead", "failed" or "no reference", and None elsewhere.
         Several references of a unit stand in `reference` with " | " between them.
@@ -124,17 +124,17 @@ def _by_method(predictions: Iterable[Prediction]) -> dict[str, dict[int, Predict
     given: dict[str, dict[int, Prediction]] = {}
     for prediction in predictions:
         texts = given.setdefault(prediction.method, {})
-        if prediction.unit.unit in texts:
+        if prediction.unit.index in texts:
             raise InputError(
-                f"{prediction.method} describes unit {prediction.unit.unit} twice",
+                f"{prediction.method} describes unit {prediction.unit.index} twice",
                 "remove one of the two, or give two sources different method names",
             )
-        texts[prediction.unit.unit] = prediction
+        texts[prediction.unit.index] = prediction
     return given
 
 
 def _one_layer(given: Mapping[str, Mapping[int, Prediction]]) -> tuple[str, str]:
-    places = {(p.unit.model, p.unit.layer) for texts in given.values() for p in texts.values()}
+    places = {(p.unit.target, p.unit.layer) for texts in given.values() for p in texts.values()}
     if len(places) != 1:
         raise ValueError(
             f"predictions of exactly one layer can be scored at a time, got {sorted(places)}"

@@ -83,7 +83,7 @@ class StoredLayer(ProbedLayer):
         pool: Pool,
         wanted: Wanted,
     ) -> None:
-        self.model, self.name = source.target.name, info.name
+        self.target, self.name = source.target.name, info.name
         self.kind, self.n_units, self.map_shape = info.kind, info.n_units, info.map_shape
         self.pool: Pool = pool
         self.manifest, self.cache = (manifest := Manifest.read(slot.folder / MANIFEST)), cache

@@ -208,15 +208,15 @@ def _rows(file: Path, layer: str, console: Console) -> list[Any]:
 
 
 def _check_units(predictions: Sequence[Any], references: References, given: str) -> None:
-    outside = [p for p in predictions if p.unit.unit >= len(references.texts)]
+    outside = [p for p in predictions if p.unit.index >= len(references.texts)]
     if not outside:
         return
     hint = "give the references of this layer: --references FILE with one line per unit"
     if given.startswith("annotations:"):
-        most = max(p.unit.unit for p in outside) + 1
+        most = max(p.unit.index for p in outside) + 1
         hint = f"check the layer; if it has more units than were annotated, add references.units={most}"
     raise InputError(
-        f"{outside[0].method} describes unit {outside[0].unit.unit} of {outside[0].unit.layer}, but "
+        f"{outside[0].method} describes unit {outside[0].unit.index} of {outside[0].unit.layer}, but "
         f"{references.name} names {len(references.texts)} units (0 to {len(references.texts) - 1})",
         hint,
     )

@@ -130,7 +130,7 @@ def caption_orders(unit: UnitId, n: int, summaries: int, seed: int) -> tuple[tup
     """Returns the order of `n` captions in each summary: their own, then shuffles of unit and seed."""
     if n == 0:
         return ()
-    name = f"{unit.model}/{unit.layer}/{unit.unit}".encode()
+    name = f"{unit.target}/{unit.layer}/{unit.index}".encode()
     generator = np.random.default_rng([seed, *name])
     shuffled = [tuple(generator.permutation(n).tolist()) for _ in range(summaries - 1)]
     return (tuple(range(n)), *shuffled)

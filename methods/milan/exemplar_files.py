@@ -195,7 +195,7 @@ def write_exemplars(
 def _meta(layer: ProbedLayer, settings: ExemplarSettings, units: Sequence[int]) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "model": layer.model,
+        "target": layer.target,
         "layer": layer.name,
         "units": list(units),
         "activations": layer.fingerprint,

@@ -29,7 +29,7 @@ def write_descriptions(descriptions: Iterable[Description], path: str | os.PathL
         InputError: if the file cannot be written.
     """
     rows = [
-        (d.unit.layer, d.unit.unit, d.method, d.text, d.status, d.score) for d in _latest(descriptions)
+        (d.unit.layer, d.unit.index, d.method, d.text, d.status, d.score) for d in _latest(descriptions)
     ]
     _write(path, PLAIN_COLUMNS, rows)
 
@@ -66,14 +66,14 @@ def write_original_csv(
 
 
 def _original_row(description: Description, layout: Original) -> tuple[object, ...]:
-    place = (description.unit.layer, description.unit.unit, description.text)
+    place = (description.unit.layer, description.unit.index, description.text)
     if layout == "milan":
         return place
     if layout == "clip_dissect":
         return (*place, description.score)
     others = dict.fromkeys(c.text for c in description.candidates if c.text != description.text)
     second, third, *_ = (*others, " ", " ")
-    return (description.unit.unit, description.text, second, third)
+    return (description.unit.index, description.text, second, third)
 
 
 def _latest(descriptions: Iterable[Description]) -> list[Description]:

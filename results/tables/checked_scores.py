@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONTROLS = ("constant: ", "shuffled: ")
-COLUMNS = ("model", "layer", "unit", "method", "metric", "score", "reason", "status", "prediction")
+COLUMNS = ("target", "layer", "unit", "method", "metric", "score", "reason", "status", "prediction")
 
 
 class Score(NamedTuple):
@@ -34,7 +34,7 @@ class LayerScores:
     """The rows of the long table that are about one layer of one model.
 
     Attributes:
-        model: name of the target.
+        target: name of the target.
         layer: name of the layer.
         metrics: names of the metrics, in the table's order.
         methods: names of the methods, without controls, in the table's order.
@@ -49,10 +49,10 @@ class LayerScores:
         absent = [column for column in COLUMNS if column not in scores]
         if absent:
             raise ValueError(f"the score table lacks the columns {absent}")
-        places = set(zip(scores["model"], scores["layer"], strict=True))
+        places = set(zip(scores["target"], scores["layer"], strict=True))
         if len(places) != 1:
             raise ValueError(f"a table is about one layer of one model, not about {sorted(places)}")
-        [(self.model, self.layer)] = places
+        [(self.target, self.layer)] = places
         self._rows: dict[str, dict[str, dict[int, Score]]] = {}
         for _, _, unit, method, metric, *values in zip(*(scores[name] for name in COLUMNS), strict=True):
             of_metric = self._rows.setdefault(method, {}).setdefault(metric, {})

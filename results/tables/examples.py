@@ -19,7 +19,7 @@ def examples(
         layer: the layer.
         limit: how many units to show, in ascending order.
     """
-    found = {(d.unit.unit, d.method): d for d in descriptions if d.unit.layer == layer}
+    found = {(d.unit.index, d.method): d for d in descriptions if d.unit.layer == layer}
     methods = list(dict.fromkeys(method for _, method in found))
     units = sorted({unit for unit, _ in found})
     columns = (Column("unit", "count"), Column("true name"), *map(Column, methods))

@@ -32,7 +32,7 @@ def overview(
         ValueError: if the records are of several targets.
     """
     latest = {(d.unit, d.method): d for d in descriptions}.values()
-    targets = sorted({d.unit.model for d in latest})
+    targets = sorted({d.unit.target for d in latest})
     if len(targets) > 1:
         raise ValueError(f"an overview is about one target, not about {targets}")
     groups: dict[tuple[str, str], list[Description]] = {}

@@ -38,7 +38,7 @@ def score_tables(
     """
     footer = {**(models or {}), "seed": str(seed), "resamples": str(n_resamples)}
     tables = []
-    for _, rows in scores.groupby(["model", "layer"], sort=False):
+    for _, rows in scores.groupby(["target", "layer"], sort=False):
         layer = LayerScores(rows)
         tables.append(leaderboard(layer, footer=footer, seed=seed, n_resamples=n_resamples))
         if len(layer.methods) > 1:
@@ -81,7 +81,7 @@ def leaderboard(
     ]
     return Table(
         f"scores_{scores.layer}",
-        f"Scores of descriptions: {scores.model}, layer {scores.layer}",
+        f"Scores of descriptions: {scores.target}, layer {scores.layer}",
         tuple(columns),
         tuple(rows),
         (*_legend(best), *_ranking_notes(scores), *_gap_notes(scores), *undefined_notes(columns, rows)),
@@ -128,7 +128,7 @@ def comparisons(
     ]
     return Table(
         f"comparisons_{scores.layer}",
-        f"Differences between methods: {scores.model}, layer {scores.layer}",
+        f"Differences between methods: {scores.target}, layer {scores.layer}",
         columns,
         rows,
         tuple(notes),

@@ -60,7 +60,7 @@ def journal(tmp_path):
 
 
 def statuses(journal):
-    return {unit.unit: record.status for (unit, _), record in journal.latest.items()}
+    return {unit.index: record.status for (unit, _), record in journal.latest.items()}
 
 
 def test_a_failing_unit_is_recorded_with_its_reason_and_the_next_are_described(layer, journal):

@@ -57,7 +57,7 @@ def test_values_and_thresholds_are_those_of_plain_forward_passes(
                 np.testing.assert_allclose(
                     layer.threshold(q, rule), truth.threshold(q, rule), atol=1e-5 * scale
                 )
-        assert (layer.model, layer.name) == ("resnet18", name)
+        assert (layer.target, layer.name) == ("resnet18", name)
         assert truths[name].size == maps.size
         assert layer.kind == ("vector" if name == "fc" else "spatial")
 

@@ -56,7 +56,7 @@ def test_a_torn_last_line_is_dropped_and_written_again(tmp_path_factory, cut):
     last = len(whole.splitlines(keepends=True)[-1])
     path.write_bytes(whole[: -min(cut, last)])
     with Journal(path) as journal:
-        assert [unit.unit for unit, _ in journal.latest] == [0, 1]
+        assert [unit.index for unit, _ in journal.latest] == [0, 1]
         journal.append(of(2))
     assert path.read_bytes() == whole
 
@@ -92,4 +92,4 @@ def test_what_a_description_took_is_kept_beside_the_records(tmp_path):
     first, second = ((tmp_path / name / "d.jsonl").read_bytes() for name in ("one", "two"))
     assert first == second
     spent = json.loads((tmp_path / "two" / "spent.jsonl").read_text())
-    assert (spent["seconds"], spent["cost_usd"], spent["unit"]) == (2.0, 0.25, 0)
+    assert (spent["seconds"], spent["cost_usd"], spent["index"]) == (2.0, 0.25, 0)

@@ -85,7 +85,7 @@ def layer(values, tmp_path):
 def answers(method, layer, units):
     """Descriptions without their times."""
     return {
-        d.unit.unit: (d.text, d.status, d.score, d.candidates, d.evidence)
+        d.unit.index: (d.text, d.status, d.score, d.candidates, d.evidence)
         for d in method.describe(layer, units)
     }
 

@@ -171,7 +171,7 @@ def layer(tmp_path):
 
 
 def answers(method, layer, units=tuple(range(UNITS))):
-    return {d.unit.unit: d.to_json() for d in method.describe(layer, units)}
+    return {d.unit.index: d.to_json() for d in method.describe(layer, units)}
 
 
 def test_units_are_described_by_what_they_look_for(layer):
@@ -324,7 +324,7 @@ def test_candidates_beyond_the_limit_are_left_out_and_recorded(layer):
 def test_a_unit_whose_response_is_not_finite_fails_alone(layer):
     layer.values = layer.values.copy()
     layer.values[3, 1] = np.inf
-    found = {d.unit.unit: d for d in method().describe(layer, [0, 1, 2])}
+    found = {d.unit.index: d for d in method().describe(layer, [0, 1, 2])}
     assert [found[u].status for u in (0, 1, 2)] == ["ok", "failed", "ok"]
     assert "not all finite" in found[1].evidence["reason"]
 
@@ -338,7 +338,7 @@ def test_a_unit_that_breaks_a_step_fails_alone_and_keeps_what_was_known(layer):
                 yield picture
 
     dissect = dissecting(Captioner("c"), KeyPhrases(), Torn("torn"), Eye("eye"), images=5, crops="off")
-    found = {d.unit.unit: d for d in dissect.describe(layer, [0, 1, 2, 3])}
+    found = {d.unit.index: d for d in dissect.describe(layer, [0, 1, 2, 3])}
     assert [found[u].status for u in (0, 1, 2, 3)] == ["ok", "ok", "failed", "ok"]
     assert found[2].evidence["reason"] == "RuntimeError: no blue paint"
     assert found[2].evidence["summaries"][0]["label"] == "blue square"

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from memory_pictures import PictureLayer, Pictures
+from memory_images import ImageArray, ImageArrayLayer
 
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
@@ -18,7 +18,7 @@ def layer_of(dies_at=None, seed=0):
     rng = np.random.default_rng(seed)
     maps = rng.standard_normal((30, 4, 3, 3)).astype(np.float32)
     pixels = rng.integers(0, 256, (30, 3, 16, 16), np.uint8)
-    return PictureLayer(maps, Pictures(pixels, dies_at), Cache("never-written"), name="conv")
+    return ImageArrayLayer(maps, ImageArray(pixels, dies_at), Cache("never-written"), name="conv")
 
 
 def contents(folder):
@@ -28,7 +28,7 @@ def contents(folder):
 def test_files_are_those_of_the_reference(shared, tmp_path):
     folder = shared / "golden" / "milan"
     with np.load(folder / "exemplar_inputs.npz") as given, np.load(folder / "exemplar_expected.npz") as e:
-        layer = ArrayLayer(given["activations"], Pictures(given["images"]), Cache("never-written"))
+        layer = ArrayLayer(given["activations"], ImageArray(given["images"]), Cache("never-written"))
         written = write_exemplars(layer, tmp_path / "conv", ExemplarSettings(variant="official"))
         assert written.masks.shape == (6, 15, 1, 224, 224)
         assert (written.masks != e["masks_q99_zero"]).sum() <= 25
@@ -123,7 +123,7 @@ def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
 def test_dead_units_are_named(tmp_path):
     maps = np.random.default_rng(0).random((30, 3, 2, 2), np.float32)
     maps[:, 1] = 0.5
-    layer = ArrayLayer(maps, Pictures(np.zeros((30, 3, 16, 16), np.uint8)), Cache("never-written"))
+    layer = ArrayLayer(maps, ImageArray(np.zeros((30, 3, 16, 16), np.uint8)), Cache("never-written"))
     found = write_exemplars(layer, tmp_path / "conv", SMALL)
     assert found.meta is not None
     assert found.meta["dead"] == [1]
@@ -133,7 +133,7 @@ def test_dead_units_are_named(tmp_path):
 def test_values_that_are_not_finite_are_refused(tmp_path):
     maps = np.ones((5, 2), np.float32)
     maps[3, 1] = np.inf
-    layer = ArrayLayer(maps, Pictures(np.zeros((5, 3, 8, 8), np.uint8)), Cache("never-written"))
+    layer = ArrayLayer(maps, ImageArray(np.zeros((5, 3, 8, 8), np.uint8)), Cache("never-written"))
     with pytest.raises(InputError, match="unit 1 are not all finite"):
         write_exemplars(layer, tmp_path / "conv", SMALL)
     with pytest.raises(ValueError, match="no units"):
@@ -198,4 +198,4 @@ def test_the_originals_files_are_enough(tmp_path):
 def test_what_they_were_made_from_is_readable(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     meta = json.loads((tmp_path / "conv" / "exemplars.json").read_text())
-    assert (meta["model"], meta["layer"], meta["units"]) == ("arrays", "conv", [0, 1, 2, 3])
+    assert (meta["target"], meta["layer"], meta["units"]) == ("arrays", "conv", [0, 1, 2, 3])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from memory_pictures import PictureLayer, Pictures
+from memory_images import ImageArray, ImageArrayLayer
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from dissectbench.harness.cache import Cache
@@ -89,11 +89,11 @@ def layer_of(folder, *, dies_at=None, vector=False):
     maps[:, DEAD], maps[3, WILD] = 0.5, np.nan
     pixels = rng.integers(0, 256, (IMAGES, 3, SIDE, SIDE), np.uint8)
     maps = maps[:, :, 0, 0] if vector else maps
-    return PictureLayer(maps, Pictures(pixels, dies_at), Cache(folder), name="conv")
+    return ImageArrayLayer(maps, ImageArray(pixels, dies_at), Cache(folder), name="conv")
 
 
 def lines(descriptions):
-    return {one.unit.unit: one.to_json() for one in descriptions}
+    return {one.unit.index: one.to_json() for one in descriptions}
 
 
 def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
@@ -102,7 +102,7 @@ def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
     with np.load(folder / "exemplar_inputs.npz") as given:
         # The published preprocessing cuts the 224 x 224 in the middle out of 256 x 256.
         pixels = np.pad(given["images"], ((0, 0), (0, 0), (16, 16), (16, 16)))
-        layer = PictureLayer(given["activations"], Pictures(pixels), Cache(tmp_path))
+        layer = ImageArrayLayer(given["activations"], ImageArray(pixels), Cache(tmp_path))
     with np.load(folder / "exemplars.npz") as given:
         numbers, ids = given["units"].tolist(), given["ids"]
     made = MILAN(str(folder / "milan_resnet18.pth"), variant="official", q=0.1, device="cpu", top=50)
@@ -138,9 +138,9 @@ def test_units_get_different_captions_with_their_candidates(checkpoint, tmp_path
         assert len(scores) == 3
         assert scores == sorted(scores, reverse=True)
         assert (one.text, one.score) == (one.candidates[0].text, scores[0])
-        images = np.argsort(-layer.maxima[:, one.unit.unit], kind="stable")[:5]
+        images = np.argsort(-layer.maxima[:, one.unit.index], kind="stable")[:5]
         assert one.evidence["images"] == images.tolist()
-        np.testing.assert_array_equal(one.evidence["maxima"], layer.maxima[images, one.unit.unit])
+        np.testing.assert_array_equal(one.evidence["maxima"], layer.maxima[images, one.unit.index])
         json.loads(one.to_json())
 
 

@@ -158,9 +158,9 @@ def test_a_description_does_not_depend_on_the_units_asked_for(tmp_path):
     for units in ([0, 1, 2, 3, 4, 5], [4, 2], [2], [5, 0]):
         layer = make(tmp_path / str(units), maps)
         described = list(NetworkDissection(0.1).describe(layer, units))
-        assert [d.unit.unit for d in described] == units
+        assert [d.unit.index for d in described] == units
         for d in described:
-            answers[d.unit.unit, d.text, d.score, json.dumps(d.evidence), str(d.candidates)] += 1
+            answers[d.unit.index, d.text, d.score, json.dumps(d.evidence), str(d.candidates)] += 1
     assert len(answers) == 6
 
 

@@ -40,7 +40,7 @@ def test_one_row_per_method_unit_and_metric_with_its_controls():
     assert len(table) == len(methods) * len(NAMES) * len(METRICS)
     assert not table.duplicated(["unit", "method", "metric"]).any()
     columns = [
-        "model",
+        "target",
         "layer",
         "unit",
         "method",
@@ -53,7 +53,7 @@ def test_one_row_per_method_unit_and_metric_with_its_controls():
     ]
     assert list(table.columns) == columns
     assert table.score.dtype == np.float64
-    assert set(table.model) == {"resnet"}
+    assert set(table.target) == {"resnet"}
     assert set(table.layer) == {"fc"}
 
 

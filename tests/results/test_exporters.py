@@ -32,7 +32,7 @@ def test_the_plain_layout_reads_back_unchanged(tmp_path):
     rows = {(r.method, r.layer, r.unit): r for r in read_descriptions_csv(path).rows}
     assert len(rows) == 5
     for record in RECORDS:
-        row = rows[record.method, record.unit.layer, record.unit.unit]
+        row = rows[record.method, record.unit.layer, record.unit.index]
         assert (row.text, row.status, row.score) == (record.text, record.status, record.score)
 
 

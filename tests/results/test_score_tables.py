@@ -10,7 +10,7 @@ from dissectbench.results.tables.overview import overview
 from dissectbench.results.tables.scores import score_tables
 from dissectbench.results.tables.table import Coverage
 
-COLUMNS = ["model", "layer", "unit", "method", "metric", "score", "reason", "status", "prediction"]
+COLUMNS = ["target", "layer", "unit", "method", "metric", "score", "reason", "status", "prediction"]
 
 
 def scores(*groups, layer="fc", metric="clip_cos"):

@@ -8,10 +8,10 @@ from dissectbench.datasets.probing import ProbingSet
 from dissectbench.harness.probe import ArrayLayer
 
 
-class Pictures(ProbingSet):
+class ImageArray(ProbingSet):
     """Images from an array, uint8 [n, 3, H, W]; one of them may break the work off."""
 
-    name = "pictures"
+    name = "images"
 
     def __init__(self, pixels: NDArray[np.uint8], dies_at: int | None = None) -> None:
         self.pixels, self.dies_at = pixels, dies_at
@@ -27,13 +27,13 @@ class Pictures(ProbingSet):
         return Image.fromarray(self.pixels[index].transpose(1, 2, 0))
 
     def locate(self, index: int) -> str:
-        return f"picture-{index}"
+        return f"image-{index}"
 
     def fingerprint(self) -> str:
-        return "pictures"
+        return "images"
 
 
-class PictureLayer(ArrayLayer):
+class ImageArrayLayer(ArrayLayer):
     """Says what its images are."""
 
-    probe: Pictures  # pyright: ignore[reportIncompatibleVariableOverride]
+    probe: ImageArray  # pyright: ignore[reportIncompatibleVariableOverride]
