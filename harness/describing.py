@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .journal import Journal
 from .probe import ProbedLayer
-from .records import Description, Journal, Status
+from .records import Description, Status
 
 if TYPE_CHECKING:
     from ..methods.method import Method

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from rich.console import Console
 from rich.table import Table
 
-from .records import Description, UnitId, read_descriptions
+from .journal import read_descriptions
+from .records import Description, UnitId
 from .run import Parts, run_name
 
 if TYPE_CHECKING:

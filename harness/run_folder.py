@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 from .files import atomic_open, explained, read_json, write_json
-from .records import Journal
+from .journal import Journal
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -70,7 +70,7 @@ def _models(settings: list[str]) -> Table:
 
 
 def _runs(folder: Path) -> Table:
-    from ..records import read_descriptions
+    from ..journal import read_descriptions
 
     table = _table(f"runs in {folder}", "run", "method", "layer", "ok", "dead", "failed")
     for path in sorted(folder.glob("*/descriptions.jsonl")):

@@ -15,8 +15,9 @@ from rich.console import Console
 from ..config import build, compose
 from ..errors import InputError
 from ..files import atomic_path, read_json, write_json
+from ..journal import read_descriptions
 from ..progress import Progress
-from ..records import Description, UnitId, read_descriptions
+from ..records import Description, UnitId
 from ..run import (
     Parts,
     activations,

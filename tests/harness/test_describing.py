@@ -10,8 +10,9 @@ from dissectbench.datasets.probing import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.describing import describe, remaining
 from dissectbench.harness.errors import InputError
+from dissectbench.harness.journal import Journal
 from dissectbench.harness.probe import ArrayLayer
-from dissectbench.harness.records import Description, Journal
+from dissectbench.harness.records import Description
 from dissectbench.methods.method import Method
 
 

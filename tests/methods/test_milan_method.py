@@ -13,7 +13,7 @@ from dissectbench.harness.cache import Cache
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.describing import describe
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.records import Journal
+from dissectbench.harness.journal import Journal
 from dissectbench.harness.targets.fingerprints import weights_digest
 from dissectbench.harness.targets.target import Target
 from dissectbench.methods.milan import milan, unit_vectors
