@@ -103,7 +103,7 @@ def test_the_layers_allow_what_the_page_says(own, other, allowed):
 
 
 def test_the_import_check_sees_relative_imports(repository):
-    found = [module for module, _ in imports(repository / "harness" / "records.py", repository)]
+    found = [module for module, _ in imports(repository / "harness" / "journal.py", repository)]
     assert "harness.errors" in found
     assert "harness.files" in found
 
