@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(Exception):
@@ -46,6 +48,28 @@ class UnreadableImageError(InputError):
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """Returns "did you mean a, b or c?" for the names nearest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=n, cutoff=0.4)
-    if not close:
-        return ""
-    return "did you mean " + " or ".join([", ".join(close[:-1]), close[-1]][len(close) == 1 :]) + "?"
+    return f"did you mean {_enumerated(close)}?" if close else ""
+
+
+def one_of(setting: str, value: T, known: Iterable[object]) -> T:
+    """Returns `value` if it is one of `known`.
+
+    Args:
+        setting: full name of the setting, for the message: "clip_dissect.variant".
+        value: the value to check.
+        known: the values allowed.
+
+    Raises:
+        InputError: if it is not; names the nearest values, and all of them.
+    """
+    choices = list(known)
+    if value in choices:
+        return value
+    names = [str(choice) for choice in choices]
+    hint = f"{nearest(str(value), names)} use {_enumerated(names)}".strip()
+    raise InputError(f"{setting} is {value!r}", hint)
+
+
+def _enumerated(names: list[str]) -> str:
+    """Joins names as "a", "a or b", "a, b or c"."""
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...datasets.concepts import ConceptSet
-from ...harness.errors import InputError, nearest
+from ...harness.errors import InputError, nearest, one_of
 from ...harness.foundation.protocols import ImageTextEncoder
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
@@ -72,8 +72,8 @@ class CLIPDissect(Method):
         seed: int = 0,
         **parameters: Any,
     ) -> None:
-        _choice("similarity", similarity, SIMILARITIES)
-        _choice("variant", variant, ("paper", "official"))
+        one_of("clip_dissect.similarity", similarity, SIMILARITIES)
+        one_of("clip_dissect.variant", variant, ("paper", "official"))
         if top < 1:
             raise InputError(f"clip_dissect.top must be at least 1, not {top}")
         if len(concepts.words) < 2:
@@ -214,7 +214,7 @@ def _population_setting(population: str | Sequence[int] | None, variant: str) ->
         return "layer" if variant == "official" else "alive"
     if not isinstance(population, str):
         return [int(unit) for unit in population]
-    _choice("population", population, ("alive", "layer"))
+    one_of("clip_dissect.population", population, ("alive", "layer"))
     return population
 
 
@@ -250,8 +250,3 @@ def _parameters(similarity: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"it has {', '.join(known) or 'none'}",
             )
     return {**known, **given}
-
-
-def _choice(setting: str, value: str, known: Sequence[str] | Mapping[str, Any]) -> None:
-    if value not in known:
-        raise InputError(f"clip_dissect.{setting} is {value!r}", f"choose one of {', '.join(known)}")

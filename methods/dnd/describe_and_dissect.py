@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...harness.errors import InputError, nearest
+from ...harness.errors import InputError, one_of
 from ...harness.foundation.cached_replies import CachedLanguageModel
 from ...harness.foundation.captioning import cached_captions
 from ...harness.foundation.generation import Format
@@ -121,10 +121,10 @@ class DescribeAndDissect(Method):
         image_format: Format = "png",
         image_size: Sequence[int] | None = None,
     ) -> None:
-        _choice("crops", crops, ("attention", "official", "off"))
-        _choice("scoring", scoring, SCORINGS)
-        _choice("variant", variant, ("paper", "official"))
-        _choice("image_format", image_format, ("png", "webp"))
+        one_of("describe_and_dissect.crops", crops, ("attention", "official", "off"))
+        one_of("describe_and_dissect.scoring", scoring, SCORINGS)
+        one_of("describe_and_dissect.variant", variant, ("paper", "official"))
+        one_of("describe_and_dissect.image_format", image_format, ("png", "webp"))
         _at_least_one(images=images, summaries=summaries, images_per_candidate=images_per_candidate)
         _at_least_one(labels=labels, block=block, max_candidates=max_candidates)
         _at_least_one(beta=beta, t=t, tries=tries)
@@ -335,13 +335,6 @@ def _why_none(proposal: Proposal) -> str:
         return "the captioner says nothing of its images"
     problems = [answer.tries[-1].problem for answer in proposal.summaries]
     return f"no candidate could be had: {problems[0]}" if problems else "its captions hold no words"
-
-
-def _choice(setting: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        names = ", ".join(known)
-        hint = f"{nearest(str(value), known)} choose one of {names}".strip()
-        raise InputError(f"describe_and_dissect.{setting} is {value!r}", hint)
 
 
 def _at_least_one(**settings: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...datasets.concepts import readable
 from ...datasets.probing import Label
-from ...harness.errors import InputError
+from ...harness.errors import InputError, one_of
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method
@@ -78,12 +78,12 @@ class NetworkDissection(Method):
         top: int = 5,
         workers: int | None = None,
     ) -> None:
-        _choice("variant", variant, ("paper", "official"))
+        one_of("network_dissection.variant", variant, ("paper", "official"))
         official = variant == "official"
         self.rule: Rule = rule or ("lite" if official else "linear")
         self.denominator: Denominator = denominator or ("lite" if official else "paper")
-        _choice("rule", self.rule, ("linear", "kth", "lite"))
-        _choice("denominator", self.denominator, DENOMINATORS)
+        one_of("network_dissection.rule", self.rule, ("linear", "kth", "lite"))
+        one_of("network_dissection.denominator", self.denominator, DENOMINATORS)
         if not 0 < q < 1:
             raise InputError(f"network_dissection.q must lie between 0 and 1, not {q}")
         if top < 1:
@@ -261,10 +261,3 @@ def words(label: Label) -> str:
     if label.category in ("color", "scene"):
         return readable(label.name)
     return label.name.replace("_", " ")
-
-
-def _choice(setting: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise InputError(
-            f"network_dissection.{setting} is {value!r}", f"choose one of {', '.join(known)}"
-        )

@@ -375,7 +375,7 @@ def test_what_the_user_has_to_mend_ends_the_run(layer):
         ({"variant": "offical"}, "did you mean official"),
         ({"images": 0}, "images must be at least 1"),
         ({"image_size": [64]}, "no size"),
-        ({"image_format": "jpeg"}, "choose one of png, webp"),
+        ({"image_format": "jpeg"}, "use png or webp"),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_nearest_right_one(setting, message):
