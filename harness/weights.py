@@ -1,7 +1,7 @@
-"""Where the weights of a foundation model lie, and the hash that names them.
+"""Finds or downloads the files of pretrained models, and hashes them.
 
 A model is given as a local folder, as `package:<package>/<path>` (shipped inside an installed package)
-or as a name on the Hugging Face hub, looked up in the local cache before the network is tried.
+or as a name on the Hugging Face Hub, which is looked up in the local cache before the network is tried.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
@@ -22,7 +23,8 @@ PACKAGE_PREFIX = "package:"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
 SETTING_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-# Copies of the same weights for other frameworks: never needed here, and often the larger download.
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Copies of the same weights for other frameworks: never needed here, and often a larger download.
 _OTHER_FRAMEWORKS = (
     "*.h5",
     "*.msgpack",
@@ -35,18 +37,22 @@ _OTHER_FRAMEWORKS = (
 )
 
 
-def snapshot(name_or_path: str, *, patterns: Sequence[str] | None = None) -> Path:
-    """Returns the folder that holds a model, downloading it only if it is not on this machine.
+def snapshot(
+    name_or_path: str, *, patterns: Sequence[str] | None = None, revision: str | None = None
+) -> Path:
+    """Returns the folder of a model, downloading it only if it is not on this machine.
 
     Looked up in this order: an existing local folder; `package:<package>/<path>`; the Hugging Face
-    cache; the hub.
+    cache; the Hub.
 
     Args:
-        name_or_path: a folder, `package:<package>/<path>`, or a hub name such as `org/model`.
+        name_or_path: a folder, `package:<package>/<path>`, or a Hub name such as `org/model`.
         patterns: file names or wildcards that are needed; None: all but other frameworks' weights.
+        revision: branch, tag or commit on the Hub; None: main. Has no effect on folders and packages.
 
     Raises:
-        InputError: if it cannot be had; says what to download and where to put it.
+        InputError: if the model cannot be found or downloaded; says what to download and where to put
+            it.
     """
     if name_or_path.startswith(PACKAGE_PREFIX):
         return _in_package(name_or_path)
@@ -55,12 +61,54 @@ def snapshot(name_or_path: str, *, patterns: Sequence[str] | None = None) -> Pat
         return path
     shown = _without_secrets(name_or_path)
     if path.exists():
-        raise InputError(f"{shown} is a file; a model is given as the folder around it, or by hub name")
+        raise InputError(f"{shown} is a file", "give the folder that contains it, or a name on the Hub")
     if shown != name_or_path or not _HUB_NAME.fullmatch(name_or_path):
         raise InputError(
-            f"no such folder: {shown}", "give an existing folder, or a hub name as org/model"
+            f"no such folder: {shown}", "give an existing folder, or a Hub name as org/model"
         )
-    return _from_cache(name_or_path, patterns) or _from_hub(name_or_path, patterns)
+    needed = _Files(name_or_path, revision, patterns)
+    return _from_cache(needed) or _from_hub(needed)
+
+
+def is_hub_name(name_or_path: str) -> bool:
+    """Whether `snapshot` would look up a model on the Hub; touches no network."""
+    return bool(_HUB_NAME.fullmatch(name_or_path)) and not Path(name_or_path).exists()
+
+
+def with_revision(label: str, name_or_path: str, revision: str | None) -> str:
+    """Returns the label of a model in tables: "label@revision" if a revision of a Hub model was given."""
+    return f"{label}@{revision}" if revision and is_hub_name(name_or_path) else label
+
+
+def with_commit(digest: str, folder: Path) -> str:
+    """Returns the fingerprint of a model: "commit:digest" for one of the Hub, else the digest alone.
+
+    The commit is kept readable, because it is what `revision` needs to get the same files again.
+    """
+    commit = hub_commit(folder)
+    return f"{commit}:{digest}" if commit else digest
+
+
+def hub_commit(folder: Path) -> str | None:
+    """Returns the commit of a snapshot in the Hugging Face cache; None for any other folder.
+
+    The cache stores a snapshot in `models--<org>--<name>/snapshots/<commit>`.
+    """
+    repository = folder.parent.parent.name
+    in_cache = folder.parent.name == "snapshots" and repository.startswith("models--")
+    return folder.name if in_cache and _COMMIT.fullmatch(folder.name) else None
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files that are needed of a model on the Hub; see `snapshot`."""
+
+    name: str
+    revision: str | None
+    patterns: Sequence[str] | None
+
+    def __str__(self) -> str:
+        return self.name if self.revision is None else f"{self.name} (revision {self.revision})"
 
 
 def _in_package(name: str) -> Path:
@@ -80,90 +128,98 @@ def _in_package(name: str) -> Path:
     raise InputError(f"{name}: the installed package {package!r} has no folder {inner!r}")
 
 
-def _from_cache(name: str, patterns: Sequence[str] | None) -> Path | None:
-    """Returns the cached snapshot, or None where there is none or a part of it is missing."""
+def _from_cache(files: _Files) -> Path | None:
+    """Returns the cached snapshot; None if there is none or a part of it is missing."""
     try:
-        folder = _download(name, patterns, local_files_only=True)
+        folder = _download(files, local_files_only=True)
     except OSError:
         return None
-    return folder if _is_complete(folder, patterns) else None
+    return folder if _is_complete(folder, files.patterns) else None
 
 
-def _download(name: str, patterns: Sequence[str] | None, *, local_files_only: bool) -> Path:
+def _download(files: _Files, *, local_files_only: bool) -> Path:
     from huggingface_hub import snapshot_download
 
+    everything = files.patterns is None
     folder = snapshot_download(
-        name,
+        files.name,
+        revision=files.revision,
         local_files_only=local_files_only,
-        allow_patterns=None if patterns is None else list(patterns),
-        ignore_patterns=list(_OTHER_FRAMEWORKS) if patterns is None else None,
+        allow_patterns=None if files.patterns is None else list(files.patterns),
+        ignore_patterns=list(_OTHER_FRAMEWORKS) if everything else None,
     )
     return Path(folder)
 
 
 def _is_complete(folder: Path, patterns: Sequence[str] | None) -> bool:
-    """Whether the needed files are there: a cache filled file by file may hold only a few of them."""
+    """Whether the needed files are in the folder: a cache filled file by file may have only some."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     if patterns is None:
         return any(name.endswith(WEIGHT_SUFFIXES) for name in names)
     literal = [pattern for pattern in patterns if not set(pattern) & set("*?[")]
-    found = any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
-    return found and set(literal) <= set(names)
+    matched = any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
+    return matched and set(literal) <= set(names)
 
 
-def _from_hub(name: str, patterns: Sequence[str] | None) -> Path:
+def _from_hub(files: _Files) -> Path:
     from huggingface_hub import errors
 
-    # The library's own messages are left out: they may carry signed addresses.
+    # The library's own messages are left out: they may contain signed addresses.
     try:
-        folder = _download(name, patterns, local_files_only=False)
+        folder = _download(files, local_files_only=False)
     except errors.GatedRepoError:
         raise InputError(
-            f"the model {name} is gated: its owner asks for an agreement first",
-            f"accept it on the model's page and run `hf auth login`, or {_by_hand(name)}",
+            f"the model {files} is gated: its owner requires an agreement",
+            f"accept it on the model's page and run `hf auth login`, or {_by_hand(files)}",
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise InputError(
+            f"the model {files.name} has no revision {files.revision} on the Hub",
+            "give one of its branches, tags or commits, or null for main",
         ) from None
     except errors.RepositoryNotFoundError:
         raise InputError(
-            f"the hub has no model {name}, or it is private",
-            f"check the spelling; for a private one run `hf auth login`, or {_by_hand(name)}",
+            f"the Hub has no model {files.name}, or it is private",
+            f"check the spelling; for a private one run `hf auth login`, or {_by_hand(files)}",
         ) from None
-    except Exception as error:  # network errors have no common base over the client's versions
-        raise InputError(_unreachable(name, error), _by_hand(name)) from None
-    if not _is_complete(folder, patterns):
-        wanted = "weights" if patterns is None else ", ".join(patterns)
+    except Exception as error:  # network errors have no common base class in the client's versions
+        raise InputError(_unreachable(files, error), _by_hand(files)) from None
+    if not _is_complete(folder, files.patterns):
+        missing = "weights" if files.patterns is None else ", ".join(files.patterns)
         raise InputError(
-            f"the model {name} is not complete in {folder}: it lacks {wanted}", _by_hand(name)
+            f"the model {files} is not complete in {folder}: it has no {missing}", _by_hand(files)
         )
     return folder
 
 
-def _unreachable(name: str, error: Exception) -> str:
+def _unreachable(files: _Files, error: Exception) -> str:
     from huggingface_hub import constants
 
     cache = constants.HF_HUB_CACHE
     if constants.HF_HUB_OFFLINE:
-        return f"the model {name} is not in {cache}, and HF_HUB_OFFLINE forbids to download it"
+        return f"the model {files} is not in {cache}, and HF_HUB_OFFLINE forbids downloading it"
     if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot download the model {name} to {cache}: {os.strerror(error.errno)}"
-    return f"the model {name} is not in {cache}, and the hub cannot be reached ({type(error).__name__})"
+        return f"cannot download the model {files} to {cache}: {os.strerror(error.errno)}"
+    return f"the model {files} is not in {cache}, and the Hub cannot be reached ({type(error).__name__})"
 
 
-def _by_hand(name: str) -> str:
+def _by_hand(files: _Files) -> str:
+    revision = "" if files.revision is None else f" --revision {files.revision}"
     return (
-        f"on a machine with network run `hf download {name} --local-dir FOLDER`, "
-        f"copy FOLDER here and give its path instead of {name}"
+        f"on a machine with network run `hf download {files.name}{revision} --local-dir FOLDER`, "
+        f"copy FOLDER here and give its path instead of {files.name}"
     )
 
 
 def _without_secrets(text: str) -> str:
-    """Strips what may be a secret from a name that was pasted whole, such as an address with a token."""
+    """Masks tokens and passwords in a name, which may be a pasted address."""
     return re.sub(r"hf_\w{8,}", "hf_***", re.sub(r"//[^/@\s]*@", "//***@", text))
 
 
 def weights_digest(folder_or_file: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 (hex) over the weight files of a model, by name and content.
 
-    A file is read once per process as long as its size and modification time stay the same.
+    A file is read once per process as long as its size and modification time do not change.
 
     Raises:
         InputError: if there is no weight file.
@@ -175,7 +231,7 @@ def settings_digest(folder: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 (hex) over the configuration, tokenizer and preprocessing files of a model.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no such file.
     """
     return _digest(Path(folder), SETTING_SUFFIXES, "configuration")
 
@@ -195,7 +251,7 @@ def _digest(path: Path, suffixes: tuple[str, ...], what: str) -> str:
 
 
 def _is_content(file: Path, root: Path) -> bool:
-    """Whether a file belongs to the model; hidden folders hold a downloader's own notes."""
+    """Whether a file belongs to the model; hidden folders contain a downloader's own files."""
     return file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
 
 

@@ -28,3 +28,14 @@ def shared() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"reference data not found at {folder} (set DISSECTBENCH_SHARED)")
     return folder
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hugging Face cache; `support.hub_cache.add_revision` fills it."""
+    from huggingface_hub import constants
+
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    return folder

@@ -17,7 +17,7 @@ from ..cache import Cache
 from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
-from ..weights import settings_digest, snapshot, weights_digest
+from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
 from .protocols import Captioner
 from .text_models import display_name
 
@@ -49,6 +49,7 @@ class _TransformersCaptioner:
         min_length: int,
         num_beams: int,
         no_repeat_ngram_size: int,
+        revision: str | None,
         name: str | None,
     ) -> None:
         if precision != "auto" and precision not in _DTYPES:
@@ -64,11 +65,12 @@ class _TransformersCaptioner:
             if value < least.get(setting, 0):
                 raise InputError(f"captioner.{setting}={value} must be at least {least.get(setting, 0)}")
         self.model, self.device, self.batch_size = model, device, batch_size
-        self.precision, self.name = precision, name or display_name(model)
+        self.precision, self.revision = precision, revision
+        self.name = name or with_revision(display_name(model), model, revision)
 
     @functools.cached_property
     def _folder(self) -> Path:
-        return snapshot(self.model, patterns=_FILES)
+        return snapshot(self.model, patterns=_FILES, revision=self.revision)
 
     @property
     def _dtype(self) -> str:
@@ -80,7 +82,7 @@ class _TransformersCaptioner:
         """Hash of weights, preprocessing, tokenizer, precision and the settings of generation."""
         weights, settings = weights_digest(self._folder), settings_digest(self._folder)
         parts = [self._MODEL, _FORMAT, weights, settings, self._dtype, dict(self._settings)]
-        return fingerprint(parts)
+        return with_commit(fingerprint(parts), self._folder)
 
     def caption(self, images: Sequence[Image]) -> list[str]:
         """Returns one caption per picture; a caption does not depend on the other pictures.
@@ -120,6 +122,7 @@ class Blip(_TransformersCaptioner):
         min_length: tokens that a caption has at least, counted as transformers does.
         num_beams: of beam search; 1: always the likeliest token.
         no_repeat_ngram_size: no run of so many tokens comes twice in a caption; 0: it may.
+        revision: branch, tag or commit on the Hub; None: main. For Hub models only.
         name: what it is called in records and tables; by default the last part of `model`.
 
     Raises:
@@ -139,6 +142,7 @@ class Blip(_TransformersCaptioner):
         min_length: int = 5,
         num_beams: int = 1,
         no_repeat_ngram_size: int = 0,
+        revision: str | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(
@@ -150,6 +154,7 @@ class Blip(_TransformersCaptioner):
             min_length=min_length,
             num_beams=num_beams,
             no_repeat_ngram_size=no_repeat_ngram_size,
+            revision=revision,
             name=name,
         )
 
@@ -170,6 +175,7 @@ class Blip2(_TransformersCaptioner):
         min_length: int = 5,
         num_beams: int = 1,
         no_repeat_ngram_size: int = 0,
+        revision: str | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(
@@ -181,6 +187,7 @@ class Blip2(_TransformersCaptioner):
             min_length=min_length,
             num_beams=num_beams,
             no_repeat_ngram_size=no_repeat_ngram_size,
+            revision=revision,
             name=name,
         )
 

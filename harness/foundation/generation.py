@@ -18,7 +18,7 @@ from ..cache import Cache
 from ..devices import resolve
 from ..errors import InputError, nearest
 from ..files import atomic_path, fingerprint
-from ..weights import settings_digest, snapshot, weights_digest
+from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
 from .protocols import ImageGenerator
 from .text_models import display_name
 
@@ -64,6 +64,7 @@ class Diffusers:
         template: what a prompt is put into, at its "{}".
         options: further arguments of the pipeline's call, such as `negative_prompt`.
         device: see `devices.resolve`.
+        revision: branch, tag or commit on the Hub; None: main. For Hub models only.
         name: what it is called in records and tables; by default the last part of `model`.
 
     Raises:
@@ -84,6 +85,7 @@ class Diffusers:
         template: str = "One realistic image of {}",
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
+        revision: str | None = None,
         name: str | None = None,
     ) -> None:
         for setting, value in (("steps", steps), ("batch_size", batch_size)):
@@ -95,7 +97,8 @@ class Diffusers:
             raise InputError(f"generator.dtype={dtype} is unknown", "use auto, fp32, fp16 or bf16")
         if template.count("{}") != 1:
             raise InputError(f"generator.template={template!r} must hold {{}} once, for the prompt")
-        self.model, self.name, self.device = model, name or display_name(model), device
+        self.model, self.revision, self.device = model, revision, device
+        self.name = name or with_revision(display_name(model), model, revision)
         self.steps, self.guidance, self.template = steps, float(guidance), template
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.scheduler, self.dtype, self.variant = scheduler, dtype, variant
@@ -106,7 +109,8 @@ class Diffusers:
         suffix = f".{self.variant}" if self.variant else ""
         names = [f"*/{stem}{suffix}" for stem in ("model", "diffusion_pytorch_model")]
         weights = [f"{name}{part}.safetensors" for name in names for part in ("", "-*-of-*")]
-        return snapshot(self.model, patterns=("model_index.json", "*.json", "*.txt", "*.model", *weights))
+        patterns = ("model_index.json", "*.json", "*.txt", "*.model", *weights)
+        return snapshot(self.model, patterns=patterns, revision=self.revision)
 
     @property
     def _dtype(self) -> str:
@@ -132,7 +136,8 @@ class Diffusers:
     def fingerprint(self) -> str:
         """Hash of the weights and configuration of the whole pipeline, and of `settings`."""
         weights, configuration = weights_digest(self._folder), settings_digest(self._folder)
-        return fingerprint(["diffusers", _FORMAT, weights, configuration, self.settings])
+        digest = fingerprint(["diffusers", _FORMAT, weights, configuration, self.settings])
+        return with_commit(digest, self._folder)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[Image]:
         """Yields one picture per (prompt, seed), in order; none depends on the others.

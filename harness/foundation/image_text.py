@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,8 +25,8 @@ from numpy.typing import NDArray
 from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
-from ..weights import settings_digest, snapshot, weights_digest
-from .open_clip_source import Source
+from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
+from .open_clip_source import HUB_PREFIX, Source
 
 if TYPE_CHECKING:
     import torch
@@ -180,6 +181,7 @@ class OpenClipEncoder(Encoder):
             preprocessing. None: your own weights, with open_clip's default preprocessing.
         checkpoint: a local file with these weights (.safetensors, .bin, .pt; also OpenAI's own
             TorchScript files); None: the Hugging Face cache, then the hub.
+        revision: branch, tag or commit on the Hub; None: main. For weights from the Hub only.
         name: what it is called in tables; by default made of `model` and `pretrained`.
         device: see `devices.resolve`.
         batch_size: images, or texts, at once.
@@ -192,25 +194,29 @@ class OpenClipEncoder(Encoder):
         pretrained: str | None = "openai",
         *,
         checkpoint: str | None = None,
+        revision: str | None = None,
         name: str | None = None,
         device: str = "auto",
         batch_size: int = 64,
         precision: Precision = "fp32",
     ) -> None:
         own = pretrained is None or ":" in model
-        super().__init__(
-            name or (model if own else f"{model}/{pretrained}"), device, batch_size, precision
-        )
+        label = model if own else f"{model}/{pretrained}"
+        from_hub = model.startswith(HUB_PREFIX) or (not own and checkpoint is None)
+        label = f"{label}@{revision}" if revision and from_hub else label
+        super().__init__(name or label, device, batch_size, precision)
         self.model, self.pretrained, self.checkpoint = model, pretrained, checkpoint
+        self.revision = revision
 
     @functools.cached_property
     def _source(self) -> Source:
-        return Source.find(self.model, self.pretrained, self.checkpoint)
+        return Source.find(self.model, self.pretrained, self.checkpoint, self.revision)
 
     @functools.cached_property
     def _fingerprint(self) -> str:
         weights = weights_digest(self._source.weights)
-        return fingerprint(["open_clip", weights, dict(self._source.settings), self.precision])
+        digest = fingerprint(["open_clip", weights, dict(self._source.settings), self.precision])
+        return with_commit(digest, self._source.folder)
 
     def fingerprint(self) -> str:
         """Hash of weights, architecture, preprocessing, tokenizer and precision."""
@@ -281,6 +287,7 @@ class HuggingFaceEncoder(Encoder):
     Args:
         model: a folder, `package:<package>/<path>` or a hub name (`openai/clip-vit-base-patch16`,
             `google/siglip-base-patch16-224`).
+        revision: branch, tag or commit on the Hub; None: main. For Hub models only.
         name: what it is called in tables; by default `model`.
         device: see `devices.resolve`.
         batch_size: images, or texts, at once.
@@ -291,20 +298,24 @@ class HuggingFaceEncoder(Encoder):
         self,
         model: str,
         *,
+        revision: str | None = None,
         name: str | None = None,
         device: str = "auto",
         batch_size: int = 64,
         precision: Precision = "fp32",
     ) -> None:
-        super().__init__(name or model, device, batch_size, precision)
-        self.model = model
+        super().__init__(name or with_revision(model, model, revision), device, batch_size, precision)
+        self.model, self.revision = model, revision
+
+    @functools.cached_property
+    def _folder(self) -> Path:
+        return snapshot(self.model, revision=self.revision)
 
     @functools.cached_property
     def _fingerprint(self) -> str:
-        folder = snapshot(self.model)
-        return fingerprint(
-            ["transformers", weights_digest(folder), settings_digest(folder), self.precision]
-        )
+        weights, settings = weights_digest(self._folder), settings_digest(self._folder)
+        digest = fingerprint(["transformers", weights, settings, self.precision])
+        return with_commit(digest, self._folder)
 
     def fingerprint(self) -> str:
         """Hash of weights, configuration, preprocessing, tokenizer and precision."""
@@ -314,7 +325,7 @@ class HuggingFaceEncoder(Encoder):
         import torch
         from transformers import AutoModel, AutoProcessor
 
-        folder = snapshot(self.model)
+        folder = self._folder
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         try:
             model: Any = AutoModel.from_pretrained(folder).eval().requires_grad_(False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
-from ..weights import settings_digest, snapshot, weights_digest
+from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
 from .conversations import positions, seed_of
 from .protocols import Message, Reply
 from .text_models import display_name, loading
@@ -36,6 +36,7 @@ class TransformersChat:
         temperature: of sampling; 0: always the likeliest token.
         seed: of sampling.
         precision: "fp32", "fp16" or "bf16"; in the latter two, the size of a batch can tip a close draw.
+        revision: branch, tag or commit on the Hub; None: main. For Hub models only.
         name: what it is called in records and tables; by default the last part of `model`.
 
     Raises:
@@ -52,6 +53,7 @@ class TransformersChat:
         temperature: float = 0.3,
         seed: int = 0,
         precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+        revision: str | None = None,
         name: str | None = None,
     ) -> None:
         if precision not in _DTYPES:
@@ -63,18 +65,19 @@ class TransformersChat:
             raise InputError(f"language_model.temperature={temperature} must not be negative")
         self.model, self.device, self.batch_size = model, device, batch_size
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
-        self.precision = precision
-        self.name = name or display_name(model)
+        self.precision, self.revision = precision, revision
+        self.name = name or with_revision(display_name(model), model, revision)
 
     @functools.cached_property
     def _folder(self) -> Path:
-        return snapshot(self.model)
+        return snapshot(self.model, revision=self.revision)
 
     def fingerprint(self) -> str:
         """Hash of weights, tokenizer, chat template, precision and sampling."""
         sampling = [self.max_new_tokens, self.temperature, self.seed]
         weights, settings = weights_digest(self._folder), settings_digest(self._folder)
-        return fingerprint(["transformers chat", _FORMAT, weights, settings, self.precision, *sampling])
+        parts = ["transformers chat", _FORMAT, weights, settings, self.precision, *sampling]
+        return with_commit(fingerprint(parts), self._folder)
 
     def reply(
         self, conversations: Sequence[Sequence[Message]], sample: int = 0

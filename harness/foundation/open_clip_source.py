@@ -36,16 +36,29 @@ class Source:
     settings: Mapping[str, Any]
 
     @classmethod
-    def find(cls, model: str, pretrained: str | None, checkpoint: str | None) -> Source:
+    def find(
+        cls, model: str, pretrained: str | None, checkpoint: str | None, revision: str | None = None
+    ) -> Source:
         """Finds a model on this machine, or downloads its weights.
+
+        Args:
+            model: see `OpenClipEncoder`, as are the others.
+            pretrained: which training the weights are from.
+            checkpoint: a local file with the weights.
+            revision: of the Hub repository that holds the weights.
 
         Raises:
             InputError: if it is unknown, cannot be had, or its parts do not belong together.
         """
         for prefix in (LOCAL_PREFIX, HUB_PREFIX, PACKAGE_PREFIX):
             if model.startswith(prefix):
-                return _of_folder(_folder(model, prefix))
-        return _of_architecture(model, pretrained, checkpoint)
+                return _of_folder(_folder(model, prefix, revision))
+        return _of_architecture(model, pretrained, checkpoint, revision)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the weights."""
+        return self.weights if self.weights.is_dir() else self.weights.parent
 
     def build(self, precision: str, device: torch.device) -> torch.nn.Module:
         """Returns the model with its weights, in eval mode.
@@ -76,13 +89,13 @@ class Source:
         return model.eval().requires_grad_(False)
 
 
-def _folder(model: str, prefix: str) -> Path:
+def _folder(model: str, prefix: str, revision: str | None) -> Path:
     if prefix == LOCAL_PREFIX:
         folder = Path(model.removeprefix(prefix)).expanduser()
         if not folder.is_dir():
             raise InputError(f"no such folder: {folder}", f"encoder.model={model} must name a folder")
         return folder
-    return snapshot(model.removeprefix(HUB_PREFIX))
+    return snapshot(model.removeprefix(HUB_PREFIX), revision=revision)
 
 
 def _of_folder(folder: Path) -> Source:
@@ -94,7 +107,9 @@ def _of_folder(folder: Path) -> Source:
     return Source(f"{LOCAL_PREFIX}{folder}", folder, config.get("preprocess_cfg", {}), settings)
 
 
-def _of_architecture(model: str, pretrained: str | None, checkpoint: str | None) -> Source:
+def _of_architecture(
+    model: str, pretrained: str | None, checkpoint: str | None, revision: str | None
+) -> Source:
     import open_clip
 
     config = open_clip.get_model_config(model)
@@ -106,7 +121,7 @@ def _of_architecture(model: str, pretrained: str | None, checkpoint: str | None)
     tag = _tag(model, pretrained) if pretrained is not None else {}
     if tag:
         _check_activation(model, config, needed=bool(tag.get("quick_gelu")), weights=str(pretrained))
-    weights = _checkpoint(model, pretrained, tag, checkpoint)
+    weights = _checkpoint(model, pretrained, tag, checkpoint, revision)
     if _is_torchscript(weights):
         _check_activation(model, config, needed=True, weights=str(weights))
     keys = ("mean", "std", "interpolation", "resize_mode")
@@ -143,7 +158,11 @@ def _check_activation(model: str, config: Mapping[str, Any], *, needed: bool, we
 
 
 def _checkpoint(
-    model: str, pretrained: str | None, tag: Mapping[str, Any], checkpoint: str | None
+    model: str,
+    pretrained: str | None,
+    tag: Mapping[str, Any],
+    checkpoint: str | None,
+    revision: str | None,
 ) -> Path:
     if checkpoint is not None:
         file = Path(checkpoint).expanduser()
@@ -161,7 +180,7 @@ def _checkpoint(
             f"the weights {pretrained} of {model} are not on the hub",
             f"download {tag.get('url', 'them')} and set encoder.checkpoint to the file",
         )
-    return _from_hub(model, repository, _names(name), str(pretrained))
+    return _from_hub(model, repository, _names(name), str(pretrained), revision)
 
 
 def _names(name: str) -> tuple[str, ...]:
@@ -170,16 +189,20 @@ def _names(name: str) -> tuple[str, ...]:
     return (str(Path(name).with_suffix(".safetensors")), name)
 
 
-def _from_hub(model: str, repository: str, names: tuple[str, ...], pretrained: str) -> Path:
+def _from_hub(
+    model: str, repository: str, names: tuple[str, ...], pretrained: str, revision: str | None
+) -> Path:
     refusals = []
     for name in dict.fromkeys(names):
         try:
-            return snapshot(repository, patterns=[name]) / name
+            return snapshot(repository, patterns=[name], revision=revision) / name
         except InputError as error:
             refusals.append(error.message)
+    download = f"hf download {repository} {names[0]}"
+    download += "" if revision is None else f" --revision {revision}"
     raise InputError(
         f"cannot get the weights {pretrained} of {model}: {refusals[0]}",
-        f"on a machine with network run `hf download {repository} {names[0]} --local-dir FOLDER`, "
+        f"on a machine with network run `{download} --local-dir FOLDER`, "
         f"copy the file here and set encoder.checkpoint=FOLDER/{names[0]}",
     )
 

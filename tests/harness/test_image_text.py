@@ -7,21 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_models import CLIP_CONTEXT, SMALL_CLIP, write_open_clip
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import image_text
 from dissectbench.harness.foundation.image_text import HuggingFaceEncoder, OpenClipEncoder
 from dissectbench.harness.foundation.protocols import ImageTextEncoder
 
-CONTEXT = 24
 WORDS = ["red", "a red boat", "night", "a striped fish in the deep blue sea before the rocks", "", "dog"]
 LONG = " ".join(["boat"] * 60)
-TINY = {
-    "embed_dim": 16,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
-}
 SIZES = [(40, 50), (32, 32), (70, 33), (33, 90), (64, 64), (51, 40), (35, 35)]
 
 
@@ -31,24 +25,9 @@ def pictures(n: int) -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in shapes]
 
 
-def write_open_clip(folder: Path, config: dict, seed: int = 0) -> Path:
-    """A small model with random weights, in open_clip's own layout."""
-    import open_clip
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = open_clip.CLIP(**json.loads(json.dumps(config)))
-        state = {k: v + 0.02 * torch.randn_like(v) for k, v in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return write_open_clip(tmp_path_factory.mktemp("clip"), TINY)
+    return write_open_clip(tmp_path_factory.mktemp("clip"), SMALL_CLIP)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +123,7 @@ def test_a_plain_string_is_refused(encoder):
 def test_a_text_beyond_the_context_is_cut_and_counted_once(folder, monkeypatch, caplog):
     unloaded(monkeypatch)
     encoder = OpenClipEncoder(f"local-dir:{folder}", device="cpu")
-    exact = " ".join(["boat"] * (CONTEXT - 2))
+    exact = " ".join(["boat"] * (CLIP_CONTEXT - 2))
     with caplog.at_level(logging.WARNING, image_text.__name__):
         rows = encoder.encode_texts([LONG, "red", exact, LONG + " dog"])
         encoder.encode_texts([LONG])
@@ -167,10 +146,10 @@ def test_other_weights_precision_or_preprocessing_are_another_fingerprint(folder
     def fingerprint(path, **settings):
         return OpenClipEncoder(f"local-dir:{path}", device="cpu", **settings).fingerprint()
 
-    same = write_open_clip(tmp_path / "same", TINY)
-    other = write_open_clip(tmp_path / "other", TINY, seed=1)
-    cropped = write_open_clip(tmp_path / "cropped", TINY)
-    config = {"model_cfg": TINY, "preprocess_cfg": {"resize_mode": "squash"}}
+    same = write_open_clip(tmp_path / "same", SMALL_CLIP)
+    other = write_open_clip(tmp_path / "other", SMALL_CLIP, seed=1)
+    cropped = write_open_clip(tmp_path / "cropped", SMALL_CLIP)
+    config = {"model_cfg": SMALL_CLIP, "preprocess_cfg": {"resize_mode": "squash"}}
     (cropped / "open_clip_config.json").write_text(json.dumps(config))
     assert fingerprint(same) == fingerprint(folder)
     prints = [fingerprint(p) for p in (folder, other, cropped)] + [fingerprint(folder, precision="bf16")]
@@ -186,7 +165,7 @@ def test_half_precision_stays_near_single(folder, encoder):
 def test_embeddings_that_are_not_finite_are_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 
-    folder = write_open_clip(tmp_path / "broken", TINY)
+    folder = write_open_clip(tmp_path / "broken", SMALL_CLIP)
     state = load_file(folder / "open_clip_model.safetensors")
     state["text_projection"][:] = float("nan")
     save_file(state, folder / "open_clip_model.safetensors")
@@ -203,8 +182,8 @@ def architecture(tmp_path, monkeypatch) -> str:
     from open_clip import factory
     from open_clip.pretrained import _PRETRAINED
 
-    plain = {**TINY, "quick_gelu": False}
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny-quickgelu", TINY)
+    plain = {**SMALL_CLIP, "quick_gelu": False}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny-quickgelu", SMALL_CLIP)
     monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", plain)
     tag = dict(_PRETRAINED["ViT-B-16-quickgelu"]["openai"])
     for name in ("tiny", "tiny-quickgelu"):
@@ -293,8 +272,8 @@ def test_a_wrong_precision_or_batch_size_is_named_at_once():
 
 @pytest.mark.parametrize("damage", ["truncated", "other architecture"])
 def test_weights_that_cannot_be_loaded_are_named(tmp_path, damage):
-    config = TINY if damage == "truncated" else {**TINY, "embed_dim": 8}
-    folder = write_open_clip(tmp_path / "model", TINY)
+    config = SMALL_CLIP if damage == "truncated" else {**SMALL_CLIP, "embed_dim": 8}
+    folder = write_open_clip(tmp_path / "model", SMALL_CLIP)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     if damage == "truncated":
         file = folder / "open_clip_model.safetensors"
@@ -304,7 +283,7 @@ def test_weights_that_cannot_be_loaded_are_named(tmp_path, damage):
 
 
 def test_a_folder_without_weights_is_refused_rather_than_random(tmp_path):
-    folder = write_open_clip(tmp_path / "model", TINY)
+    folder = write_open_clip(tmp_path / "model", SMALL_CLIP)
     (folder / "open_clip_model.safetensors").unlink()
     with pytest.raises(InputError, match="no weights in"):
         OpenClipEncoder(f"local-dir:{folder}", device="cpu").encode_texts(["red"])
@@ -331,7 +310,7 @@ def word_tokenizer(cls, **special):
     )
     return cls(
         tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>",
-        model_max_length=CONTEXT, **special,
+        model_max_length=CLIP_CONTEXT, **special,
     )  # fmt: skip
 
 
@@ -342,7 +321,7 @@ def transformers_folder(request, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp(request.param)
     tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**tower, "vocab_size": 16, "max_position_embeddings": CONTEXT, "eos_token_id": 15}
+    text = {**tower, "vocab_size": 16, "max_position_embeddings": CLIP_CONTEXT, "eos_token_id": 15}
     vision = {**tower, "image_size": 32, "patch_size": 8}
     size = {"height": 32, "width": 32}
     tokenizer = word_tokenizer(t.PreTrainedTokenizerFast)
@@ -367,7 +346,7 @@ def test_a_model_of_transformers_embeds_as_the_library_does(transformers_folder)
     processor = t.AutoProcessor.from_pretrained(transformers_folder)
     words = ["red boat", "night"]
     inputs = processor(
-        text=words, images=pictures(2), padding="max_length", max_length=CONTEXT, return_tensors="pt"
+        text=words, images=pictures(2), padding="max_length", max_length=CLIP_CONTEXT, return_tensors="pt"
     )
     with torch.no_grad():
         output = model(**inputs)

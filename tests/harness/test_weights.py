@@ -4,32 +4,26 @@ import threading
 from pathlib import Path
 
 import pytest
+from hub_cache import FIRST, SECOND, add_revision
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.weights import settings_digest, snapshot, weights_digest
+from dissectbench.harness.weights import (
+    hub_commit,
+    settings_digest,
+    snapshot,
+    weights_digest,
+    with_commit,
+    with_revision,
+)
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch) -> Path:
-    """An empty Hugging Face cache."""
-    from huggingface_hub import constants
-
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    return folder
+def cache(hub_cache) -> Path:
+    return hub_cache
 
 
 def cached(cache: Path, name: str, files: dict[str, str]) -> Path:
-    """Puts a model into the cache as the hub's client lays it out."""
-    repository = cache / f"models--{name.replace('/', '--')}"
-    folder = repository / "snapshots" / ("a" * 40)
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("a" * 40)
-    for path, content in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(content)
-    return folder
+    return add_revision(cache, name, files)
 
 
 def serve(monkeypatch, status: int, headers: dict[str, str]) -> None:
@@ -115,7 +109,7 @@ def test_a_cache_that_holds_only_a_part_is_a_miss(cache, files, patterns):
 
 def test_without_network_the_error_says_what_to_download_and_where_to_put_it(cache, monkeypatch):
     point_hub_at(monkeypatch, "http://127.0.0.1:9")
-    with pytest.raises(InputError, match="the hub cannot be reached") as caught:
+    with pytest.raises(InputError, match="the Hub cannot be reached") as caught:
         snapshot("org/model")
     assert "hf download org/model" in str(caught.value)
     assert str(cache) in str(caught.value)
@@ -125,7 +119,8 @@ def test_without_network_the_error_says_what_to_download_and_where_to_put_it(cac
     ("status", "headers", "message"),
     [
         (403, {"X-Error-Code": "GatedRepo"}, "is gated"),
-        (404, {"X-Error-Code": "RepoNotFound"}, "the hub has no model org/model"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "the Hub has no model org/model"),
+        (404, {"X-Error-Code": "RevisionNotFound"}, "org/model has no revision v1 on the Hub"),
         (500, {"X-Error-Message": "https://host/file?X-Signature=verysecret"}, "cannot be reached"),
     ],
 )
@@ -134,9 +129,56 @@ def test_a_refusal_of_the_hub_is_explained_without_its_secrets(
 ):
     serve(monkeypatch, status, headers)
     with pytest.raises(InputError, match=message) as caught:
-        snapshot("org/model")
+        snapshot("org/model", revision="v1")
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.fixture
+def two_revisions(cache) -> Path:
+    """A model with two commits: the first is called v1, the second is main."""
+    add_revision(cache, "org/model", {"model.safetensors": "old"}, commit=FIRST, ref="v1")
+    add_revision(cache, "org/model", {"model.safetensors": "new"}, commit=SECOND, ref="main")
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("revision", "content"),
+    [(None, "new"), ("main", "new"), (SECOND, "new"), ("v1", "old"), (FIRST, "old")],
+)
+def test_a_revision_is_a_branch_a_tag_or_a_commit(two_revisions, revision, content):
+    folder = snapshot("org/model", revision=revision)
+    assert (folder / "model.safetensors").read_text() == content
+    assert folder.name == hub_commit(folder) == (SECOND if content == "new" else FIRST)
+
+
+def test_a_revision_that_is_not_cached_is_named_when_offline(two_revisions, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"org/model \(revision v2\) is not in .*OFFLINE") as caught:
+        snapshot("org/model", revision="v2")
+    assert "hf download org/model --revision v2 --local-dir" in str(caught.value)
+
+
+def test_a_revision_has_no_effect_on_folders_and_packages(tmp_path):
+    assert snapshot(str(tmp_path), revision="v1") == tmp_path
+    package = "package:dissectbench.harness/conf"
+    assert snapshot(package, revision="v1") == snapshot(package)
+    assert with_commit("digest", tmp_path) == "digest"
+    for name in (str(tmp_path), package):
+        assert with_revision("label", name, "v1") == "label"
+
+
+def test_labels_and_fingerprints_of_hub_models_name_the_revision(two_revisions):
+    assert with_revision("model", "org/model", "v1") == "model@v1"
+    assert with_revision("model", "org/model", None) == "model"
+    assert with_commit("digest", snapshot("org/model", revision="v1")) == f"{FIRST}:digest"
+
+
+def test_a_folder_called_snapshots_outside_the_cache_has_no_commit(tmp_path):
+    assert hub_commit(tmp_path / "snapshots" / FIRST) is None
+    assert hub_commit(tmp_path / "models--org--model" / "snapshots" / "v1") is None
 
 
 def test_an_address_given_as_a_name_does_not_leak_its_token(cache):
