@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..files import fingerprint
-from .captioning import cleaned
-from .chat import OpenAIChat
+from .captioners import cleaned
+from .openai_chat import OpenAIChat
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...harness.errors import InputError, one_of
-from ...harness.foundation.cached_replies import CachedLanguageModel
-from ...harness.foundation.captioning import cached_captions
-from ...harness.foundation.generation import Format
+from ...harness.foundation.caption_cache import cached_captions
+from ...harness.foundation.image_cache import Format
 from ...harness.foundation.pricing import Prices
 from ...harness.foundation.protocols import (
     Captioner,
@@ -26,6 +25,7 @@ from ...harness.foundation.protocols import (
     LanguageModel,
     SentenceEncoder,
 )
+from ...harness.foundation.reply_cache import CachedLanguageModel
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method

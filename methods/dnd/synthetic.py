@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...harness.errors import InputError
-from ...harness.foundation.generation import Format, cached_images, seed_for
+from ...harness.foundation.image_cache import Format, cached_images
+from ...harness.foundation.image_generators import seed_for
 from ...harness.foundation.protocols import ImageGenerator, ImageTextEncoder
 from ...harness.probe import ProbedLayer
 

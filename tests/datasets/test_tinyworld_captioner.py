@@ -12,7 +12,7 @@ from dissectbench.datasets.tinyworld.networks import WEIGHTS
 from dissectbench.datasets.tinyworld.rendering import picture, specification
 from dissectbench.datasets.tinyworld.training.captioner_quality import Mentions, compare, mentions
 from dissectbench.datasets.tinyworld.training.common import HELD_OUT_SEED
-from dissectbench.harness.foundation.captioning import Blip
+from dissectbench.harness.foundation.captioners import Blip
 
 FOLDER = WEIGHTS / "captioner"
 NAME = "package:dissectbench.datasets.tinyworld/weights/captioner"

@@ -11,9 +11,9 @@ from PIL import Image
 
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation.captioning import cached_captions
-from dissectbench.harness.foundation.chat import OpenAIChat
+from dissectbench.harness.foundation.caption_cache import cached_captions
 from dissectbench.harness.foundation.chat_captioner import ChatCaptioner
+from dissectbench.harness.foundation.openai_chat import OpenAIChat
 from dissectbench.harness.foundation.pricing import CostLimitError
 from dissectbench.harness.foundation.protocols import Captioner
 

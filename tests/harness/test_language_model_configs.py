@@ -3,9 +3,9 @@
 import pytest
 
 from dissectbench.harness.config import build, compose
-from dissectbench.harness.foundation.chat import OpenAIChat
 from dissectbench.harness.foundation.key_phrases import KeyPhrases
-from dissectbench.harness.foundation.local_chat import TransformersChat
+from dissectbench.harness.foundation.openai_chat import OpenAIChat
+from dissectbench.harness.foundation.transformers_chat import TransformersChat
 
 CHOICES = {"openai": OpenAIChat, "transformers": TransformersChat, "key_phrases": KeyPhrases}
 

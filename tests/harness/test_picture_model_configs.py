@@ -3,10 +3,10 @@
 import pytest
 
 from dissectbench.harness.config import build, compose
-from dissectbench.harness.foundation.captioning import Blip, Blip2
+from dissectbench.harness.foundation.captioners import Blip, Blip2
 from dissectbench.harness.foundation.chat_captioner import ChatCaptioner
 from dissectbench.harness.foundation.concept_captioner import ConceptCaptioner
-from dissectbench.harness.foundation.generation import Diffusers, Rendered
+from dissectbench.harness.foundation.image_generators import Diffusers, Rendered
 
 CAPTIONERS = {
     "blip": Blip,

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissectbench.harness.cache import Cache
-from dissectbench.harness.foundation.cached_replies import CachedLanguageModel
-from dissectbench.harness.foundation.chat import OpenAIChat
 from dissectbench.harness.foundation.key_phrases import KeyPhrases
+from dissectbench.harness.foundation.openai_chat import OpenAIChat
 from dissectbench.harness.foundation.pricing import Prices
 from dissectbench.harness.foundation.protocols import Message, Reply
+from dissectbench.harness.foundation.reply_cache import CachedLanguageModel
 from dissectbench.harness.records import UnitId
 from dissectbench.methods.dnd import prompts
 from dissectbench.methods.dnd.candidates import caption_orders, normalise_candidates, propose

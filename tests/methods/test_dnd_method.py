@@ -16,8 +16,8 @@ from PIL import Image
 from dissectbench.datasets.probing import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation.captioning import image_digest
-from dissectbench.harness.foundation.generation import seed_for
+from dissectbench.harness.foundation.caption_cache import image_digest
+from dissectbench.harness.foundation.image_generators import seed_for
 from dissectbench.harness.foundation.key_phrases import KeyPhrases
 from dissectbench.harness.foundation.protocols import Reply
 from dissectbench.harness.probe import ArrayLayer

@@ -15,7 +15,7 @@ FILES = sorted((shipped() / "metric").glob("*.yaml"))
 
 
 def load(file: Path):
-    encoder = {"_target_": "dissectbench.harness.foundation.image_text.OpenClipEncoder"}
+    encoder = {"_target_": "dissectbench.harness.foundation.OpenClipEncoder"}
     config = OmegaConf.create({"device": "cpu", "encoder": encoder, "metric": OmegaConf.load(file)})
     return config.metric
 

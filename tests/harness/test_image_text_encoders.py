@@ -10,8 +10,8 @@ from PIL import Image
 from small_models import CLIP_CONTEXT, SMALL_CLIP, write_open_clip
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation import image_text
-from dissectbench.harness.foundation.image_text import HuggingFaceEncoder, OpenClipEncoder
+from dissectbench.harness.foundation import image_text_encoders
+from dissectbench.harness.foundation.image_text_encoders import HuggingFaceEncoder, OpenClipEncoder
 from dissectbench.harness.foundation.protocols import ImageTextEncoder
 
 WORDS = ["red", "a red boat", "night", "a striped fish in the deep blue sea before the rocks", "", "dog"]
@@ -36,7 +36,7 @@ def encoder(folder) -> OpenClipEncoder:
 
 
 def unloaded(monkeypatch) -> None:
-    monkeypatch.setattr(image_text, "_LOADED", {})
+    monkeypatch.setattr(image_text_encoders, "_LOADED", {})
 
 
 def test_embeddings_are_those_of_the_model_itself(encoder, folder):
@@ -75,9 +75,11 @@ def test_each_distinct_text_is_embedded_once(folder, monkeypatch):
     unloaded(monkeypatch)
     encoder = OpenClipEncoder(f"local-dir:{folder}", device="cpu")
     seen: list[int] = []
-    inner = image_text._open_clip_texts
+    inner = image_text_encoders._open_clip_texts
     monkeypatch.setattr(
-        image_text, "_open_clip_texts", lambda model, ids: seen.append(len(ids)) or inner(model, ids)
+        image_text_encoders,
+        "_open_clip_texts",
+        lambda model, ids: seen.append(len(ids)) or inner(model, ids),
     )
     rows = encoder.encode_texts(["red", "dog", "red", "red"])
     encoder.encode_texts(["dog", "night"])
@@ -101,9 +103,9 @@ def test_images_are_consumed_in_a_stream(folder, monkeypatch):
             drawn[0] += 1
             yield picture
 
-    key = next(iter(image_text._LOADED))
-    towers = image_text._LOADED[key]
-    image_text._LOADED[key] = image_text.Towers(
+    key = next(iter(image_text_encoders._LOADED))
+    towers = image_text_encoders._LOADED[key]
+    image_text_encoders._LOADED[key] = image_text_encoders.Towers(
         towers.device, towers.preprocess, towers.tokenize, embed, towers.embed_texts
     )
     assert encoder.encode_images(stream()).shape == (40, 16)
@@ -124,7 +126,7 @@ def test_a_text_beyond_the_context_is_cut_and_counted_once(folder, monkeypatch, 
     unloaded(monkeypatch)
     encoder = OpenClipEncoder(f"local-dir:{folder}", device="cpu")
     exact = " ".join(["boat"] * (CLIP_CONTEXT - 2))
-    with caplog.at_level(logging.WARNING, image_text.__name__):
+    with caplog.at_level(logging.WARNING, image_text_encoders.__name__):
         rows = encoder.encode_texts([LONG, "red", exact, LONG + " dog"])
         encoder.encode_texts([LONG])
     assert [record.getMessage() for record in caplog.records] == [
@@ -138,7 +140,7 @@ def test_no_model_is_loaded_twice_nor_before_it_is_needed(folder, monkeypatch):
     first = OpenClipEncoder(f"local-dir:{folder}", device="cpu")
     second = OpenClipEncoder(f"local-dir:{folder}", device="cpu", batch_size=2, name="other")
     assert first.fingerprint() == second.fingerprint()
-    assert not image_text._LOADED
+    assert not image_text_encoders._LOADED
     assert first._towers is second._towers
 
 
@@ -365,7 +367,7 @@ def test_a_model_of_transformers_does_not_depend_on_batches(transformers_folder,
 
 def test_a_model_of_transformers_counts_texts_that_were_cut(transformers_folder, monkeypatch, caplog):
     unloaded(monkeypatch)
-    with caplog.at_level(logging.WARNING, image_text.__name__):
+    with caplog.at_level(logging.WARNING, image_text_encoders.__name__):
         HuggingFaceEncoder(str(transformers_folder), device="cpu").encode_texts([LONG, "red"])
     assert "1 of 2 texts are longer" in caplog.text
 

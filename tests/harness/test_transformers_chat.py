@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation import local_chat
-from dissectbench.harness.foundation.local_chat import TransformersChat
+from dissectbench.harness.foundation import transformers_chat
 from dissectbench.harness.foundation.protocols import LanguageModel, Message
+from dissectbench.harness.foundation.transformers_chat import TransformersChat
 
 TEMPLATE = (
     "{% for turn in messages %}<|{{ turn['role'] }}|>{{ turn['content'] }}<|end|>{% endfor %}"
@@ -130,7 +130,7 @@ def test_tokens_are_drawn_as_often_as_their_probability_says():
     import torch
 
     logits = torch.tensor([[1.0, 0.0, -1.0, 0.5]])
-    noise = local_chat._Noise([5], temperature=0.5)
+    noise = transformers_chat._Noise([5], temperature=0.5)
     drawn = [int(noise(torch.zeros(1, 1), logits).argmax()) for _ in range(4000)]
     expected = torch.softmax(logits[0] / 0.5, dim=0).numpy()
     found = np.bincount(drawn, minlength=4) / len(drawn)
@@ -148,9 +148,9 @@ def test_what_the_model_cannot_read_is_a_failure_of_that_conversation_alone(fold
 def test_the_weights_are_loaded_at_first_use_and_once(folder, tmp_path):
     TransformersChat(str(tmp_path / "nowhere"))  # nothing is read
     texts(chat(folder), CONVERSATIONS[:1])
-    before = local_chat._load.cache_info().misses
+    before = transformers_chat._load.cache_info().misses
     texts(chat(folder, seed=3, batch_size=2), CONVERSATIONS[:1])
-    assert local_chat._load.cache_info().misses == before
+    assert transformers_chat._load.cache_info().misses == before
 
 
 def test_the_fingerprint_follows_content_and_settings(folder, tmp_path):

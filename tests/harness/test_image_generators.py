@@ -15,14 +15,9 @@ from PIL import Image
 
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation import generation
-from dissectbench.harness.foundation.generation import (
-    Diffusers,
-    Rendered,
-    cached_images,
-    image_key,
-    seed_for,
-)
+from dissectbench.harness.foundation import image_generators
+from dissectbench.harness.foundation.image_cache import cached_images, image_key
+from dissectbench.harness.foundation.image_generators import Diffusers, Rendered, seed_for
 from dissectbench.harness.foundation.protocols import ImageGenerator
 
 PROMPTS = ["red boat", "tree", "a clock", "night", "red boat"]
@@ -130,7 +125,7 @@ def test_the_prompt_reaches_the_pipeline_in_its_template(pipeline_folder: Path) 
 
 
 def test_a_safety_checker_is_not_run_and_the_record_says_so(diffusion: Diffusers) -> None:
-    pipeline = generation._load(diffusion._folder, diffusion.scheduler, None, "cpu", "float32")
+    pipeline = image_generators._load(diffusion._folder, diffusion.scheduler, None, "cpu", "float32")
     assert pipeline.safety_checker is None
     assert diffusion.settings["safety_checker"] == "off"
     assert type(pipeline.scheduler).__name__ == "DPMSolverMultistepScheduler"
@@ -177,7 +172,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_it_says_so(
     pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     crowded = Crowded(holds=3)
-    monkeypatch.setattr(generation, "_load", lambda *_: crowded)
+    monkeypatch.setattr(image_generators, "_load", lambda *_: crowded)
     generator = small(pipeline_folder, batch_size=8)
     with caplog.at_level(logging.WARNING):
         drawn = pixels(generator.generate(["x"] * 10, list(range(10))))
@@ -194,7 +189,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_it_says_so(
 def test_a_picture_that_does_not_fit_at_all_is_explained(
     pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "_load", lambda *_: Crowded(holds=0))
+    monkeypatch.setattr(image_generators, "_load", lambda *_: Crowded(holds=0))
     with pytest.raises(InputError, match="not even one picture"):
         list(small(pipeline_folder, batch_size=4).generate(["x"], [0]))
 

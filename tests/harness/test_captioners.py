@@ -13,13 +13,8 @@ from PIL import Image
 
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation.captioning import (
-    Blip,
-    Blip2,
-    cached_captions,
-    cleaned,
-    image_digest,
-)
+from dissectbench.harness.foundation.caption_cache import cached_captions, image_digest
+from dissectbench.harness.foundation.captioners import Blip, Blip2, cleaned
 from dissectbench.harness.foundation.concept_captioner import ConceptCaptioner
 from dissectbench.harness.foundation.protocols import Captioner
 

@@ -1,4 +1,4 @@
-"""Captioners of transformers, BLIP and BLIP-2, and a cache of captions for any captioner.
+"""Captioners of transformers: BLIP and BLIP-2.
 
 Nothing is loaded before the first caption is asked for, and no model is loaded twice in a process.
 """
@@ -6,19 +6,16 @@ Nothing is loaded before the first caption is asked for, and no model is loaded 
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..cache import Cache
 from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
 from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
-from .protocols import Captioner
 from .text_models import display_name
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _FILES = ("config.json", "*.json", "*.txt", "*.model", "*.safetensors")
 _FORMAT = 1  # of what is done to a caption once the model has said it
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
-_KIND = "captions"
-_BATCH = 16
 
 
 class _TransformersCaptioner:
@@ -242,57 +237,3 @@ def _quietly() -> Iterator[None]:
 def cleaned(text: str) -> str:
     """Returns a caption with single spaces, and none before a punctuation mark."""
     return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split()))
-
-
-def cached_captions(captioner: Captioner, images: Iterable[Image], cache: Cache) -> list[str]:
-    """Returns one caption per picture; only what the cache does not hold is captioned, and once.
-
-    A caption is named by the picture's content and the captioner's fingerprint. The captions of a batch
-    are kept as soon as it is done, and no more than one batch of pictures is held. Empty captions are
-    not kept: they are tried again by the next run.
-
-    Args:
-        captioner: who captions what is not in the cache.
-        images: the pictures, in any order, some possibly more than once.
-        cache: where captions live, shared by all runs.
-    """
-    model, size = captioner.fingerprint(), getattr(captioner, "batch_size", _BATCH)
-    names: list[str] = []
-    said: dict[str, str] = {}
-    waiting: dict[str, Image] = {}
-    for image in images:
-        name = image_digest(image)
-        names.append(name)
-        if name in said or name in waiting:
-            continue
-        known = cache.get(_KIND, _key(name, model))
-        if isinstance(known, str):
-            said[name] = known
-        else:
-            waiting[name] = image
-        if len(waiting) == size:
-            said |= _kept(captioner, waiting, model, cache)
-            waiting = {}
-    if waiting:
-        said |= _kept(captioner, waiting, model, cache)
-    return [said[name] for name in names]
-
-
-def _kept(captioner: Captioner, images: Mapping[str, Image], model: str, cache: Cache) -> dict[str, str]:
-    said = dict(zip(images, captioner.caption(list(images.values())), strict=True))
-    for name, text in said.items():
-        if text:
-            cache.put(_KIND, _key(name, model), text)
-    return said
-
-
-def _key(image: str, model: str) -> dict[str, str]:
-    return {"image": image, "captioner": model}
-
-
-def image_digest(image: Image) -> str:
-    """Returns the SHA-256 (hex) of a picture's size and RGB pixels."""
-    picture = image.convert("RGB")
-    total = hashlib.sha256(f"{picture.width}x{picture.height} ".encode())
-    total.update(picture.tobytes())
-    return total.hexdigest()

@@ -19,10 +19,10 @@ from chat_server import ChatHandler, ChatServer
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import chat_session
-from dissectbench.harness.foundation.cached_replies import CachedLanguageModel
-from dissectbench.harness.foundation.chat import OpenAIChat
+from dissectbench.harness.foundation.openai_chat import OpenAIChat
 from dissectbench.harness.foundation.pricing import CostLimitError
 from dissectbench.harness.foundation.protocols import LanguageModel, Message
+from dissectbench.harness.foundation.reply_cache import CachedLanguageModel
 
 KEY = "sk-secret-0123456789"
 PROMPT_TOKENS, REPLY_TOKENS = 20, 5
@@ -439,8 +439,8 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 from dissectbench.harness.cache import Cache
-from dissectbench.harness.foundation.cached_replies import CachedLanguageModel
-from dissectbench.harness.foundation.chat import OpenAIChat
+from dissectbench.harness.foundation.reply_cache import CachedLanguageModel
+from dissectbench.harness.foundation.openai_chat import OpenAIChat
 from dissectbench.harness.foundation.protocols import Message
 model = CachedLanguageModel(OpenAIChat("tiny", sys.argv[1], concurrency=3), Cache(sys.argv[2]))
 conversations = [[Message("user", f"text {i:02d}")] for i in range(12)]

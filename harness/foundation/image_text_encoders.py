@@ -26,7 +26,7 @@ from ..devices import resolve
 from ..errors import InputError
 from ..files import fingerprint
 from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
-from .open_clip_source import HUB_PREFIX, Source
+from .open_clip_files import HUB_PREFIX, Source
 
 if TYPE_CHECKING:
     import torch
