@@ -38,7 +38,7 @@ ablations: $(READY)
 	  sed "s/,describe_and_dissect,/,$${pair%%:*},/" runs/$$run/descriptions.csv > runs/ablations/$$run.csv; done
 	$(BIN)/dissectbench score $(foreach pair,$(ABLATIONS),runs/ablations/ablation-$(firstword $(subst :, ,$(pair))).csv) \
 	  --references tinyworld --out runs/ablations encoder=tinyworld \
-	  metric=[tiny_clip_cosine,minilm_cosine,minilm_bertscore,synonym_accuracy]
+	  metric=[tinyworld_clip_cosine,minilm_cosine,minilm_bertscore_f1,synonym_accuracy]
 	printf '# Ablations of Describe-and-Dissect\n\nWritten by `make ablations`; what each row changes is listed in [dnd.md](dnd.md#ablations-one-override-each).\nCaptioner: tinyworld-captioner; language model: none, but key phrases; generator: tinyworld-renderer; target:\ntinyworld-resnet, layer fc.\n\n' \
 	  > docs/methods/dnd_ablations.md
 	cat runs/ablations/tables/scores_fc.md >> docs/methods/dnd_ablations.md

@@ -16,9 +16,9 @@ from .cache import Cache
 from .config import Settings, build
 from .describing import describe, remaining
 from .errors import InputError
-from .files import atomic_path
 from .progress import Progress
 from .run_folder import RunFolder
+from .scores import write_scores
 from .unit_selection import select_units
 
 if TYPE_CHECKING:
@@ -203,9 +203,8 @@ def score_final_layer(parts: Parts, folder: RunFolder) -> pd.DataFrame | None:
         parts.references,
         parts.metrics,
         units=parts.units[layer],
-        constant=parts.settings.config.table.constant,
+        control_text=parts.settings.config.table.control_text,
         seed=parts.settings.config.seed,
     )
-    with atomic_path(folder.path / "scores.parquet") as temporary:
-        scores.to_parquet(temporary, index=False)
+    write_scores(scores, folder.path / "scores.parquet")
     return scores

@@ -28,7 +28,8 @@ def normalise(text: str) -> str:
 class ExactAccuracy(PairMetric):
     """1 if the description is a reference, after `normalise`; else 0."""
 
-    name = "exact"
+    name = "exact_accuracy"
+    percent = True
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""
@@ -46,7 +47,8 @@ class SynonymAccuracy(PairMetric):
     many of them match; a description that lists several words is compared as the one text it is.
     """
 
-    name = "synonym"
+    name = "synonym_accuracy"
+    percent = True
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""

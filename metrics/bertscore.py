@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import torch
 
 Part = Literal["precision", "recall", "f1"]
-SHORT: dict[str, str] = {"precision": "p", "recall": "r", "f1": "f1"}
 
 
 class BERTScore(PairMetric):
@@ -46,7 +45,7 @@ class BERTScore(PairMetric):
         part: "precision", "recall" or "f1".
         device: "auto", "cpu", "cuda" or "cuda:N".
         batch_size: texts per forward pass and pairs per block; scores do not depend on it.
-        name: column name; None: bertscore_p, bertscore_r or bertscore_f1.
+        name: column name; None: bertscore_precision, bertscore_recall or bertscore_f1.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class BERTScore(PairMetric):
         if part not in get_args(Part):
             raise InputError(f"BERTScore has no part {part!r}", f"choose {', '.join(get_args(Part))}")
         self.part = part
-        self.name = name or f"bertscore_{SHORT[part]}"
+        self.name = name or f"bertscore_{part}"
         self._matcher = _shared_matcher(model, layer, device, batch_size)
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:

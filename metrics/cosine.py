@@ -24,7 +24,7 @@ class ClipCosine(PairMetric):
         name: column name.
     """
 
-    def __init__(self, encoder: ImageTextEncoder, name: str = "clip_cos") -> None:
+    def __init__(self, encoder: ImageTextEncoder, name: str = "clip_cosine") -> None:
         self.encoder, self.name = encoder, name
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
@@ -50,7 +50,7 @@ class SentenceCosine(PairMetric):
         name: column name.
     """
 
-    def __init__(self, encoder: SentenceEncoder, name: str = "sentence_cos") -> None:
+    def __init__(self, encoder: SentenceEncoder, name: str = "sentence_cosine") -> None:
         self.encoder, self.name = encoder, name
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What every metric is: a number per unit for a text and its references."""
+"""The interface of metrics: a score per unit for a text and its references."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..harness.scores import MetricInfo
+
 
 class Metric(ABC):
-    """Scores predictions against references, unit by unit, so that tables can carry intervals.
+    """Scores predictions against references, one number per unit, so that tables can give intervals.
+
+    A class sets the attributes below; an instance may override them.
 
     Attributes:
-        name: column name, such as "clip_cos".
+        name: column name, such as "clip_cosine".
+        higher_is_better: whether a higher score is a better one; False for a distance.
+        percent: whether tables show the scores in percent.
     """
 
     name: str
+    higher_is_better: bool = True
+    percent: bool = False
 
     @abstractmethod
     def score(
@@ -25,10 +33,11 @@ class Metric(ABC):
     ) -> NDArray[np.float64]:
         """Returns float64 [n]: the score of each prediction against its own references.
 
-        With several references the best one counts. No score depends on the other pairs.
+        With several references the best score counts: the lowest if `higher_is_better` is False. No
+        score depends on the other pairs.
 
         Raises:
-            TypeError: if a plain string stands where a list belongs.
+            TypeError: if an argument is a plain string instead of a list.
             ValueError: if the lengths differ or a unit has no reference.
         """
 
@@ -40,12 +49,16 @@ class Metric(ABC):
         """Returns what the scores depend on: settings, weights, library versions. JSON-able."""
         return {}
 
+    def info(self) -> MetricInfo:
+        """Returns what is stored with the scores for their readers."""
+        return MetricInfo(self.higher_is_better, self.percent, dict(self.identity()))
+
 
 def check_pairs(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    """Refuses what would be scored wrongly in silence.
+    """Rejects arguments that would silently be scored wrongly.
 
     Raises:
-        TypeError: if a plain string stands where a list belongs (its characters would be scored).
+        TypeError: if an argument is a plain string instead of a list: its characters would be scored.
         ValueError: if the lengths differ or a unit has no reference.
     """
     if isinstance(predictions, str) or isinstance(references, str):

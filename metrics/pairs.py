@@ -44,7 +44,8 @@ class PairMetric(Metric):
         place = {pair: row for row, pair in enumerate(dict.fromkeys(pairs))}
         scores = self.score_pairs(list(place))[[place[pair] for pair in pairs]]
         first = np.cumsum([0, *(len(known) for known in references[:-1])])
-        return np.maximum.reduceat(scores, first)
+        best = np.maximum if self.higher_is_better else np.minimum
+        return best.reduceat(scores, first)
 
 
 def _refuse_empty(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:

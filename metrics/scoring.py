@@ -1,19 +1,27 @@
-"""From descriptions to one long table of scores: which unit, which method, which metric, which score.
+"""Scores descriptions: makes the score table of one layer, with controls.
 
-Nothing is dropped on the way: a unit without a description, or without a reference, keeps its rows with
-the reason why it has no score. Two controls stand beside the methods and are scored like them.
+No unit is dropped: one without a description or without a reference keeps its rows, with the reason why
+it has no score. Two controls are scored like methods.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..harness.errors import InputError
 from ..harness.records import Description, UnitId
+from ..harness.scores import (
+    NO_REFERENCE,
+    ScoreRow,
+    ScoreStatus,
+    constant_control,
+    score_frame,
+    shuffled_control,
+)
 from .metric import Metric
 
 if TYPE_CHECKING:
@@ -21,30 +29,22 @@ if TYPE_CHECKING:
 
     from ..datasets.classes import References
 
-PredictionStatus = Literal["ok", "dead", "failed", "missing"]
-CONSTANT, SHUFFLED = "constant: {}", "shuffled: {}"
-BETWEEN_REFERENCES = " | "
-COLUMNS = (
-    *("target", "layer", "unit", "method", "metric"),
-    *("score", "reason", "status", "prediction", "reference"),
-)
-
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method says of a unit, as far as scoring is concerned.
+    """A method's description of a unit, reduced to what is scored.
 
     Attributes:
         unit: which unit; all predictions scored together are of one layer.
         method: name of the method.
-        text: the words, or None.
-        status: "ok", "dead", "failed" or "missing".
+        text: the description; None unless `status` is "ok".
+        status: the status of the description, or "missing".
     """
 
     unit: UnitId
     method: str
     text: str | None
-    status: PredictionStatus = "ok"
+    status: ScoreStatus = "ok"
 
     @classmethod
     def of(cls, description: Description) -> Prediction:
@@ -54,20 +54,21 @@ class Prediction:
 
 @dataclass(frozen=True)
 class _Row:
-    """One unit of one method or control; `text` is scored exactly if `status` is "ok"."""
+    """One unit of one method or control, not scored yet; `text` counts only if `status` is "ok"."""
 
     method: str
     unit: int
     text: str | None
-    status: PredictionStatus
-    references: tuple[str, ...]
+    status: ScoreStatus
+    control: bool = False
+    references: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str | None:
         """Why there is no score; None if there is one."""
         if self.status != "ok":
             return self.status
-        return None if self.references else "no reference"
+        return None if self.references else NO_REFERENCE
 
 
 def score_descriptions(
@@ -76,114 +77,117 @@ def score_descriptions(
     metrics: Sequence[Metric],
     *,
     units: Sequence[int] | None = None,
-    constant: str = "depiction",
+    control_text: str = "depiction",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Scores the descriptions of one layer against the true texts of its units.
+    """Scores the descriptions of one layer against the references of its units.
 
-    Predictions and references meet by unit index, never by order. A text without any letter or digit
-    (empty, or the "-" of Network Dissection) says nothing: the unit is "missing" for that method.
+    Predictions and references are joined by unit index, never by order. A text without any letter or
+    digit (empty, or only punctuation) is no description: the unit is "missing" for that method.
 
-    The controls are the methods "constant: <text>", which says the same of every unit, and
-    "shuffled: <method>", which gives each unit the text of another unit of the same method (a seeded
-    cyclic permutation of the units that have one, the same whatever else is scored).
+    The controls are "constant: <text>", which gives every unit the same text, and "shuffled: <method>",
+    which gives each unit the text of another unit of the same method (a seeded cyclic permutation of the
+    units that have one; it does not depend on the other methods).
 
     Args:
         predictions: at most one per method and unit, in any order.
-        references: the true texts of each unit, by index.
-        metrics: what to score by; each sees all texts of the table in one call.
+        references: the references of each unit, by index.
+        metrics: the metrics; each sees all texts of the table in one call.
         units: the units that were to be described; None: all that have a reference or a prediction.
-        constant: text of the constant control.
-        seed: of the shuffled control.
+        control_text: text of the constant control.
+        seed: seed of the shuffled control.
 
     Returns:
-        One row per method or control, unit and metric, in this order, with the columns target, layer,
-        unit, method, metric, score (float64), reason, status, prediction, reference. The score is NaN
-        exactly where `reason` is "missing", "dead", "failed" or "no reference", and None elsewhere.
-        Several references of a unit stand in `reference` with " | " between them.
+        A score table (see `ScoreRow`): one row per method or control, unit and metric, in this order.
 
     Raises:
-        InputError: if a method describes a unit twice, or the constant says nothing.
-        ValueError: if there are no predictions, if they are of several layers, if two metrics have one
-            name, or if a metric gives a score that is not finite.
+        InputError: if a method describes a unit twice, or the control text has no letter or digit.
+        ValueError: if there are no predictions, if they are of several layers, if two metrics have the
+            same name, or if a metric returns a score that is not finite.
     """
-    if _says_nothing(constant):
+    if not _has_words(control_text):
         raise InputError(
-            f"the constant control {constant!r} says nothing", "set table.constant to a word"
+            f"the text of the constant control, {control_text!r}, has no letter or digit",
+            "set table.control_text to a word",
         )
-    given = _by_method(predictions)
-    place = _one_layer(given)
+    by_method = _by_method(predictions)
+    target, layer = _one_layer(by_method)
     if units is None:
-        mentioned = {unit for texts in given.values() for unit in texts}
-        units = list(mentioned.union(range(len(references))))
-    rows = _with_references(_methods_and_controls(given, sorted(set(units)), constant, seed), references)
-    return _table(place, rows, _scores(rows, metrics))
+        described = {unit for by_unit in by_method.values() for unit in by_unit}
+        units = list(described.union(range(len(references))))
+    rows = _methods_and_controls(by_method, sorted(set(units)), control_text, seed)
+    texts = dict(enumerate(references.texts))
+    rows = [replace(row, references=tuple(texts.get(row.unit, ()))) for row in rows]
+    return score_frame(_score_rows(target, layer, rows, _scores(rows, metrics)))
 
 
 def _by_method(predictions: Iterable[Prediction]) -> dict[str, dict[int, Prediction]]:
-    given: dict[str, dict[int, Prediction]] = {}
+    by_method: dict[str, dict[int, Prediction]] = {}
     for prediction in predictions:
-        texts = given.setdefault(prediction.method, {})
-        if prediction.unit.index in texts:
+        by_unit = by_method.setdefault(prediction.method, {})
+        if prediction.unit.index in by_unit:
             raise InputError(
                 f"{prediction.method} describes unit {prediction.unit.index} twice",
                 "remove one of the two, or give two sources different method names",
             )
-        texts[prediction.unit.index] = prediction
-    return given
+        by_unit[prediction.unit.index] = prediction
+    return by_method
 
 
-def _one_layer(given: Mapping[str, Mapping[int, Prediction]]) -> tuple[str, str]:
-    places = {(p.unit.target, p.unit.layer) for texts in given.values() for p in texts.values()}
-    if len(places) != 1:
+def _one_layer(by_method: Mapping[str, Mapping[int, Prediction]]) -> tuple[str, str]:
+    units = [prediction.unit for by_unit in by_method.values() for prediction in by_unit.values()]
+    layers = {(unit.target, unit.layer) for unit in units}
+    if len(layers) != 1:
         raise ValueError(
-            f"predictions of exactly one layer can be scored at a time, got {sorted(places)}"
+            f"predictions of exactly one layer can be scored at a time, not of {sorted(layers)}"
         )
-    return places.pop()
+    return layers.pop()
 
 
 def _methods_and_controls(
-    given: Mapping[str, Mapping[int, Prediction]], units: Sequence[int], constant: str, seed: int
+    by_method: Mapping[str, Mapping[int, Prediction]],
+    units: Sequence[int],
+    control_text: str,
+    seed: int,
 ) -> list[_Row]:
-    methods = {method: _rows_of(method, texts, units) for method, texts in given.items()}
-    shuffled = [row for rows in methods.values() for row in _shuffled(rows, seed)]
-    same = [_Row(CONSTANT.format(constant), unit, constant, "ok", ()) for unit in units]
-    return [*(row for rows in methods.values() for row in rows), *same, *shuffled]
+    methods = [_method_rows(method, by_unit, units) for method, by_unit in by_method.items()]
+    name = constant_control(control_text)
+    constant = [_Row(name, unit, control_text, "ok", control=True) for unit in units]
+    shuffled = [_shuffled(rows, seed) for rows in methods]
+    return [row for rows in (*methods, constant, *shuffled) for row in rows]
 
 
-def _rows_of(method: str, texts: Mapping[int, Prediction], units: Sequence[int]) -> list[_Row]:
+def _method_rows(method: str, by_unit: Mapping[int, Prediction], units: Sequence[int]) -> list[_Row]:
     rows = []
     for unit in units:
-        prediction = texts.get(unit)
-        text, status = (None, "missing") if prediction is None else (prediction.text, prediction.status)
-        if status == "ok" and (text is None or _says_nothing(text)):
-            status = "missing"
-        rows.append(_Row(method, unit, text, status, ()))
+        prediction = by_unit.get(unit)
+        if prediction is None:
+            rows.append(_Row(method, unit, None, "missing"))
+        elif prediction.status == "ok" and not _has_words(prediction.text or ""):
+            rows.append(_Row(method, unit, prediction.text, "missing"))
+        else:
+            rows.append(_Row(method, unit, prediction.text, prediction.status))
     return rows
 
 
-def _says_nothing(text: str) -> bool:
-    return not any(character.isalnum() for character in text)
+def _has_words(text: str) -> bool:
+    return any(character.isalnum() for character in text)
 
 
 def _shuffled(rows: Sequence[_Row], seed: int) -> list[_Row]:
-    """Gives each unit that has a text the text of another one."""
+    """Gives each unit that has a text the text of another unit."""
     described = [place for place, row in enumerate(rows) if row.status == "ok"]
-    shuffled = [replace(row, method=SHUFFLED.format(row.method)) for row in rows]
-    if len(described) == 1:  # there is no other text to give
+    shuffled = [replace(row, method=shuffled_control(row.method), control=True) for row in rows]
+    if len(described) == 1:  # there is no other text
         shuffled[described[0]] = replace(shuffled[described[0]], text=None, status="missing")
         return shuffled
-    # A random cycle moves every text, and draws the same units in the same way for every method.
+    # In one random cycle no text stays where it is, unlike in a random permutation. The cycle depends on
+    # the seed and the described units alone, so that a method's control does not depend on other methods.
     cycle = np.random.default_rng(seed).permutation(len(described))
     for receiver, giver in zip(cycle, np.roll(cycle, 1), strict=True):
         place = described[receiver]
         shuffled[place] = replace(shuffled[place], text=rows[described[giver]].text)
     return shuffled
-
-
-def _with_references(rows: Sequence[_Row], references: References) -> list[_Row]:
-    known = dict(enumerate(references.texts))
-    return [replace(row, references=known.get(row.unit, ())) for row in rows]
 
 
 def _scores(rows: Sequence[_Row], metrics: Sequence[Metric]) -> dict[str, list[float]]:
@@ -193,28 +197,38 @@ def _scores(rows: Sequence[_Row], metrics: Sequence[Metric]) -> dict[str, list[f
     scorable = [place for place, row in enumerate(rows) if row.reason is None]
     texts = [rows[place].text or "" for place in scorable]
     references = [rows[place].references for place in scorable]
-    found: dict[str, list[float]] = {}
+    by_metric: dict[str, list[float]] = {}
     for metric in metrics:
         column = np.full(len(rows), np.nan)
         column[scorable] = metric.score(texts, references)
         wrong = [place for place in scorable if not np.isfinite(column[place])]
         if wrong:
-            raise ValueError(f"{metric.name} gave no finite score for {rows[wrong[0]]}")
-        found[metric.name] = column.tolist()
-    return found
+            row = rows[wrong[0]]
+            raise ValueError(
+                f"{metric.name} returned {column[wrong[0]]} for {row.text!r} (unit {row.unit} of "
+                f"{row.method}), not a finite score"
+            )
+        by_metric[metric.name] = column.tolist()
+    return by_metric
 
 
-def _table(
-    place: tuple[str, str], rows: Sequence[_Row], scores: Mapping[str, Sequence[float]]
-) -> pd.DataFrame:
-    import pandas as pd
-
-    records = [
-        (*place, row.unit, row.method, metric, column[number], row.reason, row.status, row.text, joined)
-        for number, row in enumerate(rows)
-        for joined in [BETWEEN_REFERENCES.join(row.references) or None]
+def _score_rows(
+    target: str, layer: str, rows: Sequence[_Row], scores: Mapping[str, Sequence[float]]
+) -> list[ScoreRow]:
+    return [
+        ScoreRow(
+            target=target,
+            layer=layer,
+            unit=row.unit,
+            method=row.method,
+            control=row.control,
+            metric=metric,
+            score=column[place],
+            reason=row.reason,
+            status=row.status,
+            prediction=row.text,
+            references=row.references,
+        )
+        for place, row in enumerate(rows)
         for metric, column in scores.items()
     ]
-    # Columns of objects: an absent reason or text is None, whatever the version of pandas.
-    table = pd.DataFrame(records, columns=list(COLUMNS), dtype=object)
-    return table.astype({"unit": np.int64, "score": np.float64})

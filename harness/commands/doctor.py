@@ -47,7 +47,7 @@ def examine(runs: Path) -> Iterator[Finding]:
     for group, choice, use in (
         ("metric", "minilm_cosine", "sentence cosine and BERTScore where nothing can be downloaded"),
         ("metric", "mpnet_cosine", "sentence cosine"),
-        ("metric", "bertscore", "BERTScore"),
+        ("metric", "bertscore_f1", "BERTScore"),
         ("encoder", "clip_vit_b16", "CLIP-Dissect and CLIP cosine on real networks"),
     ):
         yield _attempt(f"{group}={choice}", lambda g=group, c=choice, u=use: _model(g, c, u), "missing")

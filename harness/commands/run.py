@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ..config import build, compose
 from ..errors import InputError
-from ..files import atomic_path, read_json, write_json
+from ..files import read_json, write_json
 from ..journal import read_descriptions
 from ..progress import Progress
 from ..records import Description, UnitId
@@ -26,6 +26,14 @@ from ..run import (
     describe_all,
     open_folder,
     score_final_layer,
+)
+from ..scores import (
+    MetricInfo,
+    read_metrics,
+    read_scores,
+    references_by_unit,
+    write_metrics,
+    write_scores,
 )
 
 if TYPE_CHECKING:
@@ -62,9 +70,10 @@ def run_command(options: argparse.Namespace) -> int:
         scores = score_final_layer(parts, folder)
         models = models_behind(parts)
         write_json(folder.path / "models.json", models)
-        used = parts.metrics if scores is not None else ()  # others may not even be installed
-        write_json(folder.path / "metrics.json", {m.name: dict(m.identity()) for m in used})
-        tables = _tables(parts, records, scores, models)
+        # Without scores no metric was used, and its model may not be installed.
+        infos = {metric.name: metric.info() for metric in parts.metrics if scores is not None}
+        write_metrics(infos, folder.path / "metrics.json")
+        tables = _tables(parts, records, scores, infos, models)
         write_descriptions(records, folder.path / "descriptions.csv")
         write_tables(tables, folder.path / "tables")
         show(tables, "terminal", console)
@@ -105,19 +114,23 @@ def _named_models(component: Method | Metric) -> dict[str, str]:
 
 
 def _tables(
-    parts: Parts, records: Sequence[Description], scores: pd.DataFrame | None, models: Mapping[str, str]
+    parts: Parts,
+    records: Sequence[Description],
+    scores: pd.DataFrame | None,
+    metrics: Mapping[str, MetricInfo],
+    models: Mapping[str, str],
 ) -> list[Table]:
-    """Returns the tables of a run, the leaderboard last."""
-    from ...results.tables.examples import examples
-    from ...results.tables.overview import overview
+    """Returns the tables of a run, the scores last."""
+    from ...results.tables.examples import examples_table
+    from ...results.tables.overview import overview_table
     from ...results.tables.scores import score_tables
 
     config = parts.settings.config
     sampling = {"seed": config.seed, "n_resamples": config.table.resamples}
-    tables: list[Table] = [overview(records, models=models, **sampling)]
+    tables: list[Table] = [overview_table(records, models=models, **sampling)]
     if scores is not None and parts.references is not None and parts.final_layer is not None:
-        tables.append(examples(records, parts.references.texts, parts.final_layer))
-        tables += reversed(score_tables(scores, models=models, **sampling))
+        tables.append(examples_table(records, parts.references.texts, parts.final_layer))
+        tables += score_tables(scores, metrics, models=models, **sampling)
     return tables
 
 
@@ -147,16 +160,17 @@ def score_command(options: argparse.Namespace) -> int:
         raise InputError("no metric is chosen", "choose some: metric=[minilm_cosine,synonym_accuracy]")
     metrics, rule = _over_references(metrics, options.over, references)
     scores = score_descriptions(
-        predictions, references, metrics, constant=config.table.constant, seed=config.seed
+        predictions, references, metrics, control_text=config.table.control_text, seed=config.seed
     )
     models = {"references": references.name + rule}
     for metric in metrics:
         models |= _named_models(metric)
     sampling = {"seed": config.seed, "n_resamples": config.table.resamples}
-    tables = score_tables(scores, models=models, **sampling)[::-1]
+    infos = {metric.name: metric.info() for metric in metrics}
+    tables = score_tables(scores, infos, models=models, **sampling)
     if options.out:
-        with atomic_path(options.out / "scores.parquet") as temporary:
-            scores.to_parquet(temporary, index=False)
+        write_scores(scores, options.out / "scores.parquet")
+        write_metrics(infos, options.out / "metrics.json")
         write_json(options.out / "models.json", models)
         write_tables(tables, options.out / "tables")
     show(tables, "terminal", console)
@@ -227,8 +241,8 @@ def table_command(options: argparse.Namespace) -> int:
     """Prints the tables of finished runs again, in any format; the scores are not computed again."""
     from omegaconf import OmegaConf
 
-    from ...results.tables.examples import examples
-    from ...results.tables.overview import overview
+    from ...results.tables.examples import examples_table
+    from ...results.tables.overview import overview_table
     from ...results.tables.scores import score_tables
 
     tables: list[Table] = []
@@ -246,22 +260,18 @@ def table_command(options: argparse.Namespace) -> int:
         sampling = {"seed": config.seed, "n_resamples": config.table.resamples}
         if (folder / "descriptions.jsonl").exists():
             latest = {(r.unit, r.method): r for r in read_descriptions(folder / "descriptions.jsonl")}
-            tables.append(overview(latest.values(), models=models, **sampling))
+            tables.append(overview_table(latest.values(), models=models, **sampling))
             if config.get("final_layer") and (folder / "scores.parquet").exists():
-                names = _true_names(folder / "scores.parquet")
-                tables.append(examples(latest.values(), names, config.final_layer))
+                references = references_by_unit(read_scores(folder / "scores.parquet"))
+                tables.append(examples_table(latest.values(), references, config.final_layer))
         if (folder / "scores.parquet").exists():
-            tables += reversed(
-                score_tables(_read_scores(folder / "scores.parquet"), models=models, **sampling)
+            scores, infos = (
+                read_scores(folder / "scores.parquet"),
+                read_metrics(folder / "metrics.json"),
             )
+            tables += score_tables(scores, infos, models=models, **sampling)
     show(_only(tables, options.only), options.format, terminal())
     return 0
-
-
-def _true_names(path: Path) -> list[list[str]]:
-    """Returns the reference of each unit, by index, from a table of scores."""
-    known = _read_scores(path).drop_duplicates("unit").set_index("unit").reference.dropna().to_dict()
-    return [[known[unit]] if unit in known else [] for unit in range(max(known, default=-1) + 1)]
 
 
 def _only(tables: Sequence[Table], names: Sequence[str] | None) -> Sequence[Table]:
@@ -270,17 +280,6 @@ def _only(tables: Sequence[Table], names: Sequence[str] | None) -> Sequence[Tabl
         if name not in known:
             raise InputError(f"no table is called {name!r}", f"there are {', '.join(known)}")
     return [table for table in tables if not names or table.name in names]
-
-
-def _read_scores(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read {path}: {error}", "run the same command again to write it"
-        ) from error
 
 
 def show(tables: Sequence[Table], style: str, console: Console) -> None:

@@ -8,7 +8,7 @@ from ...harness.records import Description
 from .table import Column, Row, Table
 
 
-def examples(
+def examples_table(
     descriptions: Iterable[Description], references: Sequence[Sequence[str]], layer: str, limit: int = 10
 ) -> Table:
     """Returns the first units of a layer with their true names and every method's words.

@@ -13,7 +13,7 @@ from .table import Column, Row, Table
 BELOW_THRESHOLD = "-"  # what Network Dissection says of a unit whose best IoU is too small
 
 
-def overview(
+def overview_table(
     descriptions: Iterable[Description],
     *,
     models: Mapping[str, str] | None = None,

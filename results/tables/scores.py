@@ -1,4 +1,4 @@
-"""Tables of scores: how good each method is, and which differences between methods hold."""
+"""Score tables for readers: the mean score of each method, and which differences are significant."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from ...harness.scores import MetricInfo
 from ..statistics import RESAMPLES, PairedTest, Summary, holm, paired_permutation, summary
-from .checked_scores import LayerScores
+from .layer_scores import LayerScores
 from .table import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -18,36 +19,43 @@ _NOT_COMPUTED = Summary(None, None, None, None, 0, 0, "this metric was not compu
 
 
 def score_tables(
-    scores: pd.DataFrame,
+    frame: pd.DataFrame,
+    metrics: Mapping[str, MetricInfo],
     *,
     models: Mapping[str, str] | None = None,
     seed: int = 0,
     n_resamples: int = RESAMPLES,
 ) -> list[Table]:
-    """Returns the leaderboard of every layer, and the comparison of methods where there are several.
+    """Returns for every layer the comparison of its methods, where there are several, and its scores.
+
+    The scores come last, because the last table is the one that a reader of a terminal sees first.
 
     Args:
-        scores: the long table: one row per unit, method and metric, with at least the columns
-            `scores.COLUMNS`; of any number of layers and models.
-        models: names of the models behind the numbers by what they are ("target", "clip_cos", ...).
+        frame: a score table (see `ScoreRow`), of any number of layers and targets.
+        metrics: the properties of each metric, by name.
+        models: names of the models used, by their role ("target", "clip_cosine", ...).
         seed: seed of all resampling.
         n_resamples: number of bootstrap resamples and of drawn sign patterns.
 
     Raises:
-        ValueError: if the long table is not what `LayerScores` demands.
+        InputError: if `frame` is not a score table.
+        ValueError: if `metrics` lacks a metric of the table.
     """
     footer = {**(models or {}), "seed": str(seed), "resamples": str(n_resamples)}
     tables = []
-    for _, rows in scores.groupby(["target", "layer"], sort=False):
-        layer = LayerScores(rows)
-        tables.append(leaderboard(layer, footer=footer, seed=seed, n_resamples=n_resamples))
-        if len(layer.methods) > 1:
-            tables.append(comparisons(layer, footer=footer, seed=seed, n_resamples=n_resamples))
+    for _, rows in frame.groupby(["target", "layer"], sort=False):
+        scores = LayerScores(rows)
+        if len(scores.methods) > 1:
+            tables.append(
+                comparison_table(scores, metrics, footer=footer, seed=seed, n_resamples=n_resamples)
+            )
+        tables.append(score_table(scores, metrics, footer=footer, seed=seed, n_resamples=n_resamples))
     return tables
 
 
-def leaderboard(
+def score_table(
     scores: LayerScores,
+    metrics: Mapping[str, MetricInfo],
     *,
     footer: Mapping[str, str] | None = None,
     seed: int = 0,
@@ -55,42 +63,52 @@ def leaderboard(
 ) -> Table:
     """Returns one row per method, then the controls: coverage, distinct texts, each metric.
 
-    The best method of a metric is marked only among methods that were scored on the very same units;
-    the notes name those that were not. Metrics whose scores are all 0 or 1 are shown in percent.
+    The best method of a metric is marked only among methods that were scored on the same units; the notes
+    name those that were not. The arguments are those of `score_tables`.
     """
+    metrics = _properties(scores, metrics)
     estimates = {
         (method, metric): _estimate(scores, method, metric, seed, n_resamples)
         for method in (*scores.methods, *scores.controls)
-        for metric in scores.metrics
+        for metric in metrics
     }
-    best = {metric: _best(scores, estimates, metric) for metric in scores.metrics}
+    best = {metric: _best(scores, estimates, metric, metrics[metric]) for metric in metrics}
     columns = [Column("method"), Column("scored", "coverage"), Column("distinct", "count")]
-    columns += [Column(metric, "estimate", scores.is_share(metric)) for metric in scores.metrics]
+    first_metric = len(columns)
+    columns += [Column(metric, "estimate", info.percent) for metric, info in metrics.items()]
     rows = [
         Row(
             cells=(
                 method,
                 scores.coverage(method),
                 scores.distinct(method),
-                *(estimates[method, metric] for metric in scores.metrics),
+                *(estimates[method, metric] for metric in metrics),
             ),
             control=method in scores.controls,
-            best=frozenset(i for i, metric in enumerate(scores.metrics, 3) if method in best[metric]),
+            best=frozenset(i for i, metric in enumerate(metrics, first_metric) if method in best[metric]),
         )
         for method in (*scores.methods, *scores.controls)
     ]
+    notes = (
+        *_legend(best),
+        *_direction_note(metrics),
+        *_ranking_notes(scores),
+        *_gap_notes(scores),
+        *undefined_notes(columns, rows),
+    )
     return Table(
         f"scores_{scores.layer}",
         f"Scores of descriptions: {scores.target}, layer {scores.layer}",
         tuple(columns),
         tuple(rows),
-        (*_legend(best), *_ranking_notes(scores), *_gap_notes(scores), *undefined_notes(columns, rows)),
+        notes,
         footer or {},
     )
 
 
-def comparisons(
+def comparison_table(
     scores: LayerScores,
+    metrics: Mapping[str, MetricInfo],
     *,
     footer: Mapping[str, str] | None = None,
     seed: int = 0,
@@ -99,11 +117,12 @@ def comparisons(
     """Returns for every metric and pair of methods whether they differ, on the units that both have.
 
     Controls are left out. The correction counts all comparisons of the table as one family, so that no
-    metric can be picked for its small p-value.
+    metric can be picked for its small p-value. The arguments are those of `score_tables`.
     """
+    metrics = _properties(scores, metrics)
     tests = {
         (metric, *pair): _compare(scores, metric, *pair, seed=seed, n_resamples=n_resamples)
-        for metric in scores.metrics
+        for metric in metrics
         for pair in combinations(scores.methods, 2)
     }
     tested = {key: test.p_value for key, test in tests.items() if test.p_value is not None}
@@ -120,7 +139,8 @@ def comparisons(
         for key, test in tests.items()
     )
     notes = [
-        "difference: first minus second, on the units that both methods have; shares as fractions of 1.",
+        "difference: first minus second, on the units that both methods have; percentages as fractions.",
+        *_direction_note(metrics),
         "mean ± standard error over units [95 % bootstrap interval].",
         "p: two-sided sign-flip permutation test.",
         f"p (Holm): corrected for the {len(tested)} comparisons of this table.",
@@ -136,8 +156,16 @@ def comparisons(
     )
 
 
+def _properties(scores: LayerScores, metrics: Mapping[str, MetricInfo]) -> dict[str, MetricInfo]:
+    """Returns the properties of the metrics of a layer, in the score table's order."""
+    unknown = [metric for metric in scores.metrics if metric not in metrics]
+    if unknown:
+        raise ValueError(f"no properties given of the metrics {unknown}")
+    return {metric: metrics[metric] for metric in scores.metrics}
+
+
 def undefined_notes(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
-    """Yields, for every value that is not defined, whose it is and why."""
+    """Yields a note for every undefined value: the row, the columns and the reason."""
     for row in rows:
         name = ", ".join(value for value in row.cells if isinstance(value, str))
         by_reason: dict[str, list[str]] = {}
@@ -149,23 +177,29 @@ def undefined_notes(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[
 
 
 def _estimate(scores: LayerScores, method: str, metric: str, seed: int, n_resamples: int) -> Summary:
-    rows = scores.of(method, metric)
+    rows = scores.by_unit(method, metric)
     if not rows:
         return _NOT_COMPUTED
     return summary([row.score for row in rows.values()], seed=seed, n_resamples=n_resamples)
 
 
-def _best(scores: LayerScores, estimates: Mapping[tuple[str, str], Summary], metric: str) -> list[str]:
-    """Returns the methods with the highest mean among those that can be ranked."""
+def _best(
+    scores: LayerScores,
+    estimates: Mapping[tuple[str, str], Summary],
+    metric: str,
+    info: MetricInfo,
+) -> list[str]:
+    """Returns the methods with the best mean among those that can be ranked."""
     means = {method: estimates[method, metric].mean for method in scores.ranked(metric)}
-    highest = max((mean for mean in means.values() if mean is not None), default=None)
-    return [method for method, mean in means.items() if mean == highest]
+    choose = max if info.higher_is_better else min
+    best = choose((mean for mean in means.values() if mean is not None), default=None)
+    return [method for method, mean in means.items() if mean == best]
 
 
 def _compare(
     scores: LayerScores, metric: str, first: str, second: str, *, seed: int, n_resamples: int
 ) -> PairedTest:
-    a, b = scores.of(first, metric), scores.of(second, metric)
+    a, b = scores.by_unit(first, metric), scores.by_unit(second, metric)
     units = sorted({*a, *b})
     sides = [[side[unit].score if unit in side else math.nan for unit in units] for side in (a, b)]
     return paired_permutation(*sides, seed=seed, n_resamples=n_resamples)
@@ -175,6 +209,12 @@ def _legend(best: Mapping[str, list[str]]) -> Iterator[str]:
     yield "mean ± standard error over units [95 % bootstrap interval]."
     if any(best.values()):
         yield "marked: the best mean among the methods that were scored on the same units."
+
+
+def _direction_note(metrics: Mapping[str, MetricInfo]) -> Iterator[str]:
+    lower = [metric for metric, info in metrics.items() if not info.higher_is_better]
+    if lower:
+        yield f"lower is better: {', '.join(lower)}."
 
 
 def _ranking_notes(scores: LayerScores) -> Iterator[str]:

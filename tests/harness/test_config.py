@@ -52,7 +52,7 @@ def test_an_experiment_brings_its_choices_and_the_command_line_has_the_last_word
     roots = [f"probe.sets.imagenet.root={tmp_path}", f"probe.sets.broden.root={tmp_path}"]
     config = compose(["experiment=resnet50_imagenet", *roots]).config
     assert "resnet50" in str(config.target)
-    assert set(config.metric) >= {"clip_cos", "mpnet_cos", "bertscore_f1"}
+    assert set(config.metric) >= {"clip_cosine", "mpnet_cosine", "bertscore_f1"}
     assert list(compose(["experiment=resnet50_imagenet", *roots, "layers=[layer4]"]).config.layers) == [
         "layer4"
     ]

@@ -256,9 +256,9 @@ def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
     command = ["score", tmp_path / "milan.csv", "--layer", "conv1", "metric=[exact_accuracy]"]
     command += ["--references", f"annotations:{tmp_path}", "table.resamples=50"]
     for over, columns, means in (
-        ("maximum", ["exact"], [1.0]),
-        ("mean", ["exact_mean"], [0.5]),
-        ("both", ["exact", "exact_mean"], [1.0, 0.5]),
+        ("maximum", ["exact_accuracy"], [1.0]),
+        ("mean", ["exact_accuracy_mean"], [0.5]),
+        ("both", ["exact_accuracy", "exact_accuracy_mean"], [1.0, 0.5]),
     ):
         out = tmp_path / over
         code, said, _ = run(capsys, *command, "--over", over, "--out", out)
@@ -306,7 +306,7 @@ def test_published_descriptions_are_scored_against_published_annotations(shared,
     assert "MILAN, 64 rows" in out
     assert "64/64" in out
     assert "up to 3 texts a unit" in out
-    assert "synonym_mean" in out
+    assert "synonym_accuracy_mean" in out
 
 
 def test_the_embedded_milan_describes_and_metrics_that_score_nothing_are_not_asked_for(
@@ -314,7 +314,7 @@ def test_the_embedded_milan_describes_and_metrics_that_score_nothing_are_not_ask
 ):
     monkeypatch.chdir(tmp_path)
     settings = ["probe.images=20", "layers=[layer1]", "units=2", "device=cpu", "table.resamples=50"]
-    code, out, _ = run(capsys, "run", "name=a", "method=[milan]", "metric=[bertscore]", *settings)
+    code, out, _ = run(capsys, "run", "name=a", "method=[milan]", "metric=[bertscore_f1]", *settings)
     assert code == 0
     assert "milan: tinyworld-milan" in out
     records = [json.loads(line) for line in (tmp_path / "runs/a/descriptions.jsonl").open()]

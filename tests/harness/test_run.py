@@ -17,7 +17,7 @@ SMALL = [
     "units=6",
     "table.resamples=200",
     "method.describe_and_dissect.images_per_candidate=4",
-    "metric=[tiny_clip_cosine]",
+    "metric=[tinyworld_clip_cosine]",
 ]
 COMMAND = [sys.executable, "-m", "dissectbench.harness"]
 

@@ -21,6 +21,16 @@ class SharedLetters(PairMetric):
         return np.array([len(set(text) & set(known)) for text, known in pairs], np.float64)
 
 
+class LengthDifference(PairMetric):
+    """A distance: how much longer one text is than the other."""
+
+    name = "length_difference"
+    higher_is_better = False
+
+    def score_pairs(self, pairs):
+        return np.array([abs(len(text) - len(known)) for text, known in pairs], np.float64)
+
+
 @given(st.lists(st.tuples(words, st.lists(words, min_size=1, max_size=4)), max_size=6))
 def test_the_mean_is_that_of_single_references(rows):
     texts, references = [row[0] for row in rows], [row[1] for row in rows]
@@ -32,10 +42,22 @@ def test_the_mean_is_that_of_single_references(rows):
 
 def test_the_column_says_what_was_done():
     metric = MeanOverReferences(ExactAccuracy())
-    assert metric.name == "exact_mean"
+    assert metric.name == "exact_accuracy_mean"
     assert metric.identity()["over references"] == "mean"
     assert metric.identity() != ExactAccuracy().identity()
     assert metric.score(["dog"], [["dog", "cat", "dog"]]).tolist() == [2 / 3]
+
+
+def test_direction_and_percent_are_those_of_the_metric():
+    for metric in (SharedLetters(), ExactAccuracy(), LengthDifference()):
+        mean = MeanOverReferences(metric)
+        assert (mean.higher_is_better, mean.percent) == (metric.higher_is_better, metric.percent)
+    assert MeanOverReferences(LengthDifference()).score(["ab"], [["a", "abcd"]]).tolist() == [1.5]
+
+
+def test_the_nearest_reference_counts_for_a_distance():
+    scores = LengthDifference().score(["ab", "abc"], [["abcd", "a", "abcde"], ["abc", "abcdef"]])
+    assert scores.tolist() == [1, 0]
 
 
 def test_what_a_metric_refuses_is_refused():

@@ -1,6 +1,5 @@
 """From descriptions to the long table of scores."""
 
-import io
 from collections import Counter
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from dissectbench.datasets.classes import References
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.records import Description, UnitId
+from dissectbench.harness.scores import COLUMNS, read_scores, write_scores
 from dissectbench.metrics.accuracy import ExactAccuracy, SynonymAccuracy
 from dissectbench.metrics.metric import Metric
 from dissectbench.metrics.scoring import Prediction, score_descriptions
@@ -29,7 +29,7 @@ def say(texts, method="method"):
     return [Prediction(unit(index), method, text) for index, text in enumerate(texts)]
 
 
-def rows(table, method, metric="synonym"):
+def rows(table, method, metric="synonym_accuracy"):
     return table[(table.method == method) & (table.metric == metric)].set_index("unit")
 
 
@@ -39,19 +39,8 @@ def test_one_row_per_method_unit_and_metric_with_its_controls():
     assert list(table.method.unique()) == methods
     assert len(table) == len(methods) * len(NAMES) * len(METRICS)
     assert not table.duplicated(["unit", "method", "metric"]).any()
-    columns = [
-        "target",
-        "layer",
-        "unit",
-        "method",
-        "metric",
-        "score",
-        "reason",
-        "status",
-        "prediction",
-        "reference",
-    ]
-    assert list(table.columns) == columns
+    assert list(table.columns) == list(COLUMNS)
+    assert table[table.control].method.unique().tolist() == methods[2:]
     assert table.score.dtype == np.float64
     assert set(table.target) == {"resnet"}
     assert set(table.layer) == {"fc"}
@@ -80,7 +69,7 @@ def test_what_cannot_be_scored_keeps_its_rows_with_the_reason():
         **{4: missing, 5: missing, 9: unnamed},
     }
     assert table.status.tolist() == ["ok", "dead", "failed", missing, missing, missing, "ok"]
-    assert table.reference[9] is None
+    assert table.references[9] == ()
     assert (table.score.isna() == table.reason.notna()).all()
 
 
@@ -108,13 +97,15 @@ def test_only_the_units_asked_for_are_in_the_table():
 def test_several_references_of_a_unit_stand_together_and_the_best_counts():
     references = References("synonyms", (("tench", "Tinca tinca"), ("goldfish",)))
     table = score_descriptions(say(["tinca tinca", "carp"]), references, METRICS)
-    assert rows(table, "method").reference.tolist() == ["tench | Tinca tinca", "goldfish"]
-    assert rows(table, "method", "exact").score.tolist() == [1, 0]
+    assert rows(table, "method").references.tolist() == [("tench", "Tinca tinca"), ("goldfish",)]
+    assert rows(table, "method", "exact_accuracy").score.tolist() == [1, 0]
 
 
 def test_the_constant_control_says_the_same_of_every_unit():
     predictions = [Prediction(unit(0), "method", "tench"), Prediction(unit(1), "method", None, "dead")]
-    table = rows(score_descriptions(predictions, REFERENCES, METRICS, constant="hen"), "constant: hen")
+    table = rows(
+        score_descriptions(predictions, REFERENCES, METRICS, control_text="hen"), "constant: hen"
+    )
     assert set(table.prediction) == {"hen"}
     assert table.score.tolist() == [0, 0, 0, 1, 0, 0]
 
@@ -124,7 +115,10 @@ def test_the_constant_control_says_the_same_of_every_unit():
 def test_the_shuffled_control_gives_every_unit_the_text_of_another(described, seed):
     predictions = [Prediction(unit(index), "method", NAMES[index]) for index in described]
     table = score_descriptions(predictions, REFERENCES, [ExactAccuracy()], seed=seed)
-    own, shuffled = rows(table, "method", "exact"), rows(table, "shuffled: method", "exact")
+    own, shuffled = (
+        rows(table, "method", "exact_accuracy"),
+        rows(table, "shuffled: method", "exact_accuracy"),
+    )
     has_text = own.status == "ok"
     assert Counter(shuffled.prediction[has_text]) == Counter(own.prediction[has_text])
     assert (shuffled.prediction[has_text] != own.prediction[has_text]).all()
@@ -138,7 +132,7 @@ def test_the_shuffle_depends_on_the_seed_and_on_nothing_else_in_the_table():
 
     def shuffled(predictions, seed):
         table = score_descriptions(predictions, references, [ExactAccuracy()], seed=seed)
-        return rows(table, "shuffled: a", "exact").prediction.tolist()
+        return rows(table, "shuffled: a", "exact_accuracy").prediction.tolist()
 
     alone = shuffled(say(names, "a"), seed=3)
     assert shuffled(say(names[::-1], "b") + say(names, "a"), seed=3) == alone
@@ -152,13 +146,16 @@ def test_a_single_description_cannot_be_shuffled():
     assert set(table.prediction) == {None}
 
 
-def test_the_table_is_the_same_after_a_parquet_file():
+def test_the_table_is_the_same_after_a_parquet_file(tmp_path):
     predictions = [Prediction(unit(0), "method", "tench"), Prediction(unit(1), "method", None, "dead")]
     table = score_descriptions(predictions, REFERENCES, METRICS)
-    file = io.BytesIO()
-    table.to_parquet(file, index=False)
-    tables = [each.astype(object).where(each.notna(), None) for each in (pd.read_parquet(file), table)]
-    pd.testing.assert_frame_equal(*tables)
+    write_scores(table, tmp_path / "scores.parquet")
+    pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.parquet"), table)
+
+
+def test_a_method_that_is_named_like_a_control_is_none():
+    table = score_descriptions(say(NAMES, "constant: words"), REFERENCES, METRICS)
+    assert not table[table.method == "constant: words"].control.any()
 
 
 def test_every_distinct_text_reaches_a_metric_in_one_call():
@@ -186,8 +183,8 @@ def test_a_unit_described_twice_by_one_method_is_refused():
 
 
 def test_a_constant_that_says_nothing_is_refused():
-    with pytest.raises(InputError, match=r"table\.constant"):
-        score_descriptions(say(NAMES), REFERENCES, METRICS, constant=" ")
+    with pytest.raises(InputError, match=r"table\.control_text"):
+        score_descriptions(say(NAMES), REFERENCES, METRICS, control_text=" ")
 
 
 @pytest.mark.parametrize("predictions", [[], [*say(["a"]), Prediction(unit(1, "layer4"), "method", "b")]])
@@ -206,5 +203,5 @@ def test_a_score_that_is_not_finite_is_refused():
         def score_pairs(self, pairs):
             return np.full(len(pairs), np.nan)
 
-    with pytest.raises(ValueError, match="exact gave no finite score"):
+    with pytest.raises(ValueError, match="exact_accuracy returned nan"):
         score_descriptions(say(NAMES), REFERENCES, [Broken()])

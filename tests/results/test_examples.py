@@ -1,7 +1,7 @@
 """The table of examples shows what each method says, and why it says nothing."""
 
 from dissectbench.harness.records import Description, Status, UnitId
-from dissectbench.results.tables.examples import examples
+from dissectbench.results.tables.examples import examples_table
 
 
 def of(unit: int, method: str, text: str | None, status: Status = "ok", layer: str = "fc") -> Description:
@@ -16,7 +16,7 @@ def test_units_stand_in_order_with_their_true_names_and_every_method():
         of(7, "words", None, "failed"),
         of(3, "words", "elsewhere", layer="layer4"),
     ]
-    table = examples(records, [("boat",), ("car", "automobile")], "fc")
+    table = examples_table(records, [("boat",), ("car", "automobile")], "fc")
     assert [column.name for column in table.columns] == ["unit", "true name", "words", "pictures"]
     assert [row.cells for row in table.rows] == [
         (0, "boat", "a boat", "(dead)"),
@@ -26,6 +26,6 @@ def test_units_stand_in_order_with_their_true_names_and_every_method():
 
 
 def test_no_more_units_than_asked_for_are_shown():
-    table = examples([of(unit, "words", "x") for unit in range(12)], [], "fc", limit=10)
+    table = examples_table([of(unit, "words", "x") for unit in range(12)], [], "fc", limit=10)
     assert len(table.rows) == 10
     assert table.title.endswith("the first 10 of 12 units")

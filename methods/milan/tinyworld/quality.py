@@ -18,7 +18,7 @@ from .annotations import plural
 Texts = Sequence[Sequence[str]]
 
 LAYER = 5
-"""Of all-MiniLM-L6-v2, as in the metric `minilm_bertscore`."""
+"""Of all-MiniLM-L6-v2, as in the metric `minilm_bertscore_f1`."""
 
 
 @dataclass(frozen=True)
