@@ -1,9 +1,9 @@
-"""The plan of a run: what will be done, and what is done already, printed before anything starts."""
+"""Prints the plan of a run before it starts: what will be done, and what is already done."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,19 +15,11 @@ from .run import Parts, run_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..methods.dnd.expected_calls import ExpectedCalls
     from ..methods.method import Method
 
 
-@runtime_checkable
-class _Asking(Protocol):
-    """A method that can tell what it will ask of a language model."""
-
-    def expected_calls(self, units: int) -> ExpectedCalls | None: ...
-
-
 def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool = False) -> None:
-    """Prints images × layers × units × methods, and how much of it is on record."""
+    """Prints target, images, methods, metrics, the units of each layer and the language-model calls."""
     folder = runs / run_name(parts)
     records = _records(folder / "descriptions.jsonl")
     console.print(f"[bold]run[/]          {folder}", highlight=False)
@@ -79,23 +71,26 @@ def _to_do(
     method: Method,
     retry_failed: bool,
 ) -> int:
-    """How many of a layer's chosen units a method has still to describe."""
-    found = [records.get((UnitId(parts.target.name, layer, u), method.name)) for u in parts.units[layer]]
-    return sum(r is None or (retry_failed and r.status == "failed") for r in found)
+    """Counts the chosen units of a layer that a method still has to describe."""
+    units = [UnitId(parts.target.name, layer, index) for index in parts.units[layer]]
+    existing = [records.get((unit, method.name)) for unit in units]
+    return sum(r is None or (retry_failed and r.status == "failed") for r in existing)
 
 
 def _calls(parts: Parts, records: Mapping[tuple[UnitId, str], Description], retry_failed: bool) -> str:
-    """Sums up what the methods that ask a language model expect; no unit is taken for dead."""
+    """Sums the calls that the methods expect. Dead units are not known yet, so they are counted too."""
     expected = [
         method.expected_calls(sum(_to_do(parts, records, n, method, retry_failed) for n in parts.layers))
         for method in parts.methods
-        if isinstance(method, _Asking)
     ]
-    asked = [calls for calls in expected if calls is not None and calls.calls]
-    if not asked:
+    calls = [estimate for estimate in expected if estimate is not None and estimate.calls]
+    if not calls:
         return "0 (cost 0 USD)"
-    number = sum(calls.calls for calls in asked)
-    if any(calls.cost_usd is None for calls in asked):
-        return f"{number} expected, if none is cached (at a price that is not known)"
-    usd, most = (sum(getattr(c, name) for c in asked) for name in ("cost_usd", "most_usd"))
-    return f"{number} expected, if none is cached (about {usd:.2f} USD, at most {most:.2f} USD)"
+    number = sum(estimate.calls for estimate in calls)
+    costs = [estimate.cost_usd for estimate in calls if estimate.cost_usd is not None]
+    bounds = [estimate.most_usd for estimate in calls if estimate.most_usd is not None]
+    if len(costs) < len(calls) or len(bounds) < len(calls):
+        return f"{number} expected if none is cached (price unknown)"
+    return (
+        f"{number} expected if none is cached (about {sum(costs):.2f} USD, at most {sum(bounds):.2f} USD)"
+    )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 SCHEMA = 1
-Status = Literal["ok", "dead", "failed"]
+Status = Literal["ok", "below_threshold", "dead", "failed"]
 
 
 @dataclass(frozen=True, order=True)
@@ -37,10 +37,13 @@ class Description:
         unit: which unit.
         method: name of the method.
         text: the words; None unless `status` is "ok".
-        status: "ok"; "dead" (the unit's value never changes over the probing set); "failed".
-        score: the method's own score of `text`, comparable only within one method and setting.
+        status: "ok"; "below_threshold" (the best candidate's score does not pass the method's own
+            threshold); "dead" (the unit's value is constant over the probing set); "failed".
+        score: the method's own score of its best candidate, comparable only within one method and
+            setting.
         candidates: the texts considered, best first.
-        evidence: what led to the description, JSON-able; for "failed" it holds the `reason`.
+        evidence: what led to the description, JSON-able; for "below_threshold" and "failed" it holds
+            the `reason`.
         seconds: wall time spent on this unit.
         cost_usd: money spent on this unit.
     """

@@ -1,20 +1,40 @@
-"""What every method is: something that describes units of one layer in words."""
+"""The interface of all methods."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..harness.probe import ProbedLayer
 from ..harness.records import Description
 
 
+@dataclass(frozen=True)
+class ExpectedCalls:
+    """The language-model calls that a run will make if no reply is cached and every reply is usable.
+
+    Attributes:
+        calls: number of calls.
+        cost_usd: expected cost; None if the prices are not known.
+        most_usd: upper bound of the cost, at the longest prompts and replies; None if the prices are
+            not known.
+    """
+
+    calls: int
+    cost_usd: float | None = None
+    most_usd: float | None = None
+
+
 class Method(ABC):
     """Describes units of one layer in words.
 
-    A method is configured by its constructor (each argument is a setting of its YAML file), holds no
-    target of its own and reads activations only through the `ProbedLayer` it is given.
+    A method is configured by its constructor (each argument is a setting of its YAML file). It has no
+    target of its own and reads activations only from the `ProbedLayer` that it receives.
+
+    Attributes:
+        name: name of the method in records and tables.
     """
 
     name: ClassVar[str]
@@ -23,18 +43,27 @@ class Method(ABC):
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
         """Yields one description per unit, in the order of `units`.
 
-        A dead unit gets a record with status "dead". A unit that cannot be described gets status
-        "failed" with `evidence["reason"]`. The answer for a unit does not depend on which other units
-        are asked for.
+        A dead unit gets a record with status "dead". A unit whose best candidate does not pass a
+        threshold of the method gets status "below_threshold", and one that cannot be described gets
+        status "failed", both with `evidence["reason"]`. The answer for a unit does not depend on which
+        other units are asked for.
         """
 
     def models(self) -> Mapping[str, str]:
-        """Names the foundation models behind the descriptions, for tables; empty if there are none."""
+        """Returns the foundation models used, as {role: name}, for tables; empty if there are none."""
         return {}
+
+    def expected_calls(self, units: int) -> ExpectedCalls | None:
+        """Returns what describing `units` units asks of a language model; None if nothing.
+
+        The plan of a run shows it before anything is asked.
+        """
+        del units
+        return None
 
     def identity(self) -> Mapping[str, Any]:
         """Returns what the descriptions depend on besides the layer: settings, weights, word lists.
 
-        JSON-able. A run refuses to resume under another identity.
+        JSON-able. A run does not resume if the identity has changed.
         """
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -71,8 +71,11 @@ def _models(settings: list[str]) -> Table:
 
 def _runs(folder: Path) -> Table:
     from ..journal import read_descriptions
+    from ..records import Status
 
-    table = _table(f"runs in {folder}", "run", "method", "layer", "ok", "dead", "failed")
+    table = _table(
+        f"runs in {folder}", "run", "method", "layer", "ok", "below threshold", "dead", "failed"
+    )
     for path in sorted(folder.glob("*/descriptions.jsonl")):
         latest = {(d.unit, d.method): d for d in read_descriptions(path)}
         counts: dict[tuple[str, str], dict[str, int]] = {}
@@ -80,7 +83,7 @@ def _runs(folder: Path) -> Table:
             row = counts.setdefault((description.method, description.unit.layer), {})
             row[description.status] = row.get(description.status, 0) + 1
         for (method, layer), row in counts.items():
-            numbers = [str(row.get(status, 0)) for status in ("ok", "dead", "failed")]
+            numbers = [str(row.get(status, 0)) for status in get_args(Status)]
             table.add_row(path.parent.name, method, layer, *numbers)
     return table
 

@@ -28,9 +28,9 @@ from ...harness.foundation.protocols import (
 from ...harness.foundation.reply_cache import CachedLanguageModel
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
-from ..method import Method
+from ..method import ExpectedCalls, Method
 from .candidates import Proposal, propose
-from .expected_calls import ExpectedCalls, expected_calls
+from .expected_calls import expected_calls
 from .prompts import prompts_fingerprint
 from .selection import (
     PRODUCTS,
@@ -194,7 +194,7 @@ class DescribeAndDissect(Method):
         return found
 
     def expected_calls(self, units: int) -> ExpectedCalls | None:
-        """Returns what describing `units` units asks of the language model; None: there is none."""
+        """See `Method.expected_calls`."""
         if self.language_model is None:
             return None
         account = getattr(self.language_model, "account", None)
@@ -202,7 +202,6 @@ class DescribeAndDissect(Method):
             units,
             self.images,
             self.summaries,
-            tries=self.tries,
             max_tokens=getattr(self.language_model, "max_tokens", 0),
             prices=account.prices if account else _FREE,
         )

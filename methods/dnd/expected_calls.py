@@ -1,46 +1,18 @@
-"""How many language-model calls a run will make, and the most that they can cost."""
+"""Estimates how many language-model calls a run makes and what they cost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...harness.foundation.conversations import token_bound
 from ...harness.foundation.pricing import Prices
+from ..method import ExpectedCalls
 from .prompts import simplify, summarise
 
-# A caption of 32 tokens, BLIP's limit, seldom has more bytes than this.
+# A caption of 32 tokens, BLIP's limit, is rarely longer.
 _CAPTION_BYTES = 200
-# What English prompts come to: about four bytes a token. Only for the expected cost, not for its bound.
+# English text has about four bytes per token. Used for the expected cost only, not for its bound.
 _BYTES_PER_TOKEN = 4
+# A label has a few words; its average length in tokens.
 _LABEL_TOKENS = 8
-
-
-@dataclass(frozen=True)
-class ExpectedCalls:
-    """Calls of a run with an empty cache, in which every reply can be used at once.
-
-    Attributes:
-        simplify: calls that simplify one caption.
-        summarise: calls that summarise a unit's captions.
-        most_calls: if every reply had to be asked for as often as it may be.
-        prompt_tokens: expected.
-        reply_tokens: expected.
-        cost_usd: expected; None if the prices are not known.
-        most_usd: what the calls cannot exceed, at the longest captions and replies, without retries.
-    """
-
-    simplify: int
-    summarise: int
-    most_calls: int
-    prompt_tokens: int
-    reply_tokens: int
-    cost_usd: float | None
-    most_usd: float | None
-
-    @property
-    def calls(self) -> int:
-        """All calls."""
-        return self.simplify + self.summarise
 
 
 def expected_calls(
@@ -48,31 +20,29 @@ def expected_calls(
     images: int = 10,
     summaries: int = 5,
     *,
-    tries: int = 3,
     max_tokens: int = 64,
     prices: Prices | None = None,
 ) -> ExpectedCalls:
-    """Returns what a run will ask of a language model.
+    """Returns the calls of a run: one per caption to simplify it, and one per summary of a unit.
+
+    Requests that are repeated because a reply is unusable are not counted.
 
     Args:
-        units: to be described, dead ones left out.
-        images: captioned per unit.
-        summaries: per unit.
-        tries: of a request whose reply cannot be used.
+        units: number of units to describe, without dead ones.
+        images: captions per unit.
+        summaries: summaries per unit.
         max_tokens: limit of a reply.
-        prices: of the model; None: not known, or nothing is paid.
+        prices: of the model; None if they are not known.
     """
-    single, several = units * images, units * summaries
+    simplifications, summarisations = units * images, units * summaries
+    calls = simplifications + summarisations
+    if prices is None:
+        return ExpectedCalls(calls)
     caption = "x" * _CAPTION_BYTES
-    bound = single * token_bound(simplify(caption)) + several * token_bound(summarise([caption] * images))
-    calls = single + several
-    prompt_tokens, reply_tokens = bound // _BYTES_PER_TOKEN, calls * _LABEL_TOKENS
+    prompt_bound = simplifications * token_bound(simplify(caption))
+    prompt_bound += summarisations * token_bound(summarise([caption] * images))
     return ExpectedCalls(
-        simplify=single,
-        summarise=several,
-        most_calls=calls * tries,
-        prompt_tokens=prompt_tokens,
-        reply_tokens=reply_tokens,
-        cost_usd=prices.cost(prompt_tokens, reply_tokens) if prices else None,
-        most_usd=prices.cost(bound, calls * max_tokens) if prices else None,
+        calls,
+        cost_usd=prices.cost(prompt_bound // _BYTES_PER_TOKEN, calls * _LABEL_TOKENS),
+        most_usd=prices.cost(prompt_bound, calls * max_tokens),
     )

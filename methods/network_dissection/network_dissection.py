@@ -26,7 +26,6 @@ from .tally import DENOMINATORS, Denominator, Pixels, Tally, category_of
 from .tally_pass import TallySettings, labels_of, tally_layer
 
 Rule = Literal["linear", "kth", "lite"]
-NO_LABEL = "-"
 _FORMAT = 1  # of kept tallies
 
 
@@ -44,8 +43,8 @@ class NetworkDissection(Method):
     the mask itself meets a label of the category. docs/methods/network_dissection.md lists where the
     paper, the published programs and this class differ.
 
-    A unit whose best IoU does not exceed `iou_threshold` gets the text "-"; its best label stays among
-    the candidates and in the evidence.
+    A unit whose best IoU does not exceed `iou_threshold` has no text and the status "below_threshold";
+    its best label is still in the candidates and in the evidence.
 
     Args:
         q: upper fraction of a unit's cells.
@@ -178,9 +177,11 @@ class NetworkDissection(Method):
         candidates = findings.candidates(unit, self.top)
         best = candidates[0] if candidates else None
         score = float(best.score or 0.0) if best else 0.0
-        text = best.text if best and score > self.iou_threshold else NO_LABEL
         evidence = {"threshold": threshold, **findings.evidence(unit)}
-        return Description(name, self.name, text, "ok", score, candidates, evidence)
+        if best and score > self.iou_threshold:
+            return Description(name, self.name, best.text, "ok", score, candidates, evidence)
+        evidence["reason"] = f"no label has an IoU above {self.iou_threshold}"
+        return Description(name, self.name, None, "below_threshold", score, candidates, evidence)
 
 
 def lite_threshold(layer: ProbedLayer, q: float) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ _HEADERS: dict[Original, tuple[str, ...]] = {
 
 
 def write_descriptions(descriptions: Iterable[Description], path: str | os.PathLike[str]) -> None:
-    """Writes one row per record, dead and failed units too: layer,unit,method,description,status,score.
+    """Writes one row per record, with or without a text: layer,unit,method,description,status,score.
 
     `read_descriptions_csv` reads it back.
 

@@ -15,7 +15,7 @@ from typing import Literal, NoReturn, get_args
 from ...harness.errors import InputError, nearest
 from .headers import Layout, known_headers, recognise
 
-RowStatus = Literal["ok", "missing", "dead", "failed"]
+RowStatus = Literal["ok", "missing", "below_threshold", "dead", "failed"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class DescriptionRow:
         unit: 0-based, whatever the file counts from.
         method: name of the method.
         text: the description, without space around it; None unless `status` is "ok".
-        status: "ok"; "missing" (the file has the unit, but no words); "dead" or "failed" if it says so.
+        status: "ok"; "missing" (the file has the unit, but no words); "below_threshold", "dead" or
+            "failed" if the file says so.
         score: the method's own score, if the file has one.
         alternatives: further descriptions of the unit, best first; the other annotations of a unit.
         line: line of the file on which the row starts, from 1.

@@ -38,4 +38,6 @@ def _true_name(references: Sequence[Sequence[str]], unit: int) -> str:
 def _words(description: Description | None) -> str:
     if description is None:
         return "(no record)"
-    return description.text if description.text is not None else f"({description.status})"
+    if description.text is not None:
+        return description.text
+    return f"({description.status.replace('_', ' ')})"

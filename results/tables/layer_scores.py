@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ...harness.scores import ScoreRow, check_scores, score_rows
+from ...harness.scores import STATUSES, ScoreRow, check_scores, score_rows
 from .table import Coverage
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class LayerScores:
         status = {unit: row.status for rows in self._rows[method].values() for unit, row in rows.items()}
         scored = frozenset().union(*(self.scored_units(method, m) for m in self._rows[method]))
         left = Counter(status[unit] for unit in status if unit not in scored)
-        other = left.total() - left["dead"] - left["failed"] - left["missing"]
-        return Coverage(len(scored), len(status), left["dead"], left["failed"], left["missing"], other)
+        counts = {name: left.pop(name, 0) for name in STATUSES if name != "ok"}
+        return Coverage(len(scored), len(status), **counts, other=left.total())
 
     def distinct(self, method: str) -> int:
         """Counts the different texts of a method."""

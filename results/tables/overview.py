@@ -10,8 +10,6 @@ from ..statistics import RESAMPLES, summary
 from .scores import undefined_notes
 from .table import Column, Row, Table
 
-BELOW_THRESHOLD = "-"  # what Network Dissection says of a unit whose best IoU is too small
-
 
 def overview_table(
     descriptions: Iterable[Description],
@@ -65,13 +63,13 @@ def overview_table(
 
 
 def _row(group: Sequence[Description], seed: int, n_resamples: int) -> tuple:
-    described = [d for d in group if d.text is not None and d.text != BELOW_THRESHOLD]
+    described = [d for d in group if d.text is not None]
     status = Counter(d.status for d in group)
     scores = [float("nan") if d.score is None else d.score for d in described]
     return (
         len(group),
         len(described),
-        status["ok"] - len(described),
+        status["below_threshold"],
         status["dead"],
         status["failed"],
         len({d.text for d in described}),

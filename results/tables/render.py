@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _FIELDS = {
     "estimate": ("mean", "standard_error", "low", "high", "n", "n_missing", "reason"),
-    "coverage": ("scored", "units", "dead", "failed", "missing", "other"),
+    "coverage": ("scored", "units", "below_threshold", "dead", "failed", "missing", "other"),
 }
 
 

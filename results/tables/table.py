@@ -18,6 +18,7 @@ class Coverage:
     Attributes:
         scored: units with a score.
         units: units that were to be described.
+        below_threshold: units whose best candidate does not pass the method's own threshold.
         dead: units whose value never changes over the probing set.
         failed: units whose description failed.
         missing: units without a description.
@@ -26,6 +27,7 @@ class Coverage:
 
     scored: int
     units: int
+    below_threshold: int = 0
     dead: int = 0
     failed: int = 0
     missing: int = 0

@@ -50,6 +50,12 @@ def _estimate(value: Summary, percent: bool) -> list[str]:
 
 
 def _coverage(value: Coverage) -> list[str]:
-    left = {"dead": value.dead, "failed": value.failed, "missing": value.missing, "other": value.other}
+    left = {
+        "below threshold": value.below_threshold,
+        "dead": value.dead,
+        "failed": value.failed,
+        "missing": value.missing,
+        "other": value.other,
+    }
     said = ", ".join(f"{n} {what}" for what, n in left.items() if n)
     return [f"{value.scored}/{value.units}", *([f"({said})"] if said else [])]

@@ -1,4 +1,4 @@
-"""What the plan says before anything is asked of a language model."""
+"""The plan counts the expected language-model calls before any is made."""
 
 import io
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from dissectbench.harness.foundation.pricing import Prices
 from dissectbench.harness.plan import print_plan
 from dissectbench.harness.records import Description, UnitId
 from dissectbench.methods.dnd.expected_calls import expected_calls
+from dissectbench.methods.method import ExpectedCalls
 
 
 class Method:
@@ -18,6 +19,10 @@ class Method:
 
     def models(self):
         return {}
+
+    def expected_calls(self, units) -> ExpectedCalls | None:
+        del units
+        return None
 
 
 class Asking(Method):
@@ -63,15 +68,13 @@ def test_methods_that_ask_no_language_model_expect_no_call(tmp_path):
 def test_calls_are_summed_over_the_methods_and_the_units_still_to_do(tmp_path):
     methods = Asking("a", Prices(1, 1)), Method("b"), Asking("c", Prices(0, 0))
     done = [(0, "a"), (1, "a"), (3, "b")]
-    assert last_line(tmp_path, *methods, done=done).startswith(
-        "90 expected, if none is cached (about 0.0"
-    )
+    assert last_line(tmp_path, *methods, done=done).startswith("90 expected if none is cached (about 0.0")
 
 
-def test_when_all_is_done_nothing_is_expected(tmp_path):
+def test_when_everything_is_done_no_call_is_expected(tmp_path):
     done = [(unit, "a") for unit in range(4)]
     assert last_line(tmp_path, Asking("a", Prices(1, 1)), done=done) == "0 (cost 0 USD)"
 
 
-def test_a_price_that_is_not_known_is_called_so(tmp_path):
-    assert "not known" in last_line(tmp_path, Asking("a", None))
+def test_an_unknown_price_is_named_as_such(tmp_path):
+    assert "price unknown" in last_line(tmp_path, Asking("a", None))

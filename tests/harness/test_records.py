@@ -35,3 +35,6 @@ def test_a_text_stands_exactly_where_the_status_is_ok():
         of(0, None)
     with pytest.raises(ValueError, match="exactly if"):
         of(0, "words", status="dead")
+    with pytest.raises(ValueError, match="exactly if"):
+        of(0, "words", status="below_threshold")
+    assert of(0, None, status="below_threshold", score=0.01).score == 0.01

@@ -204,9 +204,8 @@ def test_the_expected_calls_are_those_that_are_made():
     model = Scripted(first_caption)
     distinct = {unit(i): [f"{c} {i}" for c in CAPTIONS] for i in range(3)}
     propose(distinct, model, summaries=2)
-    expected = expected_calls(3, images=4, summaries=2, tries=3, prices=Prices(1, 1))
+    expected = expected_calls(3, images=4, summaries=2, prices=Prices(1, 1))
     assert expected.calls == sum(map(len, model.batches)) == 18
-    assert (expected.simplify, expected.summarise, expected.most_calls) == (12, 6, 54)
     assert expected.cost_usd is not None
     assert expected.most_usd is not None
     assert 0 < expected.cost_usd < expected.most_usd

@@ -102,21 +102,23 @@ def test_a_unit_gets_the_label_it_overlaps_best_in_plain_words(tmp_path):
     ]
 
 
-def test_below_the_threshold_the_text_is_a_dash_and_the_best_label_stays_in_sight(tmp_path):
+def test_below_the_threshold_there_is_no_text_and_the_best_label_is_kept(tmp_path):
     layer = make(tmp_path, unit_of(1)[:, None])
     (found,) = NetworkDissection(0.25, iou_threshold=0.25).describe(layer, [0])
-    assert (found.text, found.status, found.score) == ("-", "ok", 0.25)
+    assert (found.text, found.status, found.score) == (None, "below_threshold", 0.25)
+    assert found.evidence["reason"] == "no label has an IoU above 0.25"
     assert found.candidates[0].text == "red"
     assert found.evidence["label"] == "red-c"
 
 
-def test_a_unit_that_meets_no_label_has_a_dash_and_no_candidate(tmp_path):
+def test_a_unit_whose_mask_meets_no_label_has_no_text_and_no_candidate(tmp_path):
     planes = PLANES.copy()
     planes[3] = 0
     layer = make(tmp_path, unit_of(1)[:, None])
     layer.probe.annotations.planes = planes
     (found,) = NetworkDissection(0.25).describe(layer, [0])
-    assert (found.text, found.score, found.candidates) == ("-", 0, ())
+    assert (found.text, found.status) == (None, "below_threshold")
+    assert (found.score, found.candidates) == (0, ())
     json.loads(found.to_json())
 
 

@@ -59,16 +59,17 @@ def test_what_cannot_be_scored_keeps_its_rows_with_the_reason():
         Prediction(unit(0), "method", "tench"),
         Prediction(unit(1), "method", None, "dead"),
         Prediction(unit(2), "method", None, "failed"),
+        Prediction(unit(3), "method", None, "below_threshold"),
         Prediction(unit(4), "method", None, "missing"),
         Prediction(unit(9), "method", "a unit beyond the references"),
     ]
     table = rows(score_descriptions(predictions, REFERENCES, METRICS), "method")
-    missing, unnamed = "missing", "no reference"
+    missing, below, unnamed = "missing", "below_threshold", "no reference"
     assert table.reason.to_dict() == {
-        **{0: None, 1: "dead", 2: "failed", 3: missing},
+        **{0: None, 1: "dead", 2: "failed", 3: below},
         **{4: missing, 5: missing, 9: unnamed},
     }
-    assert table.status.tolist() == ["ok", "dead", "failed", missing, missing, missing, "ok"]
+    assert table.status.tolist() == ["ok", "dead", "failed", below, missing, missing, "ok"]
     assert table.references[9] == ()
     assert (table.score.isna() == table.reason.notna()).all()
 

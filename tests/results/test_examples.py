@@ -14,6 +14,7 @@ def test_units_stand_in_order_with_their_true_names_and_every_method():
         of(0, "words", "a boat"),
         of(0, "pictures", None, "dead"),
         of(7, "words", None, "failed"),
+        of(7, "pictures", None, "below_threshold"),
         of(3, "words", "elsewhere", layer="layer4"),
     ]
     table = examples_table(records, [("boat",), ("car", "automobile")], "fc")
@@ -21,7 +22,7 @@ def test_units_stand_in_order_with_their_true_names_and_every_method():
     assert [row.cells for row in table.rows] == [
         (0, "boat", "a boat", "(dead)"),
         (1, "car | automobile", "a car", "(no record)"),
-        (7, "", "(failed)", "(no record)"),
+        (7, "", "(failed)", "(below threshold)"),
     ]
 
 

@@ -22,6 +22,7 @@ RECORDS = [
     undescribed(0, "dead"),
     described(1, "two\nlines", score=0.0),
     undescribed(3, "failed"),
+    undescribed(4, "below_threshold"),
 ]
 
 
@@ -30,7 +31,7 @@ def test_the_plain_layout_reads_back_unchanged(tmp_path):
     write_descriptions([*RECORDS, described(0, "cat", layer="layer4", method="other")], path)
     assert path.read_text().splitlines()[0] == "layer,unit,method,description,status,score"
     rows = {(r.method, r.layer, r.unit): r for r in read_descriptions_csv(path).rows}
-    assert len(rows) == 5
+    assert len(rows) == 6
     for record in RECORDS:
         row = rows[record.method, record.unit.layer, record.unit.index]
         assert (row.text, row.status, row.score) == (record.text, record.status, record.score)
@@ -62,7 +63,7 @@ def test_a_later_record_replaces_an_earlier_one(tmp_path):
 )
 def test_other_tools_get_their_layout_and_no_empty_description(tmp_path, layout, content):
     path = tmp_path / "d.csv"
-    assert write_original_csv(RECORDS, path, layout) == 2
+    assert write_original_csv(RECORDS, path, layout) == 3
     assert path.read_text() == content
     back = read_descriptions_csv(path, layer="fc")
     assert {r.unit: r.text for r in back.rows} == {1: "two\nlines", 2: 'striped, "black" things'}

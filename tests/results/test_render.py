@@ -107,15 +107,16 @@ seed: 0
 def test_csv_holds_every_number_in_full():
     header, first, second, control = csv.reader(io.StringIO(to_csv(TABLE)))
     assert header == [
-        *("method", "scored", "units", "dead", "failed", "missing", "other", "distinct"),
+        *("method", "scored", "units", "below_threshold", "dead", "failed", "missing", "other"),
+        "distinct",
         *(f"clip_cos_{f}" for f in ("mean", "standard_error", "low", "high", "n", "n_missing", "reason")),
         *(f"exact_{f}" for f in ("mean", "standard_error", "low", "high", "n", "n_missing", "reason")),
         "p",
     ]
-    assert first[:8] == ["a|b_c", "2", "4", "1", "0", "1", "0", "0"]
-    assert first[8:15] == ["-1e-05", "0.25", "-0.123456", "0.5", "2", "2", ""]
-    assert first[15:] == ["0.5", "0.125", "0.25", "0.75", "2", "0", "", "0.0"]
-    assert second[8:] == [
+    assert first[:9] == ["a|b_c", "2", "4", "0", "1", "0", "1", "0", "0"]
+    assert first[9:16] == ["-1e-05", "0.25", "-0.123456", "0.5", "2", "2", ""]
+    assert first[16:] == ["0.5", "0.125", "0.25", "0.75", "2", "0", "", "0.0"]
+    assert second[9:] == [
         *("0.1", "", "", "", "1", "0", "one score has no spread"),
         *("", "", "", "", "0", "1", "no unit has a score", ""),
     ]

@@ -61,14 +61,20 @@ def by_method(table):
 
 def test_each_method_has_its_coverage_distinct_texts_and_summary():
     frame = scores(
-        ("a", units(0.1, 0.2, 0.4, "dead", "failed", "missing", "missing", "no reference")),
-        ("constant: thing", units(0.0, 0.1, 0.2, 0.3, 0.1, 0.1, 0.2, "no reference")),
+        (
+            "a",
+            units(
+                *(0.1, 0.2, 0.4),
+                *("below_threshold", "dead", "failed", "missing", "missing", "no reference"),
+            ),
+        ),
+        ("constant: thing", units(0.0, 0.1, 0.2, 0.3, 0.1, 0.1, 0.2, 0.1, "no reference")),
     )
     table = table_of(frame)
     coverage, distinct, estimate = by_method(table)["a"].cells[1:]
-    assert coverage == Coverage(3, 8, dead=1, failed=1, missing=2, other=1)
+    assert coverage == Coverage(3, 9, below_threshold=1, dead=1, failed=1, missing=2, other=1)
     assert distinct == 4
-    assert estimate == summary([0.1, 0.2, 0.4, *[np.nan] * 5], n_resamples=200)
+    assert estimate == summary([0.1, 0.2, 0.4, *[np.nan] * 6], n_resamples=200)
     assert [column.name for column in table.columns] == ["method", "scored", "distinct", "clip_cosine"]
 
 
@@ -245,7 +251,7 @@ def test_the_overview_counts_what_was_described_and_why_the_rest_was_not():
             undescribed("layer1", 4, "nd", "failed", reason="no network"),
             described("layer1", 0, "nd", "red", 0.2),
             described("layer2", 0, "nd", "red", 0.5),
-            described("layer1", 1, "nd", "-", 0.01),
+            undescribed("layer1", 1, "nd", "below_threshold", reason="no IoU above 0.04"),
             described("layer1", 2, "nd", "red", 0.4),
             undescribed("layer1", 3, "nd", "dead"),
             described("layer1", 0, "cd", "sky"),
