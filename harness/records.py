@@ -30,6 +30,14 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What describing a unit, or several, took: wall time, and money for paid services."""
+
+    seconds: float = 0.0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True)
 class Description:
     """A method's answer for one unit.
 

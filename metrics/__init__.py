@@ -1,4 +1,4 @@
-"""The metrics that score descriptions."""
+"""Text metrics, and the scoring of descriptions with them."""
 
 if __name__ != "dissectbench.metrics":
     raise ImportError("this folder is the package dissectbench.metrics: import it by that name")

@@ -3,7 +3,8 @@ from .bertscore import BERTScore
 from .cosine import ClipCosine, SentenceCosine
 from .metric import Metric
 from .over_references import MeanOverReferences
-from .pairs import PairMetric
+from .pairs import Pair, PairMetric
+from .scoring import Prediction, score_descriptions
 
 __all__ = [
     "BERTScore",
@@ -11,7 +12,10 @@ __all__ = [
     "ExactAccuracy",
     "MeanOverReferences",
     "Metric",
+    "Pair",
     "PairMetric",
+    "Prediction",
     "SentenceCosine",
     "SynonymAccuracy",
+    "score_descriptions",
 ]

@@ -12,8 +12,8 @@ from ...harness.files import atomic_open
 from ...harness.records import Description
 from ..importers.headers import PLAIN_COLUMNS
 
-Original = Literal["clip_dissect", "milan", "dnd"]
-_HEADERS: dict[Original, tuple[str, ...]] = {
+OriginalLayout = Literal["clip_dissect", "milan", "dnd"]
+_HEADERS: dict[OriginalLayout, tuple[str, ...]] = {
     "clip_dissect": ("layer", "unit", "description", "similarity"),
     "milan": ("layer", "unit", "description"),
     "dnd": ("Neuron ID", "Label 1", "Label 2", "Label 3"),
@@ -35,7 +35,7 @@ def write_descriptions(descriptions: Iterable[Description], path: str | os.PathL
 
 
 def write_original_csv(
-    descriptions: Iterable[Description], path: str | os.PathLike[str], layout: Original
+    descriptions: Iterable[Description], path: str | os.PathLike[str], layout: OriginalLayout
 ) -> int:
     """Writes the descriptions of one method in the layout of another tool.
 
@@ -65,7 +65,7 @@ def write_original_csv(
     return len(records) - len(described)
 
 
-def _original_row(description: Description, layout: Original) -> tuple[object, ...]:
+def _original_row(description: Description, layout: OriginalLayout) -> tuple[object, ...]:
     place = (description.unit.layer, description.unit.index, description.text)
     if layout == "milan":
         return place

@@ -1,1 +1,5 @@
-"""Readers of description files that other tools wrote."""
+"""Readers of description files of other tools."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

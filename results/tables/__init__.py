@@ -1,1 +1,5 @@
-"""Tables of a run, and their formats."""
+"""Tables of descriptions and scores, and the formats they are written in."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

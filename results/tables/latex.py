@@ -1,4 +1,4 @@
-"""Tables in LaTeX, for the package booktabs."""
+"""Writes tables in LaTeX, with the rules of the package booktabs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    # An opening bracket right behind the end of a row would be taken for that command's argument.
+    # LaTeX reads a bracket after the end of a row, `\\`, as the argument of that command.
     "[": "{[}",
     "±": r"$\pm$",
     "×": r"$\times$",
@@ -31,7 +31,7 @@ _PATTERN = re.compile("|".join(map(re.escape, _SPECIAL)))
 
 
 def escape(text: str) -> str:
-    """Returns text for LaTeX in one line, with nothing in it that LaTeX would take for a command."""
+    """Returns text for LaTeX on one line, with all characters escaped that LaTeX interprets."""
     return _PATTERN.sub(lambda match: _SPECIAL[match[0]], " ".join(text.split()))
 
 
@@ -51,31 +51,32 @@ def to_latex(table: Table) -> str:
         *_rows(table),
         "\\bottomrule",
         "\\end{tabular}",
-        *_small_print(table),
+        *_notes(table),
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _rows(table: Table) -> Iterator[str]:
-    controls = False
+    in_controls = False
     for row in table.rows:
-        if row.control and not controls and row is not table.rows[0]:
+        # A table of controls alone has the rule below its header already.
+        if row.control and not in_controls and row is not table.rows[0]:
             yield "\\midrule"
-        controls = row.control
+        in_controls = row.control
         yield " & ".join(_cells(table, row)) + " \\\\"
 
 
 def _cells(table: Table, row: Row) -> Iterator[str]:
     for place, (value, column) in enumerate(zip(row.cells, table.columns, strict=True)):
         text = escape(" ".join(wording(value, column)))
-        if is_number(column):
+        if is_number(column):  # a minus sign instead of a hyphen
             text = re.sub(r"-(?=\d)", "$-$", text)
         yield f"\\textbf{{{text}}}" if place in row.best else text
 
 
-def _small_print(table: Table) -> list[str]:
-    lines = [*table.notes, *(f"{what}: {name}" for what, name in table.footer.items())]
+def _notes(table: Table) -> list[str]:
+    lines = [*table.notes, *(f"{role}: {name}" for role, name in table.footer.items())]
     if not lines:
         return []
     return [

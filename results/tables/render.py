@@ -1,7 +1,7 @@
-"""Shows tables: in the terminal, as CSV, Markdown and LaTeX.
+"""Prints tables to the terminal and writes them as CSV, Markdown and LaTeX.
 
-Texts round: to four decimals, and shares to two in percent. CSV holds every number in full, in a column
-of its own.
+Formats for readers round to four decimals, and percentages to two. CSV has every number in full, in a
+column of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,17 +24,12 @@ from .value_format import CONTROLS_LINE, heading, is_number, wording
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FIELDS = {
-    "estimate": ("mean", "standard_error", "low", "high", "n", "n_missing", "reason"),
-    "coverage": ("scored", "units", "below_threshold", "dead", "failed", "missing", "other"),
-}
-
 
 def write_tables(tables: Sequence[Table], folder: str | os.PathLike[str]) -> list[Path]:
     """Writes every table as CSV, Markdown and LaTeX into a folder; returns the paths.
 
     Raises:
-        InputError: if a file cannot be written. Each is there as a whole or not at all.
+        InputError: if a file cannot be written. Each file is written completely or not at all.
     """
     formats: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     paths = []
@@ -67,12 +63,12 @@ def print_table(table: Table, console: Console) -> None:
             )
         )
     console.print(grid)
-    for line in (*table.notes, *(f"{what}: {name}" for what, name in table.footer.items())):
+    for line in (*table.notes, *(f"{role}: {name}" for role, name in table.footer.items())):
         console.print(Text(line, style="dim"))
 
 
 def to_markdown(table: Table) -> str:
-    """Returns a table as Markdown: the best in bold, controls below a line that says so."""
+    """Returns a table as Markdown: the best in bold, controls below a row that says "controls"."""
     lines = [
         f"### {_markdown(table.title)}",
         "",
@@ -89,12 +85,12 @@ def to_markdown(table: Table) -> str:
             cells.append(f"**{text}**" if best else text)
         lines.append(_line(cells))
     lines += ["", *(f"- {_markdown(note)}" for note in table.notes)]
-    lines += [f"- {_markdown(what)}: {_markdown(name)}" for what, name in table.footer.items()]
+    lines += [f"- {_markdown(role)}: {_markdown(name)}" for role, name in table.footer.items()]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def to_csv(table: Table) -> str:
-    """Returns a table as CSV, numbers in full; what is not defined is an empty cell."""
+    """Returns a table as CSV, numbers in full; an undefined value is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(name for column in table.columns for name in _csv_names(column))
@@ -106,20 +102,22 @@ def to_csv(table: Table) -> str:
 
 def _csv_names(column: Column) -> list[str]:
     if column.kind == "coverage":
-        return list(_FIELDS["coverage"])
+        return [field.name for field in fields(Coverage)]
     if column.kind == "estimate":
-        return [f"{column.name}_{field}" for field in _FIELDS["estimate"]]
+        return [f"{column.name}_{field.name}" for field in fields(Summary)]
+    if column.kind in ("seconds", "usd"):
+        return [f"{column.name}_{column.kind}"]
     return [column.name]
 
 
 def _csv_values(value: Value, column: Column) -> list[object]:
     if isinstance(value, Summary | Coverage):
-        return [getattr(value, field) for field in _FIELDS[column.kind]]
+        return list(astuple(value))
     return [value]
 
 
 def _with_line(table: Table) -> Iterator[tuple[Row, bool]]:
-    """Yields the rows, and whether the line above the controls comes before."""
+    """Yields the rows, and whether the line above the controls comes before this row."""
     previous: Row | None = None
     for row in table.rows:
         yield row, row.control and previous is not None and not previous.control
@@ -136,5 +134,5 @@ def _line(cells: Iterator[str] | Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Escapes what Markdown would take for its own, and keeps the text on one line."""
+    """Escapes the characters that Markdown interprets, and puts the text on one line."""
     return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", " ".join(text.split()))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from ...harness.scores import MetricInfo
 from ..statistics import RESAMPLES, PairedTest, Summary, holm, paired_permutation, summary
 from .layer_scores import LayerScores
-from .table import Column, Row, Table
+from .table import Column, Row, Table, undefined_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def score_tables(
     Args:
         frame: a score table (see `ScoreRow`), of any number of layers and targets.
         metrics: the properties of each metric, by name.
-        models: names of the models used, by their role ("target", "clip_cosine", ...).
+        models: names of the models used, by their role ("target", "mpnet_cosine, sentence encoder").
         seed: seed of all resampling.
         n_resamples: number of bootstrap resamples and of drawn sign patterns.
 
@@ -164,18 +164,6 @@ def _properties(scores: LayerScores, metrics: Mapping[str, MetricInfo]) -> dict[
     return {metric: metrics[metric] for metric in scores.metrics}
 
 
-def undefined_notes(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
-    """Yields a note for every undefined value: the row, the columns and the reason."""
-    for row in rows:
-        name = ", ".join(value for value in row.cells if isinstance(value, str))
-        by_reason: dict[str, list[str]] = {}
-        for column, value in zip(columns, row.cells, strict=True):
-            if isinstance(value, Summary) and value.reason:
-                by_reason.setdefault(value.reason, []).append(column.name)
-        for reason, undefined in by_reason.items():
-            yield f"{name}: {', '.join(undefined)}: {reason}."
-
-
 def _estimate(scores: LayerScores, method: str, metric: str, seed: int, n_resamples: int) -> Summary:
     rows = scores.by_unit(method, metric)
     if not rows:
@@ -218,7 +206,7 @@ def _direction_note(metrics: Mapping[str, MetricInfo]) -> Iterator[str]:
 
 
 def _ranking_notes(scores: LayerScores) -> Iterator[str]:
-    """Says which methods are not ranked because they were scored on other units than the rest."""
+    """Yields which methods are not ranked because they were scored on other units than the rest."""
     by_note: dict[str, list[str]] = {}
     for metric in scores.metrics:
         units = {method: scores.scored_units(method, metric) for method in scores.methods}
@@ -226,14 +214,14 @@ def _ranking_notes(scores: LayerScores) -> Iterator[str]:
             continue
         ranked = scores.ranked(metric)
         counts = ", ".join(f"{method} {len(units[method])}" for method in units if method not in ranked)
-        what = "these are not ranked with the others" if ranked else "no method is ranked"
-        by_note.setdefault(f"{what} (units scored: {counts}).", []).append(metric)
+        effect = "these are not ranked with the others" if ranked else "no method is ranked"
+        by_note.setdefault(f"{effect} (units scored: {counts}).", []).append(metric)
     for note, metrics in by_note.items():
         yield f"{', '.join(metrics)}: the methods were scored on different units; {note}"
 
 
 def _gap_notes(scores: LayerScores) -> Iterator[str]:
-    """Says why described units have no score; the controls have the same gaps."""
+    """Yields why described units have no score; the controls have the same gaps."""
     for method in scores.methods:
         for reason, by_metric in scores.gaps(method).items():
             counts = ", ".join(f"{metric} {n}" for metric, n in by_metric.items())

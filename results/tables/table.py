@@ -1,14 +1,14 @@
-"""A table before it is written down: values and their kinds, which each format shows in its own way."""
+"""A table as data: values and their kinds, which each output format shows in its own way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ..statistics import Summary
 
-Kind = Literal["text", "count", "number", "coverage", "estimate"]
+Kind = Literal["text", "count", "number", "seconds", "usd", "coverage", "estimate"]
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Coverage:
         scored: units with a score.
         units: units that were to be described.
         below_threshold: units whose best candidate does not pass the method's own threshold.
-        dead: units whose value never changes over the probing set.
+        dead: units whose value is constant over the probing set.
         failed: units whose description failed.
         missing: units without a description.
-        other: units that are described, but have no score for another reason.
+        other: described units without a score, such as units without a reference.
     """
 
     scored: int
@@ -43,10 +43,10 @@ class Column:
 
     Attributes:
         name: its heading.
-        kind: what its cells hold: "text" (str), "count" (int), "number" (float), "coverage"
-            (`Coverage`) or "estimate" (`Summary`). None stands for a value that is not defined.
-        percent: whether texts show it in percent, with two decimals; otherwise with four. Files of
-            numbers always hold the value itself.
+        kind: the type of its cells: "text" (str), "count" (int), "number", "seconds" or "usd" (float),
+            "coverage" (`Coverage`) or "estimate" (`Summary`). None is a value that is not defined.
+        percent: whether formats for readers show it in percent, with two decimals instead of four. CSV
+            always has the value itself.
     """
 
     name: str
@@ -60,8 +60,8 @@ class Row:
 
     Attributes:
         cells: one value per column.
-        control: whether it is a control, which stands below a line.
-        best: numbers of the columns in which it is the best of the rows that can be ranked.
+        control: whether it is a control; controls are printed below a line.
+        best: indices of the columns in which it is the best of the rows that can be ranked.
     """
 
     cells: tuple[Value, ...]
@@ -71,15 +71,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with what a reader has to know about it.
+    """A table with its notes.
 
     Attributes:
-        name: stem of the files it is written to.
+        name: name of the files it is written to, without suffix.
         title: what it shows.
         columns: its columns.
         rows: methods first, controls last.
-        notes: sentences that qualify single values, such as why one is not there.
-        footer: the models and settings behind the numbers, by what they are.
+        notes: sentences about single values, such as why one is missing.
+        footer: the models and settings that the numbers depend on, by their role.
     """
 
     name: str
@@ -88,3 +88,15 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     footer: Mapping[str, str] = field(default_factory=dict)
+
+
+def undefined_notes(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
+    """Yields a note for every undefined value: the row, the columns and the reason."""
+    for row in rows:
+        name = ", ".join(value for value in row.cells if isinstance(value, str))
+        by_reason: dict[str, list[str]] = {}
+        for column, value in zip(columns, row.cells, strict=True):
+            if isinstance(value, Summary) and value.reason:
+                by_reason.setdefault(value.reason, []).append(column.name)
+        for reason, undefined in by_reason.items():
+            yield f"{name}: {', '.join(undefined)}: {reason}."

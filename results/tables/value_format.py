@@ -1,6 +1,8 @@
-"""How a value of a table reads."""
+"""Formats the values of a table as text."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from ..statistics import Summary
 from .table import Column, Coverage, Value
@@ -15,12 +17,12 @@ def heading(column: Column) -> str:
 
 
 def is_number(column: Column) -> bool:
-    """Says whether a column is set to the right."""
+    """Returns whether a column is aligned to the right."""
     return column.kind != "text"
 
 
 def wording(value: Value, column: Column) -> list[str]:
-    """Returns a value in words, in one or two parts that may stand below each other."""
+    """Returns a value as text, in one or two parts that may be printed below each other."""
     if value is None:
         return [UNDEFINED]
     if isinstance(value, Coverage):
@@ -29,15 +31,37 @@ def wording(value: Value, column: Column) -> list[str]:
         return _estimate(value, column.percent)
     if column.kind == "number":
         return [number(float(value), column.percent)]
+    if column.kind == "seconds":
+        return [duration(float(value))]
+    if column.kind == "usd":
+        return [money(float(value))]
     return [str(value)]
 
 
 def number(value: float | None, percent: bool = False) -> str:
-    """Returns a number with four decimals, or a share in percent with two; never "-0.0000"."""
+    """Returns a number with four decimals, or in percent with two; never "-0.0000"."""
     if value is None:
         return UNDEFINED
     value, digits = (100 * value, 2) if percent else (value, 4)
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # adding zero turns -0.0 into 0.0
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in the two units that matter: "0.42 s", "12.3 s", "4 min 05 s", "3 h 20 min"."""
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def money(usd: float) -> str:
+    """Returns an amount in cents, or with two more decimals if it is smaller than ten cents."""
+    return f"${usd:.4f}" if 0 < usd < 0.1 else f"${usd:.2f}"
 
 
 def _estimate(value: Summary, percent: bool) -> list[str]:
@@ -50,12 +74,10 @@ def _estimate(value: Summary, percent: bool) -> list[str]:
 
 
 def _coverage(value: Coverage) -> list[str]:
-    left = {
-        "below threshold": value.below_threshold,
-        "dead": value.dead,
-        "failed": value.failed,
-        "missing": value.missing,
-        "other": value.other,
-    }
-    said = ", ".join(f"{n} {what}" for what, n in left.items() if n)
-    return [f"{value.scored}/{value.units}", *([f"({said})"] if said else [])]
+    counts = asdict(value)
+    reasons = ", ".join(
+        f"{counts[reason]} {reason.replace('_', ' ')}"
+        for reason in counts
+        if reason not in ("scored", "units") and counts[reason]
+    )
+    return [f"{value.scored}/{value.units}", *([f"({reasons})"] if reasons else [])]

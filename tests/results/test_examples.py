@@ -1,4 +1,4 @@
-"""The table of examples shows what each method says, and why it says nothing."""
+"""The examples table shows every method's description, or why there is none."""
 
 from dissectbench.harness.records import Description, Status, UnitId
 from dissectbench.results.tables.examples import examples_table
@@ -8,7 +8,7 @@ def of(unit: int, method: str, text: str | None, status: Status = "ok", layer: s
     return Description(UnitId("net", layer, unit), method, text, status)
 
 
-def test_units_stand_in_order_with_their_true_names_and_every_method():
+def test_units_are_listed_in_order_with_their_references_and_every_method():
     records = [
         of(1, "words", "a car"),
         of(0, "words", "a boat"),
@@ -18,7 +18,7 @@ def test_units_stand_in_order_with_their_true_names_and_every_method():
         of(3, "words", "elsewhere", layer="layer4"),
     ]
     table = examples_table(records, [("boat",), ("car", "automobile")], "fc")
-    assert [column.name for column in table.columns] == ["unit", "true name", "words", "pictures"]
+    assert [column.name for column in table.columns] == ["unit", "reference", "words", "pictures"]
     assert [row.cells for row in table.rows] == [
         (0, "boat", "a boat", "(dead)"),
         (1, "car | automobile", "a car", "(no record)"),

@@ -14,7 +14,7 @@ from dissectbench.results.statistics import Summary
 from dissectbench.results.tables.latex import escape, to_latex
 from dissectbench.results.tables.render import print_table, to_csv, to_markdown, write_tables
 from dissectbench.results.tables.table import Column, Coverage, Row, Table
-from dissectbench.results.tables.value_format import number
+from dissectbench.results.tables.value_format import duration, money, number
 
 TABLE = Table(
     name="scores_encoder.layers/1",
@@ -181,6 +181,37 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
 )
 def test_numbers_round_and_zero_is_zero(value, percent, text):
     assert number(value, percent) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.00 s"),
+        (0.424, "0.42 s"),
+        (9.999, "10.0 s"),
+        (12.34, "12.3 s"),
+        (59.96, "1 min 00 s"),
+        (245.2, "4 min 05 s"),
+        (3599.7, "1 h 00 min"),
+        (12_000, "3 h 20 min"),
+    ],
+)
+def test_times_have_two_units_at_most(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"), [(0, "$0.00"), (0.00126, "$0.0013"), (0.5, "$0.50"), (12.345, "$12.35")]
+)
+def test_small_amounts_of_money_have_more_decimals(usd, text):
+    assert money(usd) == text
+
+
+def test_every_format_shows_time_and_money():
+    table = Table("t", "costs", (Column("time", "seconds"), Column("cost", "usd")), (Row((245.25, 0.5)),))
+    assert to_csv(table) == "time_seconds,cost_usd\n245.25,0.5\n"
+    assert "| 4 min 05 s | $0.50 |" in to_markdown(table)
+    assert r"4 min 05 s & \$0.50 \\" in to_latex(table)
 
 
 def test_latex_escapes_each_special_character():

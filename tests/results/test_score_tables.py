@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.records import Description, UnitId
+from dissectbench.harness.records import Description, Spent, UnitId
 from dissectbench.harness.scores import MetricInfo, ScoreRow, read_scores, score_frame, write_scores
 from dissectbench.results.statistics import Summary, holm, paired_permutation, summary
 from dissectbench.results.tables.overview import overview_table
@@ -272,8 +272,25 @@ def test_the_overview_counts_what_was_described_and_why_the_rest_was_not():
     assert table.footer["target"] == "net"
 
 
+def test_the_overview_adds_up_time_and_money_by_layer_and_method():
+    records = [described(layer, unit, "nd", "red") for layer in ("layer1", "fc") for unit in (0, 1)]
+    records.append(described("fc", 0, "cd", "sky"))
+    spent = {(d.unit, d.method): Spent(1.5, 0.25 * d.unit.index) for d in records if d.method == "nd"}
+    table = overview_table(records, spent=spent)
+    assert [(c.name, c.kind) for c in table.columns[-2:]] == [("time", "seconds"), ("cost", "usd")]
+    assert [row.cells[-2:] for row in table.rows] == [(3.0, 0.25), (3.0, 0.25), (None, None)]
+
+
+def test_the_overview_has_no_column_for_a_cost_that_is_unknown_or_zero():
+    records = [described("fc", 0, "nd", "red")]
+    names = [column.name for column in overview_table(records).columns]
+    free = overview_table(records, spent={(records[0].unit, "nd"): Spent(2.0)})
+    assert [column.name for column in free.columns] == [*names, "time"]
+    assert overview_table([], spent={}).rows == ()
+
+
 def test_an_overview_of_nothing_is_empty_and_one_of_two_targets_is_refused():
     assert overview_table([]).rows == ()
     other = Description(UnitId("other", "fc", 0), "nd", "red")
-    with pytest.raises(ValueError, match="one target"):
+    with pytest.raises(ValueError, match="shows one target"):
         overview_table([described("fc", 0, "nd", "red"), other])
