@@ -111,6 +111,8 @@ def _csv_names(column: Column) -> list[str]:
 
 
 def _csv_values(value: Value, column: Column) -> list[object]:
+    if value is None:
+        return [None] * len(_csv_names(column))
     if isinstance(value, Summary | Coverage):
         return list(astuple(value))
     return [value]

@@ -145,6 +145,14 @@ def test_terminal():
     ]
 
 
+def test_an_undefined_value_has_as_many_cells_in_csv_as_its_column():
+    columns = (Column("scored", "coverage"), Column("clip", "estimate"), Column("p", "number"))
+    table = Table("t", "nothing is defined", columns, (Row((None, None, None)),))
+    header, row = csv.reader(io.StringIO(to_csv(table)))
+    assert len(row) == len(header)
+    assert not any(row)
+
+
 def test_an_empty_table_is_still_a_table():
     empty = Table("t", "nothing", (Column("method"), Column("p", "number")), ())
     assert to_csv(empty) == "method,p\n"
