@@ -19,30 +19,17 @@ from .errors import InputError, nearest
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Settings of the pass over the probing set; they live in the `probe` node beside the component itself.
-PASS_SETTINGS = (
-    "on_error",
-    "batch_size",
-    "workers",
-    "tail",
-    "keep_maps",
-    "map_budget_gb",
-    "tail_budget_gb",
-)
-
 
 @dataclass(frozen=True)
 class Settings:
     """A composed configuration.
 
     Attributes:
-        config: the components and settings; `probe` holds the probing set alone.
-        activation_pass: settings of the pass over the probing set, see `PASS_SETTINGS`.
+        config: the components and settings.
         text: everything as resolved YAML, for the record.
     """
 
     config: DictConfig
-    activation_pass: dict[str, Any]
     text: str
 
 
@@ -72,14 +59,7 @@ def compose(
         config = hydra.compose(root, [*extra, *overrides])
         _refuse_missing(config)
         text = OmegaConf.to_yaml(config, resolve=True)
-        OmegaConf.set_struct(config, False)
-        activation_pass = {
-            key: config.probe.pop(key)
-            for key in PASS_SETTINGS
-            if "probe" in config and key in config.probe
-        }
-        OmegaConf.set_struct(config, True)
-    return Settings(config, activation_pass, text)
+    return Settings(config, text)
 
 
 def build(node: DictConfig | Any, what: str) -> Any:

@@ -36,7 +36,7 @@ class UnreadableImageError(InputError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
             f"cannot read image {path}: {reason}",
-            "replace or remove the file, or set probe.on_error=skip to leave it out and list it",
+            "replace or remove the file, or set activations.on_error=skip to leave it out and list it",
         )
         self.path = path
         self.reason = reason

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from ..datasets.classes import References
     from ..methods.method import Method
     from ..metrics.metric import Metric
+    from .activations.settings import ActivationSettings
     from .activations.stored_layer import StoredLayer
     from .probe import ProbedLayer
-    from .targets.layers import LayerInfo
+    from .targets.layers import LayerInfo, Taps
     from .targets.target import Target
 
 
@@ -40,11 +41,17 @@ class Parts:
     settings: Settings
     target: Target
     probe: ProbingSet
-    layers: Mapping[str, LayerInfo]
+    taps: Taps
+    activation_settings: ActivationSettings
     units: Mapping[str, list[int]]
     methods: Sequence[Method]
     metrics: Sequence[Metric]
     references: References | None
+
+    @property
+    def layers(self) -> Mapping[str, LayerInfo]:
+        """How each layer is read, by name."""
+        return self.taps.info
 
     @property
     def final_layer(self) -> str | None:
@@ -71,13 +78,13 @@ def assemble(settings: Settings) -> Parts:
     if len(probe) == 0:
         raise InputError(f"probing set {probe.name} holds no image")
     target = build(config.target, "target")
-    with Taps(target, layer_specs(config.layers)) as taps:
-        layers = dict(taps.info)
+    taps = Taps(target, layer_specs(config.layers))
+    settings_of_pass = build(config.activations, "activations")
     units = {
         name: select_units(_plain(config.units), name, info.n_units, config.seed)
-        for name, info in layers.items()
+        for name, info in taps.info.items()
     }
-    parts = Parts(settings, target, probe, layers, units, methods, metrics, references)
+    parts = Parts(settings, target, probe, taps, settings_of_pass, units, methods, metrics, references)
     _check_references(parts)
     return parts
 
@@ -146,19 +153,15 @@ def run_name(parts: Parts) -> str:
     return name
 
 
-def activations(parts: Parts, runs: Path, progress: Progress) -> dict[str, StoredLayer]:
-    """Shows the probing set to the target, once for all layers."""
+def activations(
+    taps: Taps, probe: ProbingSet, settings: ActivationSettings, runs: Path, progress: Progress
+) -> dict[str, StoredLayer]:
+    """Shows the probing set to the target, once for all layers, unless it is stored already."""
     from .activations.forward_pass import probe_layers
 
+    store, cache = runs / ".activations", Cache(runs / ".cache")
     return probe_layers(
-        parts.target,
-        parts.probe,
-        layer_specs(parts.settings.config.layers),
-        store=runs / ".activations",
-        cache=Cache(runs / ".cache"),
-        pool=parts.settings.config.pool,
-        progress=progress,
-        **parts.settings.activation_pass,
+        taps.target, probe, taps, store=store, cache=cache, settings=settings, progress=progress
     )
 
 

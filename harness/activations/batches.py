@@ -229,7 +229,7 @@ def _workers_explained() -> Iterator[None]:
             raise
         raise InputError(
             f"a process that decodes images died: {str(error).splitlines()[0]}",
-            "there may be too little memory: lower probe.workers (0 decodes in the main process)",
+            "there may be too little memory: lower activations.workers (0 decodes in the main process)",
         ) from error
 
 

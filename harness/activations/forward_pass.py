@@ -16,23 +16,24 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ...datasets.probing import ProbingSet
 from ..cache import Cache
 from ..errors import InputError
 from ..probe import tail_length
+from ..targets.layers import Taps
 from .batches import Block, Skipped, full_precision, load, retry
 from .layer_writer import LayerWriter, Wanted
+from .settings import DEFAULTS, ActivationSettings, OnError
 from .store import FORMAT, Manifest, Maps, Slot, locked
-from .stored_layer import Pool, Source, StoredLayer
+from .stored_layer import Source, StoredLayer
 
 if TYPE_CHECKING:
     from ..progress import Progress
-    from ..targets.layers import LayerInfo, LayerSpec, Taps
+    from ..targets.layers import LayerInfo, LayerSpec
     from ..targets.target import Target
 
-OnError = Literal["fail", "skip"]
 Advance = Callable[[int], None]
 
 SHARD = 512
@@ -47,18 +48,11 @@ log = logging.getLogger(__name__)
 def probe_layers(
     target: Target,
     probe: ProbingSet,
-    layers: Sequence[str | Mapping[str, Any] | LayerSpec],
+    layers: Sequence[str | Mapping[str, Any] | LayerSpec] | Taps,
     *,
     store: Path,
     cache: Cache,
-    pool: Pool = "mean",
-    batch_size: int = 64,
-    workers: int = 0,
-    tail: float = 0.01,
-    on_error: OnError = "fail",
-    keep_maps: Literal["float16"] | None = None,
-    map_budget_gb: float = 4.0,
-    tail_budget_gb: float = 0.5,
+    settings: ActivationSettings = DEFAULTS,
     progress: Progress | None = None,
 ) -> dict[str, StoredLayer]:
     """Shows the probing set to the target once and returns its layers, by name.
@@ -66,65 +60,45 @@ def probe_layers(
     Args:
         target: the network.
         probe: the images.
-        layers: which layers, as `Taps` takes them.
+        layers: which layers, as `Taps` takes them; or the `Taps` of this target, which then observe
+            the network only once in all.
         store: folder of the stored activations; shared by runs and processes.
         cache: for what methods derive.
-        pool: how a map becomes a value; both ways are stored, this one is handed out.
-        batch_size: images at a time on an accelerator; on the CPU it is fixed.
-        workers: processes that decode images; 0 for this one.
-        tail: upper fraction of all positions to keep for exact quantiles.
-        on_error: what to do with an unreadable image: "fail", or "skip": leave it out and list it.
-        keep_maps: "float16" keeps feature maps on the disk, layer by layer while they fit the budget.
-        map_budget_gb: the budget for kept maps.
-        tail_budget_gb: memory for the tails of all layers; beyond it they go through the disk.
+        settings: see `ActivationSettings`.
         progress: shows how far it is.
 
     Raises:
-        UnreadableImageError: if an image cannot be read and `on_error` is "fail".
-        InputError: for settings out of range, an empty probing set, activations that are not finite, a
-            full disk.
+        UnreadableImageError: if an image cannot be read and `settings.on_error` is "raise".
+        InputError: for an empty probing set, activations that are not finite, a full disk.
     """
-    from ..targets.layers import LayerSpec, Taps
-
-    _check(probe, batch_size=batch_size, workers=workers, tail=tail, pool=pool, on_error=on_error)
-    specs = {spec.name: spec for spec in map(LayerSpec.of, layers)}
-    with Taps(target, list(specs.values())) as taps:
-        infos = taps.info
-    source = Source(target, batch_size, workers)
+    if len(probe) == 0:
+        raise InputError(f"probing set {probe.name} holds no image", "check its folder")
+    taps = layers if isinstance(layers, Taps) else Taps(target, layers)
+    if taps.target is not target:
+        raise ValueError(f"the taps are for {taps.target.name}, not for {target.name}")
+    infos, on_error = taps.info, settings.on_error
+    source = Source(target, settings.batch_size, settings.workers)
     slots = {name: Slot(Path(store), name, _recipe(target, info, probe)) for name, info in infos.items()}
-    wanted = _wanted(infos, len(probe), tail, tail_budget_gb, map_budget_gb if keep_maps else None)
-    found = {name: _find(slots[name], probe, wanted[name], on_error) for name in specs}
-    missing = [name for name in specs if found[name] is None]
+    wanted = _wanted(infos, len(probe), settings)
+    found = {name: _find(slots[name], probe, wanted[name], on_error) for name in infos}
+    missing = [name for name in infos if found[name] is None]
     with locked([slots[name] for name in missing]):
         for name in missing:  # another process may have been here while this one waited
             slots[name].publish()
             found[name] = _find(slots[name], probe, wanted[name], on_error)
         jobs = {
-            specs[name]: _writer(slots[name], infos[name], probe, wanted[name], on_error)
+            name: _writer(slots[name], infos[name], probe, wanted[name], on_error)
             for name in missing
             if found[name] is None
         }
         if jobs:
             _Pass(source, probe, taps, jobs, on_error).run(progress)
     return {
-        name: StoredLayer(slots[name], specs[name], infos[name], probe, source, cache, pool, wanted[name])
-        for name in specs
-    }
-
-
-def _check(probe: ProbingSet, **settings: Any) -> None:
-    if len(probe) == 0:
-        raise InputError(f"probing set {probe.name} holds no image", "check its folder")
-    for name, choices in (("pool", ("mean", "max")), ("on_error", ("fail", "skip"))):
-        if settings[name] not in choices:
-            raise InputError(f"{name}={settings[name]!r}", f"use {' or '.join(choices)}")
-    if settings["batch_size"] < 1 or settings["workers"] < 0:
-        raise InputError(
-            f"probe.batch_size={settings['batch_size']}, probe.workers={settings['workers']}",
-            "the batch size is at least 1, the number of workers at least 0",
+        name: StoredLayer(
+            slots[name], taps.only([name]), probe, source, cache, settings.pool, wanted[name]
         )
-    if not 0 < settings["tail"] <= 1:
-        raise InputError(f"probe.tail={settings['tail']}", "it is a fraction: above 0, at most 1")
+        for name in infos
+    }
 
 
 def _recipe(target: Target, info: LayerInfo, probe: ProbingSet) -> dict[str, Any]:
@@ -138,19 +112,20 @@ def _recipe(target: Target, info: LayerInfo, probe: ProbingSet) -> dict[str, Any
 
 
 def _wanted(
-    infos: Mapping[str, LayerInfo], images: int, tail: float, tail_gb: float, map_gb: float | None
+    infos: Mapping[str, LayerInfo], images: int, settings: ActivationSettings
 ) -> dict[str, Wanted]:
     """Divides the budgets: memory for tails by their lengths, room for maps in the order of layers."""
     sizes = {name: images * info.map_shape[0] * info.map_shape[1] for name, info in infos.items()}
+    tail = settings.quantile_tail
     lengths = {name: tail_length(sizes[name], tail) * info.n_units for name, info in infos.items()}
-    wanted, left = {}, (map_gb or 0) * 1e9
+    wanted, left = {}, settings.map_budget_gb * 1e9
     for name, info in infos.items():
         maps: Maps = "not asked for"
-        if map_gb is not None:
+        if settings.keep_maps:
             needed = 2 * sizes[name] * info.n_units
             maps = "kept" if needed <= left else "over budget"
             left -= needed if maps == "kept" else 0
-        budget = int(tail_gb * 1e9 * lengths[name] / sum(lengths.values()))
+        budget = int(settings.tail_budget_gb * 1e9 * lengths[name] / sum(lengths.values()))
         wanted[name] = Wanted(tail, budget, maps)
     return wanted
 
@@ -172,7 +147,7 @@ def _writer(
     if wanted.maps == "over budget":
         log.warning(
             "%s: its feature maps are over the budget and are recomputed when needed "
-            "(probe.map_budget_gb)",
+            "(activations.map_budget_gb)",
             slot.layer,
         )
     return writer
@@ -183,7 +158,7 @@ def _still_unreadable(probe: ProbingSet, skipped: Sequence[Skipped], on_error: O
     for image in skipped:
         if retry(probe, image.index) is None:
             return False
-    if skipped and on_error == "fail":
+    if skipped and on_error == "raise":
         raise skipped[0].error()
     return True
 
@@ -194,7 +169,7 @@ class _Pass:
     Args:
         source: the target and how it is shown images.
         probe: the images.
-        taps: for all the layers that were asked for; entered before.
+        taps: reads all the layers that were asked for.
         jobs: the writer of each layer; they may stand at different images.
         on_error: what to do with an unreadable image.
     """
@@ -204,7 +179,7 @@ class _Pass:
         source: Source,
         probe: ProbingSet,
         taps: Taps,
-        jobs: Mapping[LayerSpec, LayerWriter],
+        jobs: Mapping[str, LayerWriter],
         on_error: OnError,
     ) -> None:
         self._source, self._probe, self._taps = source, probe, taps
@@ -230,18 +205,12 @@ class _Pass:
 
     def _show(self, start: int, end: int, advance: Advance, threads: Executor) -> None:
         """Shows the images from `start` to `end` for the layers that have got as far as `start`."""
-        from ..targets.layers import Taps
-
         target, size = self._source.target, self._source.block
-        jobs = {spec: writer for spec, writer in self._jobs.items() if writer.done <= start}
+        jobs = {name: writer for name, writer in self._jobs.items() if writer.done <= start}
         batches = [range(first, min(first + size, end)) for first in range(start, end, size)]
         blocks = load(self._probe, target, batches, size, self._source.workers)
         saved, saved_at = start, monotonic()
-        all_layers = len(jobs) == len(self._taps.info)
-        with (
-            self._taps if all_layers else Taps(target, list(jobs)) as taps,
-            full_precision(target.device),
-        ):
+        with self._taps.only(list(jobs)) as taps, full_precision(target.device):
             for batch, block in zip(batches, blocks, strict=True):
                 self._take_in(block, taps, list(jobs.values()), threads)
                 whole = batch.stop - saved >= SHARD or batch.stop == end
@@ -253,7 +222,7 @@ class _Pass:
     def _take_in(
         self, block: Block, taps: Taps, writers: Sequence[LayerWriter], threads: Executor
     ) -> None:
-        if block.skipped and self._on_error == "fail":
+        if block.skipped and self._on_error == "raise":
             raise block.skipped[0].error()
         for writer in writers:
             writer.skipped.extend(block.skipped)

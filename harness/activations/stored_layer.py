@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..targets.layers import Taps
-    from ..targets.output_layouts import LayerInfo, LayerSpec
     from ..targets.target import Target
     from .layer_writer import Wanted
+    from .settings import Pool
     from .store import Slot
-
-Pool = Literal["mean", "max"]
 
 _COLUMNS = 32  # units whose values are read from the disk in one go
 
@@ -58,8 +56,7 @@ class StoredLayer(ProbedLayer):
 
     Args:
         slot: where it lies.
-        spec: the layer as it was asked for.
-        info: the layer as it is read.
+        taps: reads this layer alone.
         probe: all the images of the pass.
         source: shows images to the target again.
         cache: for what methods derive.
@@ -75,14 +72,14 @@ class StoredLayer(ProbedLayer):
     def __init__(
         self,
         slot: Slot,
-        spec: LayerSpec,
-        info: LayerInfo,
+        taps: Taps,
         probe: ProbingSet,
         source: Source,
         cache: Cache,
         pool: Pool,
         wanted: Wanted,
     ) -> None:
+        (info,) = taps.info.values()
         self.target, self.name = source.target.name, info.name
         self.kind, self.n_units, self.map_shape = info.kind, info.n_units, info.map_shape
         self.pool: Pool = pool
@@ -94,7 +91,7 @@ class StoredLayer(ProbedLayer):
         self._half = wanted.maps == manifest.maps == "kept"
         depends = [slot.key, sorted(left_out), pool]
         self.fingerprint = fingerprint([*depends, "float16"] if self._half else depends)
-        self._folder, self._spec, self._source = slot.folder, spec, source
+        self._folder, self._taps, self._source = slot.folder, taps, source
         self.values: NDArray[np.float32] = self._array(f"{pool}.npy")
         self.maxima: NDArray[np.float32] = self._array("max.npy")
         self._columns = lru_cache(maxsize=2)(self._read_columns)
@@ -129,7 +126,7 @@ class StoredLayer(ProbedLayer):
             raise InputError(
                 f"layer {self.name}: the threshold for q={q} lies beyond the upper "
                 f"{self.manifest.tail:g} of all positions that were kept",
-                f"set probe.tail={q} or more (the images are then shown once more)",
+                f"set activations.quantile_tail={q} or more (the images are then shown once more)",
             )
         return upper_quantile(tail.T, total, q, rule)
 
@@ -175,12 +172,6 @@ class StoredLayer(ProbedLayer):
         """Shows one block; hooks the network for this long only, so that layers may take turns."""
         with self._taps as taps, full_precision(self._source.target.device):
             return taps.read(pictures)[self.name]
-
-    @cached_property
-    def _taps(self) -> Taps:
-        from ..targets.layers import Taps
-
-        return Taps(self._source.target, [self._spec])
 
     @cached_property
     def _sizes(self) -> NDArray[np.int32]:

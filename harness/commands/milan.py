@@ -10,7 +10,7 @@ from ..config import build, compose
 from ..devices import resolve
 from ..errors import InputError
 from ..progress import Progress
-from ..run import Parts, activations
+from ..run import activations, layer_specs
 from ..unit_selection import select_units
 from .run import terminal
 
@@ -141,14 +141,15 @@ def exemplars_command(options: argparse.Namespace) -> int:
     """Writes the exemplars of some layers in the layout of the published program, a folder each."""
     from ...methods.milan.exemplar_files import write_exemplars
     from ...methods.milan.exemplars import ExemplarSettings
+    from ..targets.layers import Taps
 
     chosen = ExemplarSettings(options.k, options.quantile, options.side, options.variant)
-    settings = compose([*options.settings, "method=[]", "metric=[]"], config_dir=options.config_dir)
-    config = settings.config
+    overrides = [*options.settings, "method=[]", "metric=[]"]
+    config = compose(overrides, config_dir=options.config_dir).config
     probe, target = build(config.probe, "probe"), build(config.target, "target")
-    parts = Parts(settings, target, probe, {}, {}, (), (), None)
-    progress = Progress()
-    for name, layer in activations(parts, options.runs, progress).items():
+    taps, progress = Taps(target, layer_specs(config.layers)), Progress()
+    passed = build(config.activations, "activations")
+    for name, layer in activations(taps, probe, passed, options.runs, progress).items():
         wanted = config.units if isinstance(config.units, (int, str)) else list(config.units)
         units = select_units(wanted, name, layer.n_units, config.seed)
         found = write_exemplars(layer, options.out / name, chosen, units, progress=progress)

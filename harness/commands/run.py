@@ -64,7 +64,7 @@ def run_command(options: argparse.Namespace) -> int:
     print_plan(parts, options.runs, console, retry_failed=options.retry_failed)
     progress = Progress()
     with open_folder(parts, options.runs) as folder:
-        layers = activations(parts, options.runs, progress)
+        layers = activations(parts.taps, parts.probe, parts.activation_settings, options.runs, progress)
         describe_all(parts, layers, folder, progress, retry_failed=options.retry_failed)
         records = _chosen(parts, folder.journal.latest)
         scores = score_final_layer(parts, folder)

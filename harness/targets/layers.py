@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
@@ -57,11 +58,43 @@ class _StopForward(BaseException):
     """Ends a forward pass. Not an `Exception`, lest a model's own `except Exception` catches it."""
 
 
-class Taps:
-    """Reads layers of a target; a context manager that hooks on entry and unhooks on exit.
+@dataclass(frozen=True)
+class _Observed:
+    """What one forward pass on an example tells about the layers.
 
-    The first entry runs one forward pass on two blank pictures to learn shapes, the order of execution,
-    and which outputs are overwritten in place later on (only those are cloned).
+    Attributes:
+        info: how each layer is read, by name.
+        order: position of each layer's output among all outputs, in order of execution.
+        overwritten: layers whose output a later operation overwrites in place.
+    """
+
+    info: dict[str, LayerInfo]
+    order: dict[str, int]
+    overwritten: frozenset[str]
+
+    def only(self, names: Sequence[str]) -> _Observed:
+        """Returns the part about these layers."""
+        return _Observed(
+            {name: self.info[name] for name in names},
+            {name: self.order[name] for name in names},
+            self.overwritten & set(names),
+        )
+
+
+class Taps:
+    """Reads layers of a target in one forward pass, which stops after the deepest of them.
+
+    A context manager that hooks the layers on entry and removes the hooks on exit:
+
+        with Taps(target, ["layer3", "layer4"]) as taps:
+            maps = taps.read(batch)
+        maps["layer4"]  # float32 [B, units, h, w]
+
+    One forward pass on two blank images, at the first use, finds the shapes, the order of execution, and
+    which outputs are overwritten in place later on (only those are cloned).
+
+    Tracers of other packages give the raw outputs: the layout, the run of a module that runs several
+    times, and in-place operations would still have to be handled here.
 
     Args:
         target: the network.
@@ -70,13 +103,11 @@ class Taps:
             example input does not suit.
 
     Attributes:
-        info: how each layer is read, by name, in the order asked for; there after the first entry.
+        target: the network.
 
     Raises:
-        InputError: on entry, if a layer is unknown, never run, or ambiguous.
+        InputError: if there is no layer, or a layer twice.
     """
-
-    info: dict[str, LayerInfo]
 
     def __init__(
         self,
@@ -84,7 +115,7 @@ class Taps:
         layers: Sequence[str | Mapping[str, Any] | LayerSpec],
         example: Tensor | None = None,
     ) -> None:
-        self._target = target
+        self.target = target
         self._specs = [LayerSpec.of(layer) for layer in layers]
         if not self._specs:
             raise InputError("no layers to read", "name at least one layer")
@@ -93,23 +124,45 @@ class Taps:
                 raise InputError(f"layer {name} is asked for {count} times", "name each layer once")
         self._example = example
         self._handles: list[Any] = []
-        self.info = {}
+        self._cloned: set[str] = set()
+
+    @property
+    def info(self) -> dict[str, LayerInfo]:
+        """How each layer is read, by name, in the order asked for.
+
+        Raises:
+            InputError: if a layer is unknown, never run, or ambiguous.
+        """
+        return self._observed.info
+
+    def only(self, names: Sequence[str]) -> Taps:
+        """Returns taps for some of the layers, without observing the network again."""
+        part = Taps(self.target, [spec for spec in self._specs if spec.name in names], self._example)
+        part._observed = self._observed.only([spec.name for spec in part._specs])
+        return part
+
+    @cached_property
+    def _modules(self) -> dict[str, nn.Module]:
+        return {spec.name: _module(self.target.model, spec.name) for spec in self._specs}
+
+    @cached_property
+    def _observed(self) -> _Observed:
+        seen = Observation(self.target, self._modules, self._example, keep=True)
+        info = {spec.name: seen.recognise(spec) for spec in self._specs}
+        events = {spec.name: seen.choose(spec) for spec in self._specs}
+        return _Observed(
+            info,
+            {name: seen.events.index(event) for name, event in events.items()},
+            frozenset(name for name, event in events.items() if event.overwritten()),
+        )
 
     def __enter__(self) -> Taps:
-        modules = {spec.name: _module(self._target.model, spec.name) for spec in self._specs}
-        if not self.info:
-            self._learn(modules)
-        for name, module in modules.items():
+        order = self._observed.order
+        self._last = max(order, key=order.__getitem__)
+        self._cloned |= self._observed.overwritten
+        for name, module in self._modules.items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
         return self
-
-    def _learn(self, modules: Mapping[str, nn.Module]) -> None:
-        seen = Observation(self._target, modules, self._example, keep=True)
-        info = {spec.name: seen.recognise(spec) for spec in self._specs}
-        chosen = {spec.name: seen.choose(spec) for spec in self._specs}
-        self._cloned = {name for name, event in chosen.items() if event.overwritten()}
-        self._last = max(chosen, key=lambda name: seen.events.index(chosen[name]))
-        self.info = info
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
@@ -146,7 +199,7 @@ class Taps:
         self._values: dict[str, tuple[Tensor, int | None]] = {}
         try:
             with torch.no_grad():
-                self._target.model(batch.to(self._target.device, non_blocking=True))
+                self.target.model(batch.to(self.target.device, non_blocking=True))
         except _StopForward:
             pass
         values, self._values = self._values, {}

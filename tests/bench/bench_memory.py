@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from dissectbench.datasets.probing import ProbingSet
-from dissectbench.harness.activations import probe_layers
+from dissectbench.harness.activations import ActivationSettings, probe_layers
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.targets import Target
 
@@ -62,7 +62,7 @@ target = Target.of("small", network, Look(), device="cpu", example_size=(24, 24)
 with tempfile.TemporaryDirectory() as folder:
     probe_layers(
         target, Noise(int(sys.argv[1])), ["1", "4"], store=Path(folder), cache=Cache(folder),
-        tail_budget_gb=0.02,
+        settings=ActivationSettings(tail_budget_gb=0.02),
     )
     size = sum(path.stat().st_size for path in Path(folder).glob("*/*.npy"))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -13,6 +13,7 @@ from dissectbench.datasets.images import FlatFolder
 from dissectbench.datasets.probing import ProbingSet
 from dissectbench.harness.activations import forward_pass
 from dissectbench.harness.activations.forward_pass import probe_layers
+from dissectbench.harness.activations.settings import ActivationSettings
 from dissectbench.harness.activations.stored_layer import StoredLayer
 from dissectbench.harness.cache import Cache
 
@@ -79,7 +80,8 @@ def stored() -> Callable[..., dict[str, StoredLayer]]:
     def show(target: Any, probe: ProbingSet, store: Path, layers: Any = None, **settings: Any):
         names = layers or ["conv1", "layer2", "layer4", "fc"]
         cache = Cache(store / "cache")
-        return probe_layers(target, probe, names, store=store, cache=cache, **{"tail": 0.05, **settings})
+        chosen = ActivationSettings(**{"quantile_tail": 0.05, **settings})
+        return probe_layers(target, probe, names, store=store, cache=cache, settings=chosen)
 
     return show
 

@@ -14,12 +14,10 @@ def refused(*overrides, **options) -> str:
     return str(caught.value)
 
 
-def test_settings_of_the_pass_are_kept_apart_from_the_probing_set():
-    settings = compose(["probe.on_error=skip", "probe.batch_size=7", "probe.images=20"])
-    assert settings.activation_pass["on_error"] == "skip"
-    assert settings.activation_pass["batch_size"] == 7
+def test_settings_of_the_pass_have_a_node_of_their_own():
+    settings = compose(["activations.on_error=skip", "activations.batch_size=7", "probe.images=20"])
+    assert settings.config.activations.batch_size == 7
     assert settings.config.probe.images == 20
-    assert "on_error" not in settings.config.probe
     assert "on_error: skip" in settings.text
 
 

@@ -13,6 +13,7 @@ from dissectbench.harness.activations import forward_pass
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
+from dissectbench.harness.targets.layers import Taps
 from dissectbench.harness.targets.target import Target
 
 LAYERS = ["conv1", "layer2", "layer4", "fc"]
@@ -114,20 +115,20 @@ def test_every_image_is_decoded_once_and_only_for_missing_layers(
     stored(resnet(), counted, tmp_path, ["layer4", "conv1"])
     assert len(counted.decoded) == 52
     before = content(tmp_path)
-    layers = stored(resnet(), counted, tmp_path, ["conv1", "fc"], tail=0.01)
+    layers = stored(resnet(), counted, tmp_path, ["conv1", "fc"], quantile_tail=0.01)
     assert counted.decoded == list(range(52)) * 2
     assert list(layers) == ["conv1", "fc"]
     assert before.items() <= content(tmp_path).items()
 
 
 def test_a_longer_tail_is_computed_and_a_shorter_one_is_there(counted, resnet, tmp_path: Path, stored):
-    layer = stored(resnet(), counted, tmp_path, ["fc"], tail=0.1)["fc"]
-    with pytest.raises(InputError, match=r"probe\.tail=0\.3"):
+    layer = stored(resnet(), counted, tmp_path, ["fc"], quantile_tail=0.1)["fc"]
+    with pytest.raises(InputError, match=r"activations\.quantile_tail=0\.3"):
         layer.threshold(0.3)
-    layer = stored(resnet(), counted, tmp_path, ["fc"], tail=0.3)["fc"]
+    layer = stored(resnet(), counted, tmp_path, ["fc"], quantile_tail=0.3)["fc"]
     layer.threshold(0.3)
     assert len(counted.decoded) == 104
-    stored(resnet(), counted, tmp_path, ["fc"], tail=0.1)
+    stored(resnet(), counted, tmp_path, ["fc"], quantile_tail=0.1)
     assert len(counted.decoded) == 104
 
 
@@ -172,6 +173,67 @@ def test_other_images_are_another_entry(copied: Path, resnet, tmp_path: Path, st
     np.testing.assert_array_equal(np.delete(first.values, 20, 0), np.delete(second.values, 20, 0))
 
 
+@pytest.fixture
+def forwards(resnet):
+    """A target, and the number of images in each of its forward passes so far."""
+    target, sizes = resnet(), []
+    hook = target.model.register_forward_pre_hook(lambda _model, inputs: sizes.append(len(inputs[0])))
+    yield target, sizes
+    hook.remove()
+
+
+def interrupt_at(number: int, patch: pytest.MonkeyPatch) -> None:
+    """Makes reading image `number` an interruption by the keyboard."""
+    real = FlatFolder.image
+
+    def image(self, index: int) -> Image.Image:
+        if index == number:
+            raise KeyboardInterrupt
+        return real(self, index)
+
+    patch.setattr(FlatFolder, "image", image)
+
+
+BLANK, BLOCKS = [2], [16] * 4
+"""Images in the forward pass that observes the network, and in those over 52 images on the CPU."""
+
+
+def test_the_network_is_observed_once(forwards, counted, tmp_path: Path, stored):
+    target, sizes = forwards
+    layer = stored(target, counted, tmp_path, ["layer2", "fc"])["layer2"]
+    assert sizes == BLANK + BLOCKS
+    sizes.clear()
+    list(layer.maps([1, 2]))
+    layer.respond([counted.image(0)])
+    assert sizes == [16, 16]
+
+
+def test_taps_that_have_observed_the_network_are_used(forwards, counted, tmp_path: Path, stored):
+    target, sizes = forwards
+    taps = Taps(target, ["layer2", "fc"])
+    assert taps.info["fc"].n_units == 1000
+    assert list(stored(target, counted, tmp_path, taps)) == ["layer2", "fc"]
+    assert sizes == BLANK + BLOCKS
+
+
+def test_layers_at_different_images_need_no_observation_of_their_own(
+    forwards, counted, tmp_path: Path, stored, small_shards, monkeypatch: pytest.MonkeyPatch
+):
+    target, sizes = forwards
+    with monkeypatch.context() as patch:
+        interrupt_at(40, patch)
+        with pytest.raises(KeyboardInterrupt):
+            stored(target, counted, tmp_path, ["fc"])
+    sizes.clear()
+    stored(target, counted, tmp_path, ["layer2", "fc"])
+    assert sizes == BLANK + BLOCKS
+
+
+def test_taps_of_another_target_are_refused(resnet, counted, tmp_path: Path, stored):
+    with pytest.raises(ValueError, match="the taps are for resnet18"):
+        stored(resnet(), counted, tmp_path, Taps(resnet(), ["fc"]))
+
+
 def test_the_fingerprint_names_the_pooling(counted, resnet, tmp_path: Path, stored):
     mean = stored(resnet(), counted, tmp_path, ["layer4"])["layer4"]
     maximum = stored(resnet(), counted, tmp_path, ["layer4"], pool="max")["layer4"]
@@ -193,16 +255,9 @@ def test_the_global_random_numbers_are_left_alone(
 def test_a_slow_pass_saves_by_the_clock(
     counted, resnet, tmp_path: Path, stored, monkeypatch: pytest.MonkeyPatch
 ):
-    real = type(counted).image
-
-    def interrupted(self, index: int) -> Image.Image:
-        if index == 40:
-            raise KeyboardInterrupt
-        return real(self, index)
-
     with monkeypatch.context() as patch:
         patch.setattr(forward_pass, "SECONDS", 0.0)
-        patch.setattr(type(counted), "image", interrupted)
+        interrupt_at(40, patch)
         with pytest.raises(KeyboardInterrupt):
             stored(resnet(), counted, tmp_path, ["fc"])
     counted.decoded.clear()

@@ -115,7 +115,9 @@ def test_a_second_run_describes_nothing_again(finished, world):
 @pytest.mark.slow
 def test_a_subset_of_units_gets_the_same_descriptions(finished, world, tmp_path):
     folder, _ = finished
-    dissectbench("run", "name=few", *SMALL, "units=3", "probe.batch_size=7", env=world, cwd=tmp_path)
+    dissectbench(
+        "run", "name=few", *SMALL, "units=3", "activations.batch_size=7", env=world, cwd=tmp_path
+    )
     few = (tmp_path / "runs" / "few" / "descriptions.jsonl").read_text().splitlines()
     assert len(few) == 4 * 2 * 3
     assert set(few) <= set((folder / "descriptions.jsonl").read_text().splitlines())
