@@ -1,23 +1,27 @@
-"""Writes descriptions as CSV: in a plain layout with everything, and in the layouts of other tools."""
+"""Writes descriptions as CSV, in a plain layout with all columns or in the layouts of other tools."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-from ...harness.errors import InputError
+from ...harness.errors import InputError, one_of
 from ...harness.files import atomic_open
 from ...harness.records import Description
-from ..importers.headers import PLAIN_COLUMNS
+from ..importers.headers import CLIP_DISSECT, DESCRIBE_AND_DISSECT, MILAN, PLAIN
+from .network_dissection import has_label, network_dissection_rows
 
-OriginalLayout = Literal["clip_dissect", "milan", "dnd"]
-_HEADERS: dict[OriginalLayout, tuple[str, ...]] = {
-    "clip_dissect": ("layer", "unit", "description", "similarity"),
-    "milan": ("layer", "unit", "description"),
-    "dnd": ("Neuron ID", "Label 1", "Label 2", "Label 3"),
-}
+OriginalLayout = Literal["clip_dissect", "milan", "dnd", "netdissect"]
+Rows = list[list[object]]
+
+# What Describe-and-Dissect joins the labels of one unit with.
+_BETWEEN_LABELS = "; "
+# The original files have a single space where a unit has fewer than three labels.
+_NO_LABEL = " "
 
 
 def write_descriptions(descriptions: Iterable[Description], path: str | os.PathLike[str]) -> None:
@@ -25,55 +29,115 @@ def write_descriptions(descriptions: Iterable[Description], path: str | os.PathL
 
     `read_descriptions_csv` reads it back.
 
+    Args:
+        descriptions: the records of one target; a later record of a unit replaces an earlier one.
+        path: the file to write.
+
     Raises:
-        InputError: if the file cannot be written.
+        InputError: if the records are of several targets, or the file cannot be written.
     """
-    rows = [
-        (d.unit.layer, d.unit.index, d.method, d.text, d.status, d.score) for d in _latest(descriptions)
-    ]
-    _write(path, PLAIN_COLUMNS, rows)
+    records = _latest(descriptions)
+    _check_one({d.unit.target for d in records}, "target")
+    rows = [(d.unit.layer, d.unit.index, d.method, d.text, d.status, d.score) for d in records]
+    _write(path, [PLAIN.columns, *rows])
 
 
 def write_original_csv(
-    descriptions: Iterable[Description], path: str | os.PathLike[str], layout: OriginalLayout
-) -> int:
-    """Writes the descriptions of one method in the layout of another tool.
+    descriptions: Iterable[Description],
+    path: str | os.PathLike[str],
+    layout: OriginalLayout,
+    *,
+    leave_out_undescribed: bool = False,
+) -> list[Description]:
+    """Writes the descriptions of one target and method in the layout of another tool.
 
-    These layouts have no way to say that a unit has no description, and their readers would take an
-    empty cell for one. So such units are left out.
+    * `clip_dissect`: layer,unit,description,similarity; any number of layers.
+    * `milan`: layer,unit,description; any number of layers.
+    * `dnd`: Neuron ID,Label 1,Label 2,Label 3, of one layer: the description or its labels, then the next
+      best candidates.
+    * `netdissect`: unit,category,label,score and the best label of every category, of one layer. Units
+      are counted from 1, and those below the threshold have their label too.
+
+    None of them can represent a unit without a description: their readers would take an empty cell for a
+    description.
 
     Args:
-        descriptions: the records of one method.
+        descriptions: the records; a later record of a unit replaces an earlier one.
         path: the file to write.
-        layout: "clip_dissect" (`layer,unit,description,similarity`), "milan" (`layer,unit,description`)
-            or "dnd" (`Neuron ID,Label 1,Label 2,Label 3` of one layer: the description and the best two
-            of the other candidates, a single space where there is none).
+        layout: the layout.
+        leave_out_undescribed: leave out the units that the layout cannot represent, instead of refusing.
 
     Returns:
-        How many units were left out.
+        The records that were left out.
 
     Raises:
-        InputError: if the records are of several methods, or of several layers in a layout that names
-            none, or if the file cannot be written.
+        InputError: if the records are of several targets or methods, or of several layers in a layout of
+            one layer; if there are units without a description; if the layout is `netdissect` and a
+            record has no Broden label; if there is nothing to write, or the file cannot be written.
     """
+    export = _EXPORTS[one_of("layout", layout, get_args(OriginalLayout))]
     records = _latest(descriptions)
+    _check_one({d.unit.target for d in records}, "target")
     _check_one({d.method for d in records}, "method")
-    if layout == "dnd":
+    if export.one_layer:
         _check_one({d.unit.layer for d in records}, "layer")
-    described = [d for d in records if d.text is not None]
-    _write(path, _HEADERS[layout], [_original_row(d, layout) for d in described])
-    return len(records) - len(described)
+    described = [d for d in records if export.has_row(d)]
+    left_out = [d for d in records if not export.has_row(d)]
+    if left_out and not leave_out_undescribed:
+        raise InputError(
+            f"the layout {layout} cannot represent {_counted(left_out)}",
+            "leave them out (leave_out_undescribed), or use the plain layout, which has a status",
+        )
+    if not described:
+        raise InputError("there is no description to export")
+    _write(path, export.rows(described))
+    return left_out
 
 
-def _original_row(description: Description, layout: OriginalLayout) -> tuple[object, ...]:
-    place = (description.unit.layer, description.unit.index, description.text)
-    if layout == "milan":
-        return place
-    if layout == "clip_dissect":
-        return (*place, description.score)
-    others = dict.fromkeys(c.text for c in description.candidates if c.text != description.text)
-    second, third, *_ = (*others, " ", " ")
-    return (description.unit.index, description.text, second, third)
+@dataclass(frozen=True)
+class _Export:
+    """How records become the rows of a layout, header included."""
+
+    rows: Callable[[Sequence[Description]], Rows]
+    one_layer: bool = False
+    has_row: Callable[[Description], bool] = lambda description: description.text is not None
+
+
+def _clip_dissect_rows(records: Sequence[Description]) -> Rows:
+    rows = [[d.unit.layer, d.unit.index, d.text, d.score] for d in records]
+    return [list(CLIP_DISSECT.columns), *rows]
+
+
+def _milan_rows(records: Sequence[Description]) -> Rows:
+    return [list(MILAN.columns), *([d.unit.layer, d.unit.index, d.text] for d in records)]
+
+
+def _dnd_rows(records: Sequence[Description]) -> Rows:
+    rows = [[d.unit.index, *_three_labels(d)] for d in records]
+    return [list(DESCRIBE_AND_DISSECT.columns), *rows]
+
+
+def _three_labels(description: Description) -> list[str]:
+    """Returns the labels of a description, then the next best candidates, then blanks."""
+    text = description.text or ""
+    candidates = [candidate.text for candidate in description.candidates]
+    labels = text.split(_BETWEEN_LABELS)
+    if not set(labels) <= set(candidates):
+        labels = [text]  # the separator is part of a single label
+    if len(labels) > 3:
+        raise InputError(
+            f"unit {description.unit.index} has {len(labels)} labels; the layout dnd has three",
+            "run the method with labels=3 or fewer",
+        )
+    return [*dict.fromkeys([*labels, *candidates]), _NO_LABEL, _NO_LABEL][:3]
+
+
+_EXPORTS: dict[OriginalLayout, _Export] = {
+    "clip_dissect": _Export(_clip_dissect_rows),
+    "milan": _Export(_milan_rows),
+    "dnd": _Export(_dnd_rows, one_layer=True),
+    "netdissect": _Export(network_dissection_rows, one_layer=True, has_row=has_label),
+}
 
 
 def _latest(descriptions: Iterable[Description]) -> list[Description]:
@@ -84,13 +148,19 @@ def _latest(descriptions: Iterable[Description]) -> list[Description]:
 def _check_one(names: set[str], what: str) -> None:
     if len(names) > 1:
         raise InputError(
-            f"this layout holds one {what}, not {len(names)}: {', '.join(sorted(names))}",
+            f"the file holds one {what}, not {len(names)}: {', '.join(sorted(names))}",
             f"export each {what} to a file of its own",
         )
 
 
-def _write(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _counted(records: Sequence[Description]) -> str:
+    """Returns "3 units without a description (2 dead, 1 failed), such as fc 7"."""
+    status = Counter(d.status.replace("_", " ") for d in records)
+    counts = ", ".join(f"{n} {name}" for name, n in status.items())
+    first = records[0].unit
+    return f"{len(records)} units without a description ({counts}), such as {first.layer} {first.index}"
+
+
+def _write(path: str | os.PathLike[str], rows: Iterable[Sequence[object]]) -> None:
     with atomic_open(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows(rows)

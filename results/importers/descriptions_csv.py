@@ -1,4 +1,4 @@
-"""Reads description files of other tools: CSV with a header that says which tool it was."""
+"""Reads description files of other tools: CSV, recognised by its header."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NoReturn, get_args
+from typing import NoReturn
 
 from ...harness.errors import InputError, nearest
+from ...harness.scores import STATUSES, ScoreStatus
 from .headers import Layout, known_headers, recognise
-
-RowStatus = Literal["ok", "missing", "below_threshold", "dead", "failed"]
 
 
 @dataclass(frozen=True)
 class DescriptionRow:
-    """What a file says of one unit.
+    """The description of one unit in a file.
 
     Attributes:
         layer: name of the layer.
-        unit: 0-based, whatever the file counts from.
+        unit: index of the unit, 0-based, also if the file counts from 1.
         method: name of the method.
-        text: the description, without space around it; None unless `status` is "ok".
+        text: the description, without surrounding space; None unless `status` is "ok".
         status: "ok"; "missing" (the file has the unit, but no words); "below_threshold", "dead" or
             "failed" if the file says so.
         score: the method's own score, if the file has one.
@@ -38,7 +37,7 @@ class DescriptionRow:
     unit: int
     method: str
     text: str | None
-    status: RowStatus
+    status: ScoreStatus
     score: float | None
     alternatives: tuple[str, ...]
     line: int
@@ -46,14 +45,14 @@ class DescriptionRow:
 
 @dataclass(frozen=True)
 class DescriptionFile:
-    """A description file, read.
+    """The content of a description file.
 
     Attributes:
-        path: where it lies.
-        layout: name of the layout that its header has.
+        path: path of the file.
+        layout: name of its layout.
         rows: one per method, layer and unit: layers in the file's order, units ascending.
-        oddities: what is unusual in the rows read, in words, with the number of rows; nothing of it
-            changes a score, but a reader should know.
+        oddities: unusual properties of the rows and the number of rows that have them. None of them
+            changes a score.
     """
 
     path: Path
@@ -67,18 +66,19 @@ def read_descriptions_csv(
 ) -> DescriptionFile:
     """Reads the descriptions of one layer, or of all layers that the file names.
 
-    Rows are joined by unit, never by their order. A unit given twice in the same words is read once. A
-    Network Dissection label whose IoU does not pass the threshold of 0.04 is kept, as in the published
-    tables, and counted under the oddities.
+    Rows are joined by unit, never by order. A row that is repeated is read once. A Network Dissection
+    label whose IoU does not exceed the threshold of 0.04 is kept, as in the published tables, and counted
+    in the oddities.
 
     Args:
         path: a CSV file in UTF-8 (a byte order mark is allowed) with one of the headers of `LAYOUTS`.
-        layer: the layer to read; a file without a column for it is taken to be about this layer.
-        method: name of the method; by default the file's name, after the tool's if the header tells it.
+        layer: the layer to read. It is required for a file without a column for the layer.
+        method: name of the method; by default the file's name, preceded by the tool's name if only one
+            tool uses the header.
 
     Raises:
-        InputError: if the file cannot be read, its header is unknown, the layer is not there, a cell is
-            not what its column says, or a unit is described in two ways; names file, line and column.
+        InputError: if the file cannot be read, its header is unknown, the layer is not in it, a cell is
+            invalid, or a unit has two different descriptions; names file, line and column.
     """
     path = Path(path)
     records = _records(path)
@@ -86,7 +86,7 @@ def read_descriptions_csv(
     layout = _layout(path, header)
     if layout.layer is None and layer is None:
         raise InputError(
-            f"{path} does not say which layer it is about", "name the layer, such as --layer fc"
+            f"{path} has no column for the layer", "name the layer of the file, such as --layer fc"
         )
     tool = f"{layout.method}:" if layout.method else ""
     collected = _Collector(path, layout)
@@ -99,9 +99,9 @@ def read_descriptions_csv(
 def _layout(path: Path, header: Sequence[str]) -> Layout:
     layout = recognise(header)
     if layout is None:
-        found = ",".join(header) or "nothing"
+        columns = ",".join(header) or "nothing"
         raise InputError(
-            f"{path}: unknown header: {found if len(found) < 200 else found[:200] + '...'}",
+            f"{path}: unknown header: {columns if len(columns) < 200 else columns[:200] + '...'}",
             f"known headers (more columns may follow):\n{known_headers()}",
         )
     names = [column.strip().lower() for column in header]
@@ -112,7 +112,7 @@ def _layout(path: Path, header: Sequence[str]) -> Layout:
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields (first line, cells) of every record that is not an empty line."""
+    """Yields (number of its first line, cells) for every record that is not an empty line."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -125,7 +125,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             f"{path}, line {line}: not UTF-8 ({error.reason})", "save the file as UTF-8"
         ) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
+    line = 1  # a record may span several lines: reader.line_num is the last of them
     try:
         for cells in reader:
             if cells:
@@ -137,7 +137,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 @dataclass(frozen=True)
 class _Record:
-    """One record of a file; every refusal names its line and column."""
+    """One record of a file; every error names its line and column."""
 
     path: Path
     layout: Layout
@@ -150,11 +150,11 @@ class _Record:
             raise InputError(
                 f"{self.path}, line {self.line}: {len(self.cells)} columns, "
                 f"but the header has {len(self.header)}",
-                "put cells that hold a comma into double quotes",
+                "put cells that contain a comma into double quotes",
             )
 
     def row(self, layer: str, method: str) -> DescriptionRow:
-        """Returns what it says; `layer` and `method` stand in for columns that the file has not."""
+        """Returns its content; `layer` and `method` replace columns that the file does not have."""
         layout = self.layout
         text = layout.clean(self.cell(layout.text)) or None
         others = (layout.clean(self.cell(column)) for column in layout.alternatives)
@@ -170,7 +170,7 @@ class _Record:
         )
 
     def cell(self, column: str) -> str:
-        """Returns a cell as it stands."""
+        """Returns a cell unchanged."""
         names = [name.strip().lower() for name in self.header]
         return self.cells[names.index(column.lower())]
 
@@ -197,14 +197,14 @@ class _Record:
             self._refuse(column, f"{cell!r} is not a number")
         return score if math.isfinite(score) else None
 
-    def _status(self, text: str | None) -> RowStatus:
+    def _status(self, text: str | None) -> ScoreStatus:
         column = self.layout.status
         if column is None:
             return "ok" if text else "missing"
         cell = self.cell(column).strip()
-        status = next((known for known in get_args(RowStatus) if known == cell), None)
-        if status is None:
-            self._refuse(column, f"{cell!r} is none of {', '.join(get_args(RowStatus))}")
+        if cell not in STATUSES:
+            self._refuse(column, f"{cell!r} is none of {', '.join(STATUSES)}")
+        status = STATUSES[STATUSES.index(cell)]
         if (status == "ok") != (text is not None):
             self._refuse(column, f"{cell!r} for a unit {'with' if text else 'without'} a description")
         return status
@@ -214,7 +214,7 @@ class _Record:
 
 
 class _Collector:
-    """Joins the rows of a file by method, layer and unit, and counts what is unusual."""
+    """Joins the rows of a file by method, layer and unit, and counts oddities."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path = path
@@ -224,9 +224,9 @@ class _Collector:
         self._last: dict[tuple[str, str], int] = {}
 
     def add(self, record: _Record, row: DescriptionRow) -> None:
-        """Takes in one row; `record` is where it comes from."""
+        """Adds one row; `record` is the record it was read from."""
         oddities = self._oddities.setdefault(row.layer, Counter())
-        oddities.update(self._unusual(row, record.cell(self.layout.text)))
+        oddities.update(self._oddities_of(row, record.cell(self.layout.text)))
         self._last[row.method, row.layer] = row.unit
         key = (row.method, row.layer, row.unit)
         earlier = self._rows.get(key)
@@ -239,32 +239,32 @@ class _Collector:
         else:
             raise InputError(
                 f"{self.path}, lines {earlier.line} and {row.line}: {row.layer} unit "
-                f"{record.cell(self.layout.unit).strip()} is described in two ways",
+                f"{record.cell(self.layout.unit).strip()} has two different descriptions",
                 "remove one of the lines",
             )
 
     def file(self, layer: str | None, method: str | None) -> DescriptionFile:
-        """Returns the rows of one layer, or of all; `method` replaces the method's name."""
+        """Returns the rows of one layer, or of all; `method` replaces the name of the method."""
         if not self._oddities:
             raise InputError(f"{self.path} has a header but no rows")
         layers = list(self._oddities)
         if layer is not None and layer not in layers:
-            hint = " ".join(filter(None, [f"layers there: {', '.join(layers)};", nearest(layer, layers)]))
-            raise InputError(f"{self.path} has no layer {layer!r}", hint.rstrip(";"))
+            hints = [f"it has the layers {', '.join(layers)}", nearest(layer, layers)]
+            raise InputError(f"{self.path} has no layer {layer!r}", "; ".join(filter(None, hints)))
         chosen = layers if layer is None else [layer]
         rows = [row for row in self._rows.values() if row.layer in chosen]
         methods = sorted({row.method for row in rows})
         if method is not None and len(methods) > 1:
             raise InputError(
-                f"{self.path} holds {len(methods)} methods; they cannot all be named {method!r}",
-                f"methods there: {', '.join(methods)}",
+                f"{self.path} has {len(methods)} methods, which cannot all be named {method!r}",
+                f"it has the methods {', '.join(methods)}",
             )
         rows.sort(key=lambda row: (row.method, layers.index(row.layer), row.unit))
-        named = tuple(replace(row, method=method or row.method) for row in rows)
+        named_rows = tuple(replace(row, method=method or row.method) for row in rows)
         oddities = sum((self._oddities[name] for name in chosen), Counter())
-        return DescriptionFile(self.path, self.layout.name, named, dict(sorted(oddities.items())))
+        return DescriptionFile(self.path, self.layout.name, named_rows, dict(sorted(oddities.items())))
 
-    def _unusual(self, row: DescriptionRow, cell: str) -> Iterator[str]:
+    def _oddities_of(self, row: DescriptionRow, cell: str) -> Iterator[str]:
         threshold = self.layout.threshold
         if row.text is None:
             yield "without a description"
@@ -274,7 +274,7 @@ class _Collector:
         if "\n" in cell.strip():
             yield "with a line break inside"
         if cell != cell.strip():
-            yield "with space around, taken off"
+            yield "with surrounding space, stripped"
         if row.unit < self._last.get((row.method, row.layer), 0):
             yield "out of order"
         if threshold is not None and row.score is not None and row.score <= threshold:

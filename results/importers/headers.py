@@ -1,30 +1,31 @@
-"""The layouts in which description files are published, told apart by their header."""
+"""The layouts of published description files, recognised by their header."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from ...datasets.concepts import readable
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of a description file mean. Column names are compared without case.
+    """The meaning of the columns of a description file. Column names are compared without case.
 
     Attributes:
         name: name of the layout, for messages.
-        columns: the columns that must be there; others may follow.
+        columns: the required columns; more may follow.
         unit: column of the unit.
         text: column of the description.
         alternatives: columns of further descriptions, best first.
-        layer: column of the layer; None if the file is about one layer that it does not name.
+        layer: column of the layer; None if the file has one layer that it does not name.
         score: column of the method's own score; None if there is none.
-        method: short name of the method if the header belongs to one tool alone, else None.
-        method_column: column of the method; None if the file is about one method.
+        method: short name of the method if only one tool uses the header, else None.
+        method_column: column of the method; None if the file has one method.
         status: column of the status; None if a unit without a description is a blank cell.
-        first_unit: number of the first unit in the file (everything here is 0-based).
+        first_unit: number of the first unit in the file (units are 0-based everywhere else).
         several: whether a unit has several rows, such as one per annotator.
-        clean: what turns a cell into words.
+        clean: turns a cell into a text.
         threshold: scores up to this one are counted as weak; their label is kept.
     """
 
@@ -44,80 +45,89 @@ class Layout:
     threshold: float | None = None
 
 
-def broden_words(label: str) -> str:
-    """Turns a Broden label into words: `red-c` is "red", `art_gallery-s` is "art gallery"."""
-    return re.sub(r"-[cs]$", "", label.strip()).replace("_", " ")
+def _broden_words(label: str) -> str:
+    return readable(label.strip())
 
 
-PLAIN_COLUMNS = ("layer", "unit", "method", "description", "status", "score")
+PLAIN = Layout(
+    "dissectbench",
+    ("layer", "unit", "method", "description", "status", "score"),
+    unit="unit",
+    text="description",
+    layer="layer",
+    score="score",
+    method_column="method",
+    status="status",
+)
+CLIP_DISSECT = Layout(
+    "CLIP-Dissect",
+    ("layer", "unit", "description", "similarity"),
+    unit="unit",
+    text="description",
+    layer="layer",
+    score="similarity",
+    method="clip_dissect",
+)
+# Without a method, because the files of other tools have the same header.
+MILAN = Layout("MILAN", ("layer", "unit", "description"), unit="unit", text="description", layer="layer")
+MILANNOTATIONS = Layout(
+    "MILANNOTATIONS",
+    ("layer", "unit", "summary"),
+    unit="unit",
+    text="summary",
+    layer="layer",
+    method="milannotations",
+    several=True,
+)
+NETWORK_DISSECTION = Layout(
+    "Network Dissection",
+    ("unit", "category", "label", "score"),
+    unit="unit",
+    text="label",
+    score="score",
+    method="netdissect",
+    first_unit=1,
+    clean=_broden_words,
+    threshold=0.04,
+)
+DESCRIBE_AND_DISSECT = Layout(
+    "Describe-and-Dissect",
+    ("Neuron ID", "Label 1", "Label 2", "Label 3"),
+    unit="Neuron ID",
+    text="Label 1",
+    alternatives=("Label 2", "Label 3"),
+    method="dnd",
+)
+DESCRIBE_AND_DISSECT_ONE_LABEL = Layout(
+    "Describe-and-Dissect, one label",
+    ("Neuron ID", "label"),
+    unit="Neuron ID",
+    text="label",
+    method="dnd",
+)
+LINEAR_EXPLANATIONS = Layout(
+    "Linear Explanations", ("unit", "description"), unit="unit", text="description"
+)
+INVERT = Layout(
+    "INVERT",
+    ("neuron", "concept", "concept_id", "metric"),
+    unit="neuron",
+    text="concept",
+    score="metric",
+    method="invert",
+)
 
-# The first layout whose columns are all there is the file's: the more specific ones come first.
+# A file has the first layout whose columns it has, so a layout comes before those with fewer columns.
 LAYOUTS = (
-    Layout(
-        "dissectbench",
-        PLAIN_COLUMNS,
-        unit="unit",
-        text="description",
-        layer="layer",
-        score="score",
-        method_column="method",
-        status="status",
-    ),
-    Layout(
-        "CLIP-Dissect",
-        ("layer", "unit", "description", "similarity"),
-        unit="unit",
-        text="description",
-        layer="layer",
-        score="similarity",
-        method="clip_dissect",
-    ),
-    # MILAN's own, and that of many others: the header does not say whose descriptions they are.
-    Layout("MILAN", ("layer", "unit", "description"), unit="unit", text="description", layer="layer"),
-    Layout(
-        "MILANNOTATIONS",
-        ("layer", "unit", "summary"),
-        unit="unit",
-        text="summary",
-        layer="layer",
-        method="milannotations",
-        several=True,
-    ),
-    Layout(
-        "Network Dissection",
-        ("unit", "category", "label", "score"),
-        unit="unit",
-        text="label",
-        score="score",
-        method="netdissect",
-        first_unit=1,
-        clean=broden_words,
-        threshold=0.04,
-    ),
-    Layout(
-        "Describe-and-Dissect",
-        ("Neuron ID", "Label 1", "Label 2", "Label 3"),
-        unit="Neuron ID",
-        text="Label 1",
-        alternatives=("Label 2", "Label 3"),
-        method="dnd",
-    ),
-    Layout(
-        "Describe-and-Dissect, one label",
-        ("Neuron ID", "label"),
-        unit="Neuron ID",
-        text="label",
-        method="dnd",
-    ),
-    Layout("Linear Explanations", ("unit", "description"), unit="unit", text="description"),
-    Layout(
-        "INVERT",
-        ("neuron", "concept", "concept_id", "metric"),
-        unit="neuron",
-        text="concept",
-        score="metric",
-        method="invert",
-    ),
+    PLAIN,
+    CLIP_DISSECT,
+    MILAN,
+    MILANNOTATIONS,
+    NETWORK_DISSECTION,
+    DESCRIBE_AND_DISSECT,
+    DESCRIBE_AND_DISSECT_ONE_LABEL,
+    LINEAR_EXPLANATIONS,
+    INVERT,
 )
 
 
@@ -131,5 +141,5 @@ def recognise(header: Sequence[str]) -> Layout | None:
 
 
 def known_headers() -> str:
-    """Lists the known headers, one a line, for messages."""
+    """Lists the known headers, one per line, for messages."""
     return "\n".join(f"    {','.join(layout.columns)}  ({layout.name})" for layout in LAYOUTS)

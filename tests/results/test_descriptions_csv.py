@@ -1,4 +1,4 @@
-"""Description files of other tools: every layout, every published file, every way to be wrong."""
+"""Description files of other tools: every layout, every published file, every kind of error."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def texts(file: DescriptionFile) -> dict[int, str | None]:
         ("layer,unit,method,description,status,score\nfc,0,mine,dog,ok,0.5\n", "dissectbench", "mine"),
     ],
 )
-def test_the_header_tells_the_layout_and_units_count_from_zero(write, content, layout, method):
+def test_the_layout_is_recognised_by_the_header_and_units_count_from_zero(write, content, layout, method):
     file = read_descriptions_csv(write(content), layer="fc")
     assert file.layout == layout
     [row] = file.rows
@@ -65,17 +65,17 @@ def test_several_annotations_of_a_unit_are_kept_in_order(write):
     assert (dogs.text, dogs.alternatives) == ("dogs", ("cats", "dogs"))
 
 
-def test_rows_are_found_by_unit_not_by_order(write):
+def test_rows_are_joined_by_unit_not_by_order(write):
     file = read_descriptions_csv(write("layer,unit,description\nfc,2,c\nfc,0,a\nfc,1,b\n"))
     assert texts(file) == {0: "a", 1: "b", 2: "c"}
     assert [row.unit for row in file.rows] == [0, 1, 2]
     assert file.oddities == {"out of order": 1}
 
 
-def test_quotes_inside_stay_and_space_around_goes(write):
+def test_quotes_inside_are_kept_and_surrounding_space_is_stripped(write):
     file = read_descriptions_csv(write('layer,unit,description\nfc,0,"""a, b"""\nfc,1,  c d \n'))
     assert texts(file) == {0: '"a, b"', 1: "c d"}
-    assert file.oddities == {"with double quotes inside": 1, "with space around, taken off": 1}
+    assert file.oddities == {"with double quotes inside": 1, "with surrounding space, stripped": 1}
 
 
 def test_a_byte_order_mark_windows_line_ends_and_multi_line_cells_are_read(write):
@@ -86,15 +86,15 @@ def test_a_byte_order_mark_windows_line_ends_and_multi_line_cells_are_read(write
     assert file.oddities == {"with a line break inside": 1}
 
 
-def test_a_unit_given_twice_in_the_same_words_is_read_once(write):
+def test_a_repeated_row_is_read_once(write):
     file = read_descriptions_csv(write("layer,unit,description\nfc,0,a\nfc,0,a\n"))
     assert texts(file) == {0: "a"}
     assert file.oddities == {"repeated, read once": 1}
 
 
-def test_a_unit_described_in_two_ways_names_both_lines(write):
+def test_two_different_descriptions_of_a_unit_are_an_error_with_both_lines(write):
     content = "unit,category,label,score\n5,object,dog,0.5\n6,object,cat,0.5\n5,object,cat,0.5\n"
-    with pytest.raises(InputError, match=r"lines 2 and 4: fc unit 5 is described in two ways"):
+    with pytest.raises(InputError, match=r"lines 2 and 4: fc unit 5 has two different descriptions"):
         read_descriptions_csv(write(content), layer="fc")
 
 
@@ -105,7 +105,7 @@ def test_only_the_layer_asked_for_is_read(write):
     assert texts(read_descriptions_csv(path, layer="layer4")) == {0: "b", 1: None}
 
 
-def test_a_layer_that_is_not_there_lists_those_that_are(write):
+def test_an_unknown_layer_lists_the_layers_of_the_file(write):
     path = write("layer,unit,description\nfc,0,a\nlayer4,0,b\n")
     with pytest.raises(InputError) as error:
         read_descriptions_csv(path, layer="layer3")
@@ -124,14 +124,14 @@ def test_a_method_can_be_named(write):
     assert read_descriptions_csv(path, layer="fc", method="DnD").rows[0].method == "DnD"
 
 
-def test_a_file_of_several_methods_cannot_be_given_one_name(write):
+def test_a_file_of_several_methods_cannot_get_one_name(write):
     header = "layer,unit,method,description,status,score\n"
     path = write(header + "fc,0,a,dog,ok,\nfc,0,b,,dead,\n")
     assert [(r.method, r.status) for r in read_descriptions_csv(path).rows] == [
         ("a", "ok"),
         ("b", "dead"),
     ]
-    with pytest.raises(InputError, match="holds 2 methods"):
+    with pytest.raises(InputError, match="has 2 methods"):
         read_descriptions_csv(path, method="c")
 
 
@@ -159,7 +159,7 @@ def test_a_file_of_several_methods_cannot_be_given_one_name(write):
         ("layer,unit,method,description,status,score\nfc,0,m,a,fine,\n", "'fine' is none of ok"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_place(write, content, message):
+def test_an_error_names_file_line_and_column(write, content, message):
     path = write(content)
     with pytest.raises(InputError, match=message) as error:
         read_descriptions_csv(path, layer="fc")
@@ -171,7 +171,7 @@ def test_an_unknown_header_lists_the_known_ones(write):
         read_descriptions_csv(write("a,b\n1,2\n"))
 
 
-def test_a_missing_file_or_a_folder_is_a_sentence(tmp_path):
+def test_a_missing_file_or_a_folder_is_an_input_error(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(InputError, match="cannot read"):
             read_descriptions_csv(path)
@@ -214,9 +214,9 @@ PUBLISHED = [
         None,
         200,
         172,
-        {"with space around, taken off": 196},
+        {"with surrounding space, stripped": 196},
     ),
-    ("MILANNOTATIONS_resnet152_imagenet.csv", None, 3904, 3463, {"with space around, taken off": 3}),
+    ("MILANNOTATIONS_resnet152_imagenet.csv", None, 3904, 3463, {"with surrounding space, stripped": 3}),
 ]
 
 
