@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 class InputError(Exception):
@@ -68,6 +69,22 @@ def one_of(setting: str, value: T, known: Iterable[object]) -> T:
     names = [str(choice) for choice in choices]
     hint = f"{nearest(str(value), names)} use {_enumerated(names)}".strip()
     raise InputError(f"{setting} is {value!r}", hint)
+
+
+def at_least(setting: str, value: N, least: float) -> N:
+    """Returns `value` if it is a number from `least`.
+
+    Args:
+        setting: full name of the setting, for the message: "captioner.batch_size".
+        value: the value to check.
+        least: the lowest value allowed.
+
+    Raises:
+        InputError: if it is lower, or not a number (NaN).
+    """
+    if not value >= least:
+        raise InputError(f"{setting}={value} must be at least {least}")
+    return value
 
 
 def _enumerated(names: list[str]) -> str:

@@ -32,7 +32,7 @@ WOOD = ("brown", "black")
 
 
 @dataclass(frozen=True)
-class ObjectKind:
+class Kind:
     """An everyday object and the paints of its parts.
 
     Attributes:
@@ -42,23 +42,21 @@ class ObjectKind:
     """
 
     surface: tuple[str, ...]
-    part_colours: Mapping[str, tuple[str, ...]]
-    shows_texture: bool = True
+    trim: Mapping[str, tuple[str, ...]]
+    broad: bool = True
 
     @property
     def parts(self) -> tuple[str, ...]:
         """All parts."""
-        return (*self.surface, *self.part_colours)
+        return (*self.surface, *self.trim)
 
 
 # The final-layer classes, in alphabetical order.
-OBJECTS: Mapping[str, ObjectKind] = MappingProxyType(
+OBJECTS: Mapping[str, Kind] = MappingProxyType(
     {
-        "airplane": ObjectKind(("body",), {"wing": ANY, "tail": ANY, "window": GLASS}),
-        "bicycle": ObjectKind(
-            ("frame",), {"wheel": METAL, "seat": WOOD, "handle": METAL}, shows_texture=False
-        ),
-        "bird": ObjectKind(
+        "airplane": Kind(("body",), {"wing": ANY, "tail": ANY, "window": GLASS}),
+        "bicycle": Kind(("frame",), {"wheel": METAL, "seat": WOOD, "handle": METAL}, broad=False),
+        "bird": Kind(
             ("body", "head"),
             {
                 "wing": ANY,
@@ -68,34 +66,32 @@ OBJECTS: Mapping[str, ObjectKind] = MappingProxyType(
                 "leg": ("orange", "brown"),
             },
         ),
-        "boat": ObjectKind(("hull",), {"sail": ANY, "mast": ("brown", "grey"), "flag": ANY}),
-        "butterfly": ObjectKind(("wing",), {"body": WOOD, "antenna": ("black",)}),
-        "car": ObjectKind(
+        "boat": Kind(("hull",), {"sail": ANY, "mast": ("brown", "grey"), "flag": ANY}),
+        "butterfly": Kind(("wing",), {"body": WOOD, "antenna": ("black",)}),
+        "car": Kind(
             ("body",), {"wheel": METAL, "window": GLASS, "headlight": ("yellow",), "bumper": METAL}
         ),
-        "castle": ObjectKind(
-            ("wall", "tower"), {"gate": WOOD, "window": ("black", "yellow"), "flag": ANY}
-        ),
-        "chair": ObjectKind(("seat", "backrest"), {"leg": ("brown", "black", "grey", "white")}),
-        "clock": ObjectKind(("dial",), {"frame": ANY, "hand": ("black",), "bell": ("yellow", "grey")}),
-        "fish": ObjectKind(("body",), {"tail": ANY, "fin": ANY, "eye": ("white",)}),
-        "flower": ObjectKind(
+        "castle": Kind(("wall", "tower"), {"gate": WOOD, "window": ("black", "yellow"), "flag": ANY}),
+        "chair": Kind(("seat", "backrest"), {"leg": ("brown", "black", "grey", "white")}),
+        "clock": Kind(("dial",), {"frame": ANY, "hand": ("black",), "bell": ("yellow", "grey")}),
+        "fish": Kind(("body",), {"tail": ANY, "fin": ANY, "eye": ("white",)}),
+        "flower": Kind(
             ("petal",), {"stem": ("green",), "leaf": ("green",), "pollen": ("yellow", "brown")}
         ),
-        "house": ObjectKind(
+        "house": Kind(
             ("wall",),
             {"roof": ANY, "door": ANY, "window": (*GLASS, "yellow"), "chimney": ("red", "grey")},
         ),
-        "lamp": ObjectKind(("shade",), {"pole": METAL, "base": (*METAL, "brown"), "bulb": ("yellow",)}),
-        "mushroom": ObjectKind(("cap",), {"stem": ("white", "yellow", "brown")}),
-        "rocket": ObjectKind(
+        "lamp": Kind(("shade",), {"pole": METAL, "base": (*METAL, "brown"), "bulb": ("yellow",)}),
+        "mushroom": Kind(("cap",), {"stem": ("white", "yellow", "brown")}),
+        "rocket": Kind(
             ("body",), {"nose": ANY, "fin": ANY, "window": GLASS, "flame": ("orange", "yellow", "red")}
         ),
-        "tree": ObjectKind(("crown",), {"trunk": ("brown", "black", "grey")}),
-        "truck": ObjectKind(
+        "tree": Kind(("crown",), {"trunk": ("brown", "black", "grey")}),
+        "truck": Kind(
             ("trailer",), {"cab": ANY, "wheel": METAL, "window": GLASS, "headlight": ("yellow",)}
         ),
-        "umbrella": ObjectKind(("canopy",), {"pole": METAL, "handle": WOOD}),
+        "umbrella": Kind(("canopy",), {"pole": METAL, "handle": WOOD}),
     }
 )
 

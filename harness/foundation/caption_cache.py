@@ -13,49 +13,51 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _KIND = "captions"
-_BATCH = 16
 
 
 def cached_captions(captioner: Captioner, images: Iterable[Image], cache: Cache) -> list[str]:
-    """Returns one caption per picture; only what the cache does not hold is captioned, and once.
+    """Returns one caption per image; an image that is not in the cache is captioned once.
 
-    A caption is named by the picture's content and the captioner's fingerprint. The captions of a batch
-    are kept as soon as it is done, and no more than one batch of pictures is held. Empty captions are
-    not kept: they are tried again by the next run.
+    The key of a caption is the image's content and the captioner's fingerprint. The captions of a batch
+    are stored as soon as the batch is done, and at most one batch of images is held in memory. Empty
+    captions are not stored: the next run tries them again.
 
     Args:
-        captioner: who captions what is not in the cache.
-        images: the pictures, in any order, some possibly more than once.
-        cache: where captions live, shared by all runs.
+        captioner: captions the images that are not in the cache.
+        images: the images, in any order; some may occur more than once.
+        cache: the cache, shared by all runs.
     """
-    model, size = captioner.fingerprint(), getattr(captioner, "batch_size", _BATCH)
-    names: list[str] = []
-    said: dict[str, str] = {}
-    waiting: dict[str, Image] = {}
+    model = captioner.fingerprint()
+    digests: list[str] = []
+    captions: dict[str, str] = {}
+    batch: dict[str, Image] = {}
     for image in images:
-        name = image_digest(image)
-        names.append(name)
-        if name in said or name in waiting:
+        digest = image_digest(image)
+        digests.append(digest)
+        if digest in captions or digest in batch:
             continue
-        known = cache.get(_KIND, _key(name, model))
-        if isinstance(known, str):
-            said[name] = known
+        cached = cache.get(_KIND, _key(digest, model))
+        if isinstance(cached, str):
+            captions[digest] = cached
         else:
-            waiting[name] = image
-        if len(waiting) == size:
-            said |= _kept(captioner, waiting, model, cache)
-            waiting = {}
-    if waiting:
-        said |= _kept(captioner, waiting, model, cache)
-    return [said[name] for name in names]
+            batch[digest] = image
+        if len(batch) == captioner.batch_size:
+            captions |= _captioned(captioner, batch, model, cache)
+            batch = {}
+    if batch:
+        captions |= _captioned(captioner, batch, model, cache)
+    return [captions[digest] for digest in digests]
 
 
-def _kept(captioner: Captioner, images: Mapping[str, Image], model: str, cache: Cache) -> dict[str, str]:
-    said = dict(zip(images, captioner.caption(list(images.values())), strict=True))
-    for name, text in said.items():
+def _captioned(
+    captioner: Captioner, images: Mapping[str, Image], model: str, cache: Cache
+) -> dict[str, str]:
+    """Captions images, stores the captions and returns them, by the digests of the images."""
+    captions = dict(zip(images, captioner.caption(list(images.values())), strict=True))
+    for digest, text in captions.items():
         if text:
-            cache.put(_KIND, _key(name, model), text)
-    return said
+            cache.put(_KIND, _key(digest, model), text)
+    return captions
 
 
 def _key(image: str, model: str) -> dict[str, str]:
@@ -63,8 +65,9 @@ def _key(image: str, model: str) -> dict[str, str]:
 
 
 def image_digest(image: Image) -> str:
-    """Returns the SHA-256 (hex) of a picture's size and RGB pixels."""
-    picture = image.convert("RGB")
-    total = hashlib.sha256(f"{picture.width}x{picture.height} ".encode())
-    total.update(picture.tobytes())
-    return total.hexdigest()
+    """Returns the SHA-256 (hex) of an image's size and RGB pixels."""
+    rgb = image.convert("RGB")
+    # The size comes first: images of another shape may have the same bytes.
+    digest = hashlib.sha256(f"{rgb.width}x{rgb.height} ".encode())
+    digest.update(rgb.tobytes())
+    return digest.hexdigest()

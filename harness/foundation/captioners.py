@@ -1,35 +1,74 @@
 """Captioners of transformers: BLIP and BLIP-2.
 
-Nothing is loaded before the first caption is asked for, and no model is loaded twice in a process.
+A model is loaded when the first caption is requested, and once per process.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..devices import resolve
-from ..errors import InputError
+from ..errors import InputError, at_least, one_of
 from ..files import fingerprint
 from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
+from .loading import loading
+from .precision import AUTO, AutoPrecision, dtype_name
 from .text_models import display_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
-_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _FILES = ("config.json", "*.json", "*.txt", "*.model", "*.safetensors")
-_FORMAT = 1  # of what is done to a caption once the model has said it
+_FORMAT = 1  # version of `cleaned`; part of the fingerprint, so that a change recomputes the captions
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
 
 
-class _TransformersCaptioner:
-    """What BLIP and BLIP-2 have in common; implements `protocols.Captioner`."""
+@dataclass(frozen=True)
+class CaptionDecoding:
+    """How a captioner chooses words; decoding is deterministic.
+
+    Attributes:
+        max_new_tokens: maximum length of a caption.
+        min_length: minimum length in tokens, counted as transformers does.
+        num_beams: width of the beam search; 1: greedy.
+        no_repeat_ngram_size: n-grams of this length occur at most once in a caption; 0: no limit.
+
+    Raises:
+        InputError: if a setting is out of range.
+    """
+
+    max_new_tokens: int = 32
+    min_length: int = 5
+    num_beams: int = 1
+    no_repeat_ngram_size: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("captioner.decoding.max_new_tokens", self.max_new_tokens, 1)
+        at_least("captioner.decoding.min_length", self.min_length, 0)
+        at_least("captioner.decoding.num_beams", self.num_beams, 1)
+        at_least("captioner.decoding.no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
+
+
+class TransformersCaptioner:
+    """Common part of the captioners of transformers; implements `protocols.Captioner`.
+
+    Args:
+        model: a folder, `package:<package>/<path>` or a Hub name.
+        decoding: how words are chosen.
+        device: see `devices.resolve`.
+        precision: "fp32", "fp16", "bf16", or "auto": fp16 on a GPU, fp32 on a CPU.
+        batch_size: images per forward pass.
+        revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
+        name: name in records and tables; None: the last part of `model`.
+
+    Raises:
+        InputError: if a setting is out of range.
+    """
 
     _MODEL: ClassVar[str]
 
@@ -37,30 +76,17 @@ class _TransformersCaptioner:
         self,
         model: str,
         *,
-        device: str,
-        precision: Precision,
-        batch_size: int,
-        max_new_tokens: int,
-        min_length: int,
-        num_beams: int,
-        no_repeat_ngram_size: int,
-        revision: str | None,
-        name: str | None,
+        decoding: CaptionDecoding | None = None,
+        device: str = "auto",
+        precision: AutoPrecision = "fp32",
+        batch_size: int = 16,
+        revision: str | None = None,
+        name: str | None = None,
     ) -> None:
-        if precision != "auto" and precision not in _DTYPES:
-            raise InputError(f"captioner.precision={precision} is unknown", "use auto, fp32, fp16, bf16")
-        self._settings = {
-            "max_new_tokens": max_new_tokens,
-            "min_length": min_length,
-            "num_beams": num_beams,
-            "no_repeat_ngram_size": no_repeat_ngram_size,
-        }
-        least = {"batch_size": 1, "max_new_tokens": 1, "num_beams": 1}
-        for setting, value in {"batch_size": batch_size, **self._settings}.items():
-            if value < least.get(setting, 0):
-                raise InputError(f"captioner.{setting}={value} must be at least {least.get(setting, 0)}")
-        self.model, self.device, self.batch_size = model, device, batch_size
-        self.precision, self.revision = precision, revision
+        self.model, self.device, self.revision = model, device, revision
+        self.decoding = decoding or CaptionDecoding()
+        self.precision = one_of("captioner.precision", precision, AUTO)
+        self.batch_size = at_least("captioner.batch_size", batch_size, 1)
         self.name = name or with_revision(display_name(model), model, revision)
 
     @functools.cached_property
@@ -69,21 +95,19 @@ class _TransformersCaptioner:
 
     @property
     def _dtype(self) -> str:
-        if self.precision != "auto":
-            return _DTYPES[self.precision]
-        return "float16" if resolve(self.device).type == "cuda" else "float32"
+        return dtype_name(self.precision, self.device)
 
     def fingerprint(self) -> str:
-        """Hash of weights, preprocessing, tokenizer, precision and the settings of generation."""
+        """Hash of weights, preprocessing, tokenizer, precision and decoding."""
         weights, settings = weights_digest(self._folder), settings_digest(self._folder)
-        parts = [self._MODEL, _FORMAT, weights, settings, self._dtype, dict(self._settings)]
+        parts = [self._MODEL, _FORMAT, weights, settings, self._dtype, asdict(self.decoding)]
         return with_commit(fingerprint(parts), self._folder)
 
     def caption(self, images: Sequence[Image]) -> list[str]:
-        """Returns one caption per picture; a caption does not depend on the other pictures.
+        """Returns one caption per image; a caption does not depend on the other images.
 
         Raises:
-            InputError: if the model cannot be had or read.
+            InputError: if the model cannot be found, downloaded or read.
         """
         captions = []
         for start in range(0, len(images), self.batch_size):
@@ -94,97 +118,28 @@ class _TransformersCaptioner:
         import torch
 
         processor, model = _load(self._MODEL, self._folder, str(resolve(self.device)), self._dtype)
-        pictures = [image.convert("RGB") for image in images]
-        pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        inputs = [image.convert("RGB") for image in images]
+        pixels = processor.image_processor(inputs, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
             tokens = model.generate(
-                pixel_values=pixels.to(model.device, model.dtype), do_sample=False, **self._settings
+                pixel_values=pixels.to(model.device, model.dtype),
+                do_sample=False,
+                **asdict(self.decoding),
             )
-        return [
-            cleaned(text) for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        ]
+        texts = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [cleaned(text) for text in texts]
 
 
-class Blip(_TransformersCaptioner):
-    """BLIP, as `BlipForConditionalGeneration` of transformers.
-
-    Args:
-        model: a folder, `package:<package>/<path>` or a hub name.
-        device: see `devices.resolve`.
-        precision: "fp32", "fp16", "bf16", or "auto": fp16 on a GPU, else fp32.
-        batch_size: pictures at once.
-        max_new_tokens: of a caption.
-        min_length: tokens that a caption has at least, counted as transformers does.
-        num_beams: of beam search; 1: always the likeliest token.
-        no_repeat_ngram_size: no run of so many tokens comes twice in a caption; 0: it may.
-        revision: branch, tag or commit on the Hub; None: main. For Hub models only.
-        name: what it is called in records and tables; by default the last part of `model`.
-
-    Raises:
-        InputError: if a setting is out of range.
-    """
+class Blip(TransformersCaptioner):
+    """BLIP (Li et al., ICML 2022); see `TransformersCaptioner`."""
 
     _MODEL = "BlipForConditionalGeneration"
 
-    def __init__(
-        self,
-        model: str = "Salesforce/blip-image-captioning-base",
-        *,
-        device: str = "auto",
-        precision: Precision = "fp32",
-        batch_size: int = 16,
-        max_new_tokens: int = 32,
-        min_length: int = 5,
-        num_beams: int = 1,
-        no_repeat_ngram_size: int = 0,
-        revision: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-            min_length=min_length,
-            num_beams=num_beams,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            revision=revision,
-            name=name,
-        )
 
-
-class Blip2(_TransformersCaptioner):
-    """BLIP-2, as `Blip2ForConditionalGeneration` of transformers; arguments as those of `Blip`."""
+class Blip2(TransformersCaptioner):
+    """BLIP-2 (Li et al., ICML 2023); see `TransformersCaptioner`."""
 
     _MODEL = "Blip2ForConditionalGeneration"
-
-    def __init__(
-        self,
-        model: str = "Salesforce/blip2-opt-2.7b",
-        *,
-        device: str = "auto",
-        precision: Precision = "auto",
-        batch_size: int = 8,
-        max_new_tokens: int = 32,
-        min_length: int = 5,
-        num_beams: int = 1,
-        no_repeat_ngram_size: int = 0,
-        revision: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-            min_length=min_length,
-            num_beams=num_beams,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            revision=revision,
-            name=name,
-        )
 
 
 @functools.cache
@@ -196,42 +151,20 @@ def _load(kind: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
     """
     import torch
     import transformers
-    from safetensors import SafetensorError
 
-    try:
-        with _quietly():
-            processor: Any = transformers.AutoProcessor.from_pretrained(folder)
-            model, report = getattr(transformers, kind).from_pretrained(
-                folder, dtype=getattr(torch, dtype), output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(
-            f"cannot load a captioner from {folder}: {reason[0]}",
-            "it must hold config.json, the weights, preprocessor_config.json and the tokenizer's files",
-        ) from error
+    needs = "config.json, the weights, preprocessor_config.json and the tokenizer's files"
+    with loading(folder, "a captioner", needs=needs, report=False):
+        processor: Any = transformers.AutoProcessor.from_pretrained(folder)
+        model, report = getattr(transformers, kind).from_pretrained(
+            folder, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+    # transformers fills missing tensors with random values and goes on.
     if report["missing_keys"]:
         raise InputError(
             f"{folder} lacks weights of {kind}, such as {min(report['missing_keys'])}",
             "it is another kind of model, or damaged; download it again",
         )
     return processor, model.to(device).eval().requires_grad_(False)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Loads without a progress bar, and without a report on tensors: the caller looks at them."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def cleaned(text: str) -> str:

@@ -1,4 +1,4 @@
-"""An image-text model and a concept set in the place of a captioner."""
+"""Captions images with the nearest concept of a concept set, by an image-text model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Concepts(Protocol):
-    """What is needed of a concept set."""
+    """The part of a concept set that the captioner uses."""
 
     @property
     def name(self) -> str:
-        """What it is called in records and tables."""
+        """Name in records and tables."""
         ...
 
     @property
@@ -28,25 +28,33 @@ class Concepts(Protocol):
 
 
 class ConceptCaptioner:
-    """Captions a picture by the concept nearest to it; implements `protocols.Captioner`.
+    """Captions an image with the concept nearest to it; implements `protocols.Captioner`.
 
-    The ablation of Describe-and-Dissect that has CLIP and a fixed concept set instead of BLIP.
+    The ablation of Describe-and-Dissect that uses CLIP and a fixed concept set instead of BLIP.
 
     Args:
-        encoder: embeds pictures and concepts.
-        concepts: what can be said; of equally near ones, the first is.
-        template: what the concepts are put into to be embedded, at its "{}"; not part of the caption.
+        encoder: embeds images and concepts.
+        concepts: the possible captions; of equally near concepts, the first one is used.
+        template: text around a concept, with "{}" in its place; embedded, but not part of the caption.
+        batch_size: images that are embedded, and cached, together.
 
     Raises:
-        InputError: if there are no concepts, or the template has no place for them.
+        InputError: if the concept set is empty, or the template has no place for a concept.
     """
 
-    def __init__(self, encoder: ImageTextEncoder, concepts: Concepts, template: str = "{}") -> None:
+    def __init__(
+        self,
+        encoder: ImageTextEncoder,
+        concepts: Concepts,
+        template: str = "{}",
+        batch_size: int = 16,
+    ) -> None:
         if not concepts.words:
             raise InputError(f"captioner.concepts: {concepts.name} has no concepts")
         if template.count("{}") != 1:
-            raise InputError(f"captioner.template={template!r} must hold {{}} once, for the concept")
+            raise InputError(f"captioner.template={template!r} must contain {{}} once, for the concept")
         self.encoder, self.concepts, self.template = encoder, concepts, template
+        self.batch_size = batch_size
         self.name = f"{encoder.name} with {concepts.name}"
 
     def fingerprint(self) -> str:
@@ -55,7 +63,7 @@ class ConceptCaptioner:
         return fingerprint(["concept captioner", self.encoder.fingerprint(), words, self.template])
 
     def caption(self, images: Sequence[Image]) -> list[str]:
-        """Returns the concept nearest to each picture, by the cosine of their embeddings."""
+        """Returns the concept nearest to each image, by the cosine of their embeddings."""
         words = list(self.concepts.words)
         texts = [self.template.replace("{}", word) for word in words]
         cosines = self.encoder.encode_images(images) @ self.encoder.encode_texts(texts).T

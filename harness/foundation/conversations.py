@@ -1,4 +1,4 @@
-"""What is true of conversations, whatever model answers them."""
+"""Helpers shared by all chat models: grouping, token bounds and seeds of conversations."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Sequence
 
 from .protocols import Message
 
-# What a chat format puts around a turn: role, separators; generous, as it enters an upper bound.
+# Upper bound of the tokens that a chat format adds per turn (role, separators).
 _TOKENS_AROUND_A_TURN = 16
 
 
 def positions(conversations: Sequence[Sequence[Message]]) -> dict[tuple[Message, ...], list[int]]:
-    """Returns where each distinct conversation stands, in the order of first appearance."""
-    found: dict[tuple[Message, ...], list[int]] = {}
+    """Returns the indices of each distinct conversation, in the order of first occurrence."""
+    indices: dict[tuple[Message, ...], list[int]] = {}
     for index, conversation in enumerate(conversations):
-        found.setdefault(tuple(conversation), []).append(index)
-    return found
+        indices.setdefault(tuple(conversation), []).append(index)
+    return indices
 
 
 def token_bound(conversation: Sequence[Message]) -> int:
-    """Returns a number of tokens that a conversation cannot exceed: no token is less than a byte."""
+    """Returns an upper bound of a conversation's tokens: a token has at least one byte."""
     return sum(len(turn.content.encode()) + _TOKENS_AROUND_A_TURN for turn in conversation)
 
 
 def seed_of(conversation: Sequence[Message], seed: int, sample: int) -> int:
-    """Returns a seed in [0, 2^63) that belongs to one answer, whatever is asked beside it."""
+    """Returns the seed, in [0, 2^63), of one reply; it does not depend on other conversations."""
     text = repr((seed, sample, [(turn.role, turn.content) for turn in conversation]))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def no_language_model() -> None:
-    """Stands in a configuration where a language model would: there is none."""
+    """Returns None: the `_target_` of a configuration without a language model."""

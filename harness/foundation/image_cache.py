@@ -21,12 +21,12 @@ _WEBP_QUALITY = 90
 def image_key(
     model: str, prompt: str, seed: int, format: Format = "png", size: tuple[int, int] | None = None
 ) -> dict[str, Any]:
-    """Returns the key that a generated picture has in the cache; `Cache.path` makes its path of it.
+    """Returns the cache key of a generated image; `Cache.path` turns it into a path.
 
     Args:
         model: fingerprint of the generator.
-        prompt: what it shows.
-        seed: what it was drawn from.
+        prompt: the prompt.
+        seed: the seed.
         format: see `cached_images`.
         size: see `cached_images`.
     """
@@ -43,22 +43,22 @@ def cached_images(
     format: Format = "png",
     size: tuple[int, int] | None = None,
 ) -> Iterator[Image]:
-    """Yields one picture per (prompt, seed), in order; only what the cache does not hold is drawn.
+    """Yields one image per (prompt, seed), in order; only images that are not in the cache are generated.
 
-    What is missing is drawn in the generator's batches, and kept picture by picture. A file that cannot
-    be read back is drawn anew. A picture is always yielded as it is stored, so that a run and its
-    repetition see the same.
+    Missing images are generated in the generator's batches and stored one by one. A file that cannot be
+    read is generated again. Every image is yielded as it is stored, so that a run and its repetition get
+    the same pixels in a lossy format, too.
 
     Args:
-        generator: who draws what is not in the cache.
-        prompts: what the pictures show.
-        seeds: what they are drawn from.
-        cache: where pictures live, shared by all runs.
-        format: "png" keeps every pixel; "webp" is lossy and takes a fraction of the space.
-        size: (width, height) to store pictures in; None: as they are drawn.
+        generator: generates the images that are not in the cache.
+        prompts: one per image.
+        seeds: one per image.
+        cache: the cache, shared by all runs.
+        format: "png" is lossless; "webp" is lossy and needs a fraction of the space.
+        size: (width, height) of the stored images; None: as generated.
 
     Raises:
-        ValueError: if the format is unknown, or prompts and seeds are not of one length.
+        ValueError: if the format is unknown, or prompts and seeds differ in length.
     """
     if format not in ("png", "webp"):
         raise ValueError(f"format {format!r} is unknown: use png or webp")
@@ -67,37 +67,38 @@ def cached_images(
     model = generator.fingerprint()
     keys = [image_key(model, p, s, format, size) for p, s in zip(prompts, seeds, strict=True)]
     paths = [cache.path(_KIND, key, f".{format}") for key in keys]
+    # Reversed, so that the first of several equal requests is the one that is generated.
     missing = {path: i for i, path in reversed(list(enumerate(paths))) if not path.is_file()}
     todo = sorted(missing.values())
-    drawn = iter(generator.generate([prompts[i] for i in todo], [seeds[i] for i in todo]))
+    generated = iter(generator.generate([prompts[i] for i in todo], [seeds[i] for i in todo]))
     for i, path in enumerate(paths):
         if missing.get(path) == i:
-            _write(next(drawn), path, size)
-        picture = _read(path)
-        if picture is None:
+            _write(next(generated), path, size)
+        image = _read(path)
+        if image is None:
             [again] = generator.generate([prompts[i]], [seeds[i]])
             _write(again, path, size)
-            picture = _read(path)
-        assert picture is not None, f"{path} cannot be read back"
-        yield picture
+            image = _read(path)
+        assert image is not None, f"{path} cannot be read back"
+        yield image
 
 
-def _write(picture: Image, path: Path, size: tuple[int, int] | None) -> None:
+def _write(image: Image, path: Path, size: tuple[int, int] | None) -> None:
     from PIL.Image import Resampling
 
-    picture = picture.convert("RGB")
-    if size is not None and picture.size != size:
-        picture = picture.resize(size, Resampling.BICUBIC)
+    image = image.convert("RGB")
+    if size is not None and image.size != size:
+        image = image.resize(size, Resampling.BICUBIC)
     with atomic_path(path) as temporary:
-        picture.save(temporary, quality=_WEBP_QUALITY)
+        image.save(temporary, quality=_WEBP_QUALITY)
 
 
 def _read(path: Path) -> Image | None:
-    """Returns a stored picture, or None if there is none that can be decoded whole."""
+    """Returns a stored image, or None if there is none or it cannot be decoded completely."""
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
+        with Image.open(path) as image:
+            return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -1,7 +1,7 @@
-"""A stand-in for a language model that needs no weights: the words that captions share.
+"""Replaces a language model without weights: replies with the words that captions share.
 
-It understands requests by their form alone: in the last turn, lines beginning with "- " are captions.
-One caption is shortened; of several, the most shared phrases are named, one or both of them.
+Requests are read by their form alone: in the last turn, lines that begin with "- " are captions. A single
+caption is shortened; of several captions, one or two of the most frequent phrases are returned.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ..files import fingerprint
 from .conversations import positions
 from .protocols import Message, Reply
 
-_FORMAT = 2
-_LONGEST_PHRASE = 3
-_LONGEST_LABEL = 5
+_FORMAT = 2  # version of the rules; part of the fingerprint
+_LONGEST_PHRASE = 3  # words
+_LONGEST_LABEL = 5  # words
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[,.;:]")
 
 
@@ -42,19 +42,22 @@ _OPENING = re.compile(
 
 
 class KeyPhrases:
-    """Answers with the words that captions share; implements `protocols.LanguageModel`.
+    """Replies with the words that captions share; implements `protocols.LanguageModel`.
 
-    Where two phrases are shared, a language model names now both, now one of them; so does this. What it
-    names is drawn from the captions and their order, so the same request always gets the same reply.
+    If two phrases are shared, the reply contains both or one of them, as the replies of language models
+    vary, too. The choice depends on the captions and their order alone, so that the same request always
+    gets the same reply.
 
-    It writes nothing of its own and knows no meanings: "red" things that share no other word become
-    "red", and no outlier is understood, only outvoted.
+    Limits: it uses only words of the captions and knows no meanings. "red" things that share no other
+    word become "red", and outlying captions are outvoted, not recognised.
     """
 
     name = "key phrases (no language model)"
+    account = None
+    max_tokens = None
 
     def fingerprint(self) -> str:
-        """Hash of the rules' version and of the words that are passed over."""
+        """Hash of the rules' version and of the ignored words."""
         return fingerprint(
             ["key phrases", _FORMAT, _LONGEST_PHRASE, _LONGEST_LABEL, sorted(_NOT_IN_PHRASES)]
         )
@@ -62,7 +65,7 @@ class KeyPhrases:
     def reply(
         self, conversations: Sequence[Sequence[Message]], sample: int = 0
     ) -> Iterator[tuple[int, Reply]]:
-        """See `LanguageModel.reply`; the same in every sample."""
+        """See `LanguageModel.reply`; the reply is the same in every sample."""
         del sample
         for conversation, indices in positions(conversations).items():
             reply = _reply(_captions(conversation))
@@ -76,14 +79,15 @@ def _captions(conversation: Sequence[Message]) -> list[str]:
 
 def _reply(captions: list[str]) -> Reply:
     if not captions:
-        return Reply(None, "no caption was asked about")
+        return Reply(None, "the request contains no caption")
     if len(captions) == 1:
         text = shortened(captions[0])
     else:
         phrases = shared_phrases(captions)
         choices = [" and ".join(phrases), *phrases]
+        # A hash instead of a generator: the choice is the same in every process and order of requests.
         text = choices[int(fingerprint(captions), 16) % len(choices)]
-    return Reply(text) if text else Reply(None, "the captions hold no words to choose from")
+    return Reply(text) if text else Reply(None, "the captions contain no usable words")
 
 
 def shortened(caption: str) -> str:
@@ -98,40 +102,41 @@ def shortened(caption: str) -> str:
 
 
 def _without_loose_ends(words: list[str]) -> list[str]:
-    """Drops prepositions that have lost what they belong to."""
+    """Drops prepositions without a following noun, and one at the start."""
     kept = [
         word
         for place, word in enumerate(words)
+        # The slice is empty after the last word, and the empty set is a subset of every set.
         if word not in _PREPOSITIONS or not _PREPOSITIONS.issuperset(words[place + 1 : place + 2])
     ]
     return kept[1:] if kept and kept[0] in _PREPOSITIONS else kept
 
 
 def shared_phrases(captions: Sequence[str]) -> list[str]:
-    """Returns the phrase that most captions share, and a second one if half of them share it too.
+    """Returns the phrase that most captions share, and a second one that at least half of them share.
 
-    A phrase is up to three words with no passed-over word between them. Each caption has a vote, of a
-    weight that falls from 1 for the first caption to 1/2 for the last: the order of the captions decides
-    between what is shared equally. A phrase of more words wins over a part of it that has as many votes.
+    A phrase is up to three words without an ignored word between them. Each caption has one vote, with a
+    weight that falls from 1 for the first caption to 1/2 for the last, so that the order of the captions
+    breaks ties. A longer phrase wins over a part of it with equally many votes.
     """
     votes: dict[tuple[str, ...], float] = defaultdict(float)
-    backers: dict[tuple[str, ...], int] = defaultdict(int)
-    spoken: dict[tuple[str, ...], str] = {}
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    spellings: dict[tuple[str, ...], str] = {}
     for place, caption in enumerate(captions):
         for stems, words in _phrases(caption).items():
             votes[stems] += 1 - place / (2 * len(captions))
-            backers[stems] += 1
-            spoken.setdefault(stems, words)
+            counts[stems] += 1
+            spellings.setdefault(stems, words)
     ranked = sorted(votes, key=lambda stems: (-votes[stems], -len(stems)))
     if not ranked:
         return []
     best = _longest(ranked, votes, ranked[0])
     for stems in ranked:
-        if not set(stems) & set(best) and 2 * backers[stems] >= len(captions) and backers[stems] > 1:
+        if not set(stems) & set(best) and 2 * counts[stems] >= len(captions) and counts[stems] > 1:
             second = _longest(ranked, votes, stems, without=best)
-            if len(best) + 1 + len(second) <= _LONGEST_LABEL:
-                return [spoken[best], spoken[second]]
-    return [spoken[best]]
+            if len(best) + 1 + len(second) <= _LONGEST_LABEL:  # 1: the "and" between them
+                return [spellings[best], spellings[second]]
+    return [spellings[best]]
 
 
 def _longest(
@@ -140,30 +145,31 @@ def _longest(
     stems: tuple[str, ...],
     without: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """The longest phrase around `stems` with at least three quarters of its votes."""
-    around = (
+    """Returns the longest phrase that contains `stems` and has at least three quarters of its votes."""
+    containing = (
         phrase
         for phrase in ranked
         if set(stems) <= set(phrase)
         and not set(phrase) & set(without)
         and votes[phrase] >= 0.75 * votes[stems]
     )
-    return max(around, key=len)
+    return max(containing, key=len)
 
 
 def _phrases(caption: str) -> dict[tuple[str, ...], str]:
-    """Returns every phrase of a caption: its stems, and how it is spelt there."""
-    found: dict[tuple[str, ...], str] = {}
+    """Returns the phrases of a caption: spelling by stems."""
+    spellings: dict[tuple[str, ...], str] = {}
     for run in _runs(_words(_OPENING.sub("", caption.lower().strip()))):
         for length in range(1, _LONGEST_PHRASE + 1):
             for start in range(len(run) - length + 1):
                 words = run[start : start + length]
                 if len(set(words)) == length:
-                    found.setdefault(tuple(map(_stem, words)), " ".join(words))
-    return found
+                    spellings.setdefault(tuple(map(_stem, words)), " ".join(words))
+    return spellings
 
 
 def _runs(words: list[str]) -> list[list[str]]:
+    """Splits a text at the words that no phrase may contain."""
     runs: list[list[str]] = [[]]
     for word in words:
         if word in _NOT_IN_PHRASES:
@@ -178,5 +184,5 @@ def _words(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    """The singular of a regular plural."""
+    """Returns the singular of a regular plural, and any other word unchanged."""
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

@@ -1,4 +1,4 @@
-"""From what a user writes to what open_clip loads: architecture, weights, preprocessing, tokenizer."""
+"""Finds the files of open_clip models (weights, preprocessing, tokenizer) and builds the models."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where one open_clip model comes from.
+class OpenClipFiles:
+    """The files and settings of one open_clip model.
 
     Attributes:
-        spec: the name that open_clip knows it by: an architecture, or `local-dir:<folder>`.
-        weights: the file with the weights, or the folder that holds them.
-        preprocess: open_clip's preprocessing settings, as far as they differ from its defaults.
-        settings: JSON-able; everything but the weights that embeddings depend on.
+        spec: the name by which open_clip loads it: an architecture, or `local-dir:<folder>`.
+        weights: the file with the weights, or the folder that contains it.
+        preprocess: open_clip's preprocessing settings that differ from its defaults.
+        settings: everything that embeddings depend on besides the weights; JSON-able.
     """
 
     spec: str
@@ -38,17 +38,18 @@ class Source:
     @classmethod
     def find(
         cls, model: str, pretrained: str | None, checkpoint: str | None, revision: str | None = None
-    ) -> Source:
+    ) -> OpenClipFiles:
         """Finds a model on this machine, or downloads its weights.
 
         Args:
-            model: see `OpenClipEncoder`, as are the others.
-            pretrained: which training the weights are from.
+            model: see `OpenClipEncoder`, also for the other arguments.
+            pretrained: open_clip's name of the weights.
             checkpoint: a local file with the weights.
-            revision: of the Hub repository that holds the weights.
+            revision: revision of the repository on the Hub.
 
         Raises:
-            InputError: if it is unknown, cannot be had, or its parts do not belong together.
+            InputError: if the model is unknown, cannot be found or downloaded, or its parts do not belong
+                together.
         """
         for prefix in (LOCAL_PREFIX, HUB_PREFIX, PACKAGE_PREFIX):
             if model.startswith(prefix):
@@ -57,7 +58,7 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """The folder that holds the weights."""
+        """The folder that contains the weights."""
         return self.weights if self.weights.is_dir() else self.weights.parent
 
     def build(self, precision: str, device: torch.device) -> torch.nn.Module:
@@ -80,11 +81,11 @@ class Source:
                     device=device,
                     require_pretrained=True,
                 )
-        except Exception as error:  # unreadable files fail in as many ways as there are formats
+        except Exception as error:  # every file format has its own errors for unreadable files
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"cannot load {self.weights} as {self.spec}: {reason}",
-                "check that the file is whole and holds the weights of this architecture",
+                "check that the file is complete and contains the weights of this architecture",
             ) from error
         return model.eval().requires_grad_(False)
 
@@ -98,36 +99,36 @@ def _folder(model: str, prefix: str, revision: str | None) -> Path:
     return snapshot(model.removeprefix(HUB_PREFIX), revision=revision)
 
 
-def _of_folder(folder: Path) -> Source:
+def _of_folder(folder: Path) -> OpenClipFiles:
     config = read_json(folder / "open_clip_config.json")
     if "model_cfg" not in config:
         raise InputError(f"{folder / 'open_clip_config.json'} has no entry model_cfg")
-    weights_digest(folder)  # open_clip would go on with random weights
+    weights_digest(folder)  # raises if there are none: open_clip would continue with random weights
     settings = {"folder": settings_digest(folder)}
-    return Source(f"{LOCAL_PREFIX}{folder}", folder, config.get("preprocess_cfg", {}), settings)
+    return OpenClipFiles(f"{LOCAL_PREFIX}{folder}", folder, config.get("preprocess_cfg", {}), settings)
 
 
 def _of_architecture(
     model: str, pretrained: str | None, checkpoint: str | None, revision: str | None
-) -> Source:
+) -> OpenClipFiles:
     import open_clip
 
     config = open_clip.get_model_config(model)
     if config is None:
         raise InputError(
             f"open_clip has no model {model!r}; {nearest(model, open_clip.list_models())}",
-            f"a folder is given as {LOCAL_PREFIX}<folder>, a hub model as {HUB_PREFIX}<org>/<model>",
+            f"write a folder as {LOCAL_PREFIX}<folder>, a model on the Hub as {HUB_PREFIX}<org>/<model>",
         )
     tag = _tag(model, pretrained) if pretrained is not None else {}
     if tag:
         _check_activation(model, config, needed=bool(tag.get("quick_gelu")), weights=str(pretrained))
     weights = _checkpoint(model, pretrained, tag, checkpoint, revision)
-    if _is_torchscript(weights):
+    if _is_torchscript(weights):  # only OpenAI published such files, all trained with QuickGELU
         _check_activation(model, config, needed=True, weights=str(weights))
     keys = ("mean", "std", "interpolation", "resize_mode")
     preprocess = {key: tag[key] for key in keys if key in tag}
     settings = {"model": config, "preprocess": preprocess, "tokenizer": _tokenizer_digest(config)}
-    return Source(model, weights, preprocess, settings)
+    return OpenClipFiles(model, weights, preprocess, settings)
 
 
 def _tag(model: str, pretrained: str) -> Mapping[str, Any]:
@@ -138,18 +139,21 @@ def _tag(model: str, pretrained: str) -> Mapping[str, Any]:
         return tag
     if Path(pretrained).expanduser().is_file():
         raise InputError(
-            f"encoder.pretrained names the training, not a file: {pretrained}",
-            "give the file as encoder.checkpoint, and as encoder.pretrained whose weights they are "
+            f"encoder.pretrained must be open_clip's name of the weights, not a file: {pretrained}",
+            "set encoder.checkpoint to the file, and encoder.pretrained to the name of its weights "
             "(or null for your own)",
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
     raise InputError(
-        f"open_clip knows no weights {pretrained!r} for {model}", f"it knows {', '.join(tags) or 'none'}"
+        f"open_clip has no weights {pretrained!r} for {model}", f"it has {', '.join(tags) or 'none'}"
     )
 
 
 def _check_activation(model: str, config: Mapping[str, Any], *, needed: bool, weights: str) -> None:
-    """Weights trained with QuickGELU load without complaint into a model with GELU, and embed wrongly."""
+    """Refuses weights trained with QuickGELU in a model with GELU.
+
+    open_clip would load them without an error, and the embeddings would be wrong.
+    """
     if needed and not config.get("quick_gelu", False):
         raise InputError(
             f"the weights {weights} were trained with QuickGELU, which {model} does not use",
@@ -167,23 +171,24 @@ def _checkpoint(
     if checkpoint is not None:
         file = Path(checkpoint).expanduser()
         if not file.is_file():
-            raise InputError(f"no such file: {file}", "encoder.checkpoint must name a file with weights")
+            raise InputError(f"no such file: {file}", "encoder.checkpoint must be a file with weights")
         return file
     if not tag:
         raise InputError(
-            f"no weights are given for {model}",
+            f"there are no weights for {model}",
             "set encoder.pretrained to one of open_clip's names, or encoder.checkpoint to a file",
         )
     repository, _, name = tag.get("hf_hub", "").rpartition("/")
     if not repository:
         raise InputError(
-            f"the weights {pretrained} of {model} are not on the hub",
+            f"the weights {pretrained} of {model} are not on the Hub",
             f"download {tag.get('url', 'them')} and set encoder.checkpoint to the file",
         )
     return _from_hub(model, repository, _names(name), str(pretrained), revision)
 
 
 def _names(name: str) -> tuple[str, ...]:
+    """Returns the possible names of the weight file, the preferred one first."""
     if not name:
         return ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     return (str(Path(name).with_suffix(".safetensors")), name)
@@ -192,16 +197,16 @@ def _names(name: str) -> tuple[str, ...]:
 def _from_hub(
     model: str, repository: str, names: tuple[str, ...], pretrained: str, revision: str | None
 ) -> Path:
-    refusals = []
+    reasons = []
     for name in dict.fromkeys(names):
         try:
             return snapshot(repository, patterns=[name], revision=revision) / name
         except InputError as error:
-            refusals.append(error.message)
+            reasons.append(error.message)
     download = f"hf download {repository} {names[0]}"
     download += "" if revision is None else f" --revision {revision}"
     raise InputError(
-        f"cannot get the weights {pretrained} of {model}: {refusals[0]}",
+        f"cannot get the weights {pretrained} of {model}: {reasons[0]}",
         f"on a machine with network run `{download} --local-dir FOLDER`, "
         f"copy the file here and set encoder.checkpoint=FOLDER/{names[0]}",
     )
@@ -231,7 +236,7 @@ def _from_torchscript(architecture: str, path: Path, precision: str) -> torch.nn
     config: dict[str, Any] = open_clip.get_model_config(architecture) or {}
     state = torch.jit.load(path, map_location="cpu").state_dict()
     for key in ("input_resolution", "context_length", "vocab_size"):
-        state.pop(key, None)
+        state.pop(key, None)  # sizes, which OpenAI's files store next to the weights
     model = open_clip.CLIP(**config, cast_dtype=open_clip.get_cast_dtype(precision))
     model.load_state_dict(state)
     dtype = open_clip.get_input_dtype(precision)

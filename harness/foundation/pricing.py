@@ -1,8 +1,9 @@
-"""What paid calls cost, and a limit that is never passed."""
+"""Prices of paid calls, and an account that enforces a cost limit."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -13,19 +14,20 @@ class Prices:
     """USD per million tokens.
 
     Attributes:
-        prompt: of the question.
-        reply: of the answer.
+        prompt: price of sent tokens.
+        reply: price of received tokens.
     """
 
     prompt: float
     reply: float
 
     def cost(self, prompt_tokens: int, reply_tokens: int) -> float:
-        """Returns what a call costs, in USD."""
+        """Returns the cost of a call in USD."""
         return (prompt_tokens * self.prompt + reply_tokens * self.reply) / 1e6
 
 
-# Standard prices of OpenAI's own server, as listed in May 2026. `prices` in a configuration goes first.
+# Standard prices of OpenAI's own server, as listed in May 2026; `prices` in a configuration overrides
+# them.
 LIST_PRICES = {
     "gpt-3.5-turbo": Prices(0.5, 1.5),
     "gpt-4o": Prices(2.5, 10),
@@ -36,26 +38,74 @@ LIST_PRICES = {
 }
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent.
+
+    Attributes:
+        max_cost_usd: limit per process; a call that could exceed it is not sent. None: no limit.
+        prices: (prompt, reply) in USD per million tokens; None: OpenAI's list price if the server is
+            OpenAI's and the model is listed, otherwise unknown, which counts as 0.
+
+    Raises:
+        InputError: if the prices are not two numbers from 0.
+    """
+
+    max_cost_usd: float | None = None
+    prices: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        prices = self.prices
+        if prices is None:
+            return
+        if isinstance(prices, str) or len(prices) != 2 or not all(price >= 0 for price in prices):
+            raise InputError(
+                f"language_model.budget.prices={prices} is not a pair of prices",
+                "give two numbers: USD per million tokens of the prompt and of the reply",
+            )
+
+    def account(self, model: str, *, list_prices: bool) -> Account:
+        """Returns a new account for calls of a model.
+
+        Args:
+            model: name of the model on the server.
+            list_prices: whether OpenAI's list prices apply.
+
+        Raises:
+            InputError: if there is a limit, but the prices are unknown.
+        """
+        if self.prices is None:
+            prices = LIST_PRICES.get(model) if list_prices else None
+        else:
+            prices = Prices(float(self.prices[0]), float(self.prices[1]))
+        if self.max_cost_usd is not None and prices is None:
+            raise InputError(
+                f"language_model.budget.max_cost_usd is set, but the prices of {model} are unknown",
+                "set language_model.budget.prices=[prompt,reply], in USD per million tokens",
+            )
+        return Account(prices, self.max_cost_usd)
+
+
 class CostLimitError(InputError):
-    """The next call could pass the limit that the user set; nothing was sent."""
+    """The next call could exceed the user's limit; it was not sent."""
 
 
 class Account:
-    """Tokens and money of one process, kept by several threads.
+    """Tokens and costs of one process; thread-safe.
 
-    A call reserves the most that it can cost before it is sent and settles for what it did cost, so
-    that the sum of both never passes the limit.
+    A call reserves its maximum cost before it is sent and settles its actual cost afterwards, so that
+    the sum of both never exceeds the limit.
 
     Args:
-        prices: None: calls are counted, and cost nothing.
-        max_cost_usd: the limit; None: there is none.
+        prices: None: calls are counted and cost nothing.
+        max_cost_usd: the limit; None: no limit.
 
     Attributes:
-        calls: answers that came.
-        prompt_tokens: of them, as the server counts them.
-        reply_tokens: of them, as the server counts them.
-        cost_usd: spent. Where a server may have charged for an answer that never arrived whole, its
-            upper bound is counted.
+        calls: number of replies.
+        prompt_tokens: their prompt tokens, as counted by the server.
+        reply_tokens: their reply tokens, as counted by the server.
+        cost_usd: money spent. If a server may have charged for a reply that did not arrive completely,
+            its upper bound is counted.
     """
 
     def __init__(self, prices: Prices | None = None, max_cost_usd: float | None = None) -> None:
@@ -66,13 +116,13 @@ class Account:
         self._changed = threading.Condition()
 
     def reserve(self, prompt_tokens: int, reply_tokens: int) -> float:
-        """Sets aside the most that a call can cost; waits while calls in flight may free the money.
+        """Reserves the maximum cost of a call; waits while open calls may release enough money.
 
         Returns:
-            The amount in USD, to be given back to `settle`.
+            The amount in USD, which must be passed to `settle`.
 
         Raises:
-            CostLimitError: if the call could pass the limit, whatever the calls in flight cost.
+            CostLimitError: if the call could exceed the limit even if all open calls cost nothing.
         """
         most = self.prices.cost(prompt_tokens, reply_tokens) if self.prices else 0.0
         with self._changed:
@@ -84,14 +134,14 @@ class Account:
         return most
 
     def settle(self, reserved: float, cost_usd: float) -> None:
-        """Ends a reservation: `cost_usd` of it was spent, the rest is free again."""
+        """Ends a reservation: `cost_usd` of it was spent, the rest becomes available again."""
         with self._changed:
             self._reserved.remove(reserved)
             self.cost_usd += cost_usd
             self._changed.notify_all()
 
     def count(self, prompt_tokens: int, reply_tokens: int) -> None:
-        """Adds an answer and its tokens."""
+        """Counts a reply and its tokens."""
         with self._changed:
             self.calls += 1
             self.prompt_tokens += prompt_tokens
@@ -103,7 +153,8 @@ class Account:
 
     def _refusal(self, most: float) -> CostLimitError:
         return CostLimitError(
-            f"stopped before max_cost_usd={self.max_cost_usd} could be passed: {self.cost_usd:.4f} USD "
+            f"stopped before max_cost_usd={self.max_cost_usd} could be exceeded: {self.cost_usd:.4f} USD "
             f"are spent, and the next call may cost up to {most:.4f} USD",
-            "raise language_model.max_cost_usd and run the same command again: no reply is asked twice",
+            "raise language_model.budget.max_cost_usd and rerun the command: replies are cached, no "
+            "request is sent twice",
         )

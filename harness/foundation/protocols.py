@@ -1,4 +1,4 @@
-"""What methods and metrics need of foundation models; nothing more."""
+"""Interfaces of the foundation models that methods and metrics use."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from .pricing import Account
 
 
 @runtime_checkable
@@ -39,7 +41,7 @@ class SentenceEncoder(Protocol):
     name: str
 
     def fingerprint(self) -> str:
-        """Hash of the weights."""
+        """Hash of weights, configuration and tokenizer."""
         ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -49,16 +51,22 @@ class SentenceEncoder(Protocol):
 
 @runtime_checkable
 class Captioner(Protocol):
-    """Says in a sentence what a picture shows."""
+    """Describes images in a sentence.
+
+    Attributes:
+        name: name in records and tables.
+        batch_size: images that are captioned, and cached, together.
+    """
 
     name: str
+    batch_size: int
 
     def fingerprint(self) -> str:
         """Hash of the weights and of every setting that a caption depends on."""
         ...
 
     def caption(self, images: Sequence[Image]) -> list[str]:
-        """Returns one caption per picture; a caption does not depend on the other pictures."""
+        """Returns one caption per image; a caption does not depend on the other images."""
         ...
 
 
@@ -72,14 +80,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a language model answered.
+    """Reply of a language model.
 
     Attributes:
-        text: the answer as it came; None if there is none.
-        failure: why there is none.
-        prompt_tokens: tokens of the question, as the server counts them (0 for local models).
-        reply_tokens: tokens of the answer.
-        cost_usd: what it cost (0 where nothing is paid).
+        text: the unchanged text; None if there is none.
+        failure: the reason why there is no text.
+        prompt_tokens: tokens of the conversation, as counted by the server (0 for local models).
+        reply_tokens: tokens of the reply.
+        cost_usd: cost of the reply (0 for models that cost nothing).
     """
 
     text: str | None
@@ -91,35 +99,45 @@ class Reply:
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """Answers conversations."""
+    """Replies to conversations."""
 
     name: str
 
+    @property
+    def account(self) -> Account | None:
+        """Tokens, cost and prices of a paid model; None for a model that costs nothing."""
+        ...
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Maximum length of a reply in tokens; None if there is none."""
+        ...
+
     def fingerprint(self) -> str:
-        """Hash of the model and of every setting that an answer depends on; never of a key."""
+        """Hash of the model and of every setting that a reply depends on; never of a key."""
         ...
 
     def reply(
         self, conversations: Sequence[Sequence[Message]], sample: int = 0
     ) -> Iterator[tuple[int, Reply]]:
-        """Yields (index, reply) for every conversation as the answers come, in any order.
+        """Yields (index, reply) for every conversation as the replies arrive, in any order.
 
-        Equal conversations of one call are answered once. `sample` counts the answers to a conversation:
-        a seeded model says the same in the same sample, and may say something else in another.
+        Equal conversations of one call are answered once. `sample` numbers the replies to a conversation:
+        a seeded model gives the same reply in the same sample, and possibly another one in another.
         """
         ...
 
 
 @runtime_checkable
 class ImageGenerator(Protocol):
-    """Draws what a text says."""
+    """Generates images from texts."""
 
     name: str
 
     def fingerprint(self) -> str:
-        """Hash of the weights and of every setting that a picture depends on beside prompt and seed."""
+        """Hash of the weights and of every setting that an image depends on, besides prompt and seed."""
         ...
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[Image]:
-        """Yields one picture per (prompt, seed), in order; none depends on the others."""
+        """Yields one image per (prompt, seed), in order; no image depends on the others."""
         ...

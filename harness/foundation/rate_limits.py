@@ -1,4 +1,4 @@
-"""When a server wants to be asked again."""
+"""Reads rate-limit headers, and pauses all threads that use a server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Returns the seconds that `Retry-After` asks for (a number or an HTTP date), or None.
+    """Returns the seconds to wait according to `Retry-After` (a number or an HTTP date), or None.
 
     Args:
-        headers: of the response; looked up in lower case.
-        now: for dates; by default the present.
+        headers: headers of the response, with lower-case names.
+        now: reference time for dates; None: the current time.
     """
+    # OpenAI also sends the wait in milliseconds, which is more precise.
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit
@@ -38,7 +39,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def reset_after(headers: Mapping[str, str]) -> float:
-    """Returns the seconds until a limit that is used up is reset; 0 where none is."""
+    """Returns the seconds until a used-up limit is reset; 0 if no limit is used up."""
     waits = [
         duration(headers.get(f"x-ratelimit-reset-{what}", ""))
         for what in ("requests", "tokens")
@@ -48,8 +49,9 @@ def reset_after(headers: Mapping[str, str]) -> float:
 
 
 def duration(text: str) -> float:
-    """Returns the seconds of a duration such as "6m0s", "12ms" or "30"; 0 for anything else."""
+    """Returns the seconds of a duration such as "6m0s", "12ms" or "30"; 0 for any other text."""
     text = text.strip()
+    # A text with anything between the matches is not a duration.
     parts = list(_DURATION.finditer(text))
     if not parts or "".join(part.group() for part in parts) != text:
         return 0.0
@@ -57,18 +59,18 @@ def duration(text: str) -> float:
 
 
 class Gate:
-    """Holds back every thread that talks to a server until the moment the server named to one of them."""
+    """Pauses every thread that uses a server, after the server asked one of them to wait."""
 
     def __init__(self) -> None:
         self._opens = 0.0
         self._lock = threading.Lock()
 
     def close(self, seconds: float) -> None:
-        """Keeps the gate closed for so long from now, or longer if it was closed for longer."""
+        """Closes the gate for a time from now; an earlier, longer closing remains in force."""
         with self._lock:
             self._opens = max(self._opens, time.monotonic() + seconds)
 
     def remaining(self) -> float:
-        """Returns the seconds until it opens; 0 if it is open."""
+        """Returns the seconds until the gate opens; 0 if it is open."""
         with self._lock:
             return max(self._opens - time.monotonic(), 0.0)

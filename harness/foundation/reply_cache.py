@@ -1,31 +1,44 @@
-"""Replies of language models, kept the moment they arrive."""
+"""Caches replies of any language model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache import Cache
 from .conversations import positions
 from .protocols import LanguageModel, Message, Reply
 
+if TYPE_CHECKING:
+    from .pricing import Account
+
 _KIND = "replies"
 
 
 class CachedLanguageModel:
-    """A language model that is asked only what it has not answered yet; itself a `LanguageModel`.
+    """A language model that answers each conversation once; itself a `LanguageModel`.
 
-    A reply is named by the conversation, the model's fingerprint and the sample. Failures are not kept:
-    they are tried again by the next run. A reply from the cache costs nothing.
+    The key of a reply is the conversation, the model's fingerprint and the sample. A reply is stored as
+    soon as it arrives. Failures are not stored: the next run asks again. A cached reply costs nothing.
 
     Args:
-        model: who answers what is not in the cache.
-        cache: where replies live, shared by all runs.
+        model: answers the conversations that are not in the cache.
+        cache: the cache, shared by all runs.
     """
 
     def __init__(self, model: LanguageModel, cache: Cache) -> None:
         self.model, self.cache, self.name = model, cache, model.name
+
+    @property
+    def account(self) -> Account | None:
+        """See `LanguageModel.account`."""
+        return self.model.account
+
+    @property
+    def max_tokens(self) -> int | None:
+        """See `LanguageModel.max_tokens`."""
+        return self.model.max_tokens
 
     def fingerprint(self) -> str:
         """See `LanguageModel.fingerprint`."""
@@ -34,29 +47,33 @@ class CachedLanguageModel:
     def reply(
         self, conversations: Sequence[Sequence[Message]], sample: int = 0
     ) -> Iterator[tuple[int, Reply]]:
-        """See `LanguageModel.reply`: known replies come first; a new one is kept before it is yielded."""
-        groups = positions(conversations)
-        keys = {asked: self._key(asked, sample) for asked in groups}
-        known = {asked: reply for asked, key in keys.items() if (reply := self._known(key))}
-        for asked, reply in known.items():
-            yield from ((index, reply) for index in groups[asked])
-        missing = [asked for asked in groups if asked not in known]
+        """See `LanguageModel.reply`. Cached replies come first; a new one is stored, then yielded."""
+        indices = positions(conversations)
+        keys = {conversation: self._key(conversation, sample) for conversation in indices}
+        cached = {
+            conversation: reply for conversation, key in keys.items() if (reply := self._cached(key))
+        }
+        for conversation, reply in cached.items():
+            yield from ((index, reply) for index in indices[conversation])
+        missing = [conversation for conversation in indices if conversation not in cached]
+        # A model is not called for nothing: some open a connection first.
         for place, reply in self.model.reply(missing, sample) if missing else ():
-            asked = missing[place]
+            conversation = missing[place]
             if reply.failure is None:
-                self.cache.put(_KIND, keys[asked], asdict(reply))
-            first, *others = groups[asked]
+                self.cache.put(_KIND, keys[conversation], asdict(reply))
+            first, *others = indices[conversation]
             yield first, reply
+            # Only one request was paid for.
             yield from ((index, replace(reply, cost_usd=0.0)) for index in others)
 
     def _key(self, conversation: Sequence[Message], sample: int) -> dict[str, Any]:
         turns = [[turn.role, turn.content] for turn in conversation]
         return {"model": self.fingerprint(), "conversation": turns, "sample": sample}
 
-    def _known(self, key: dict[str, Any]) -> Reply | None:
+    def _cached(self, key: dict[str, Any]) -> Reply | None:
         value = self.cache.get(_KIND, key)
         try:
             reply = Reply(**value) if isinstance(value, dict) else None
-        except TypeError:  # not what was put there
+        except TypeError:  # an entry with other fields: damaged, or written by another version
             return None
         return replace(reply, cost_usd=0.0) if reply and isinstance(reply.text, str) else None

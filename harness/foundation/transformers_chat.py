@@ -1,71 +1,76 @@
-"""Chat models of transformers, on this machine."""
+"""Chat models of transformers, run on this machine."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..devices import resolve
-from ..errors import InputError
+from ..errors import InputError, at_least, one_of
 from ..files import fingerprint
 from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
+from .chat_settings import Sampling
 from .conversations import positions, seed_of
+from .precision import DTYPES, Precision
 from .protocols import Message, Reply
 from .text_models import display_name, loading
 
 if TYPE_CHECKING:
     import torch
 
-_FORMAT = 1
-_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+_FORMAT = 1  # version of the sampling; part of the fingerprint
 
 
 class TransformersChat:
     """Asks a chat model of transformers; implements `protocols.LanguageModel`.
 
-    Nothing is read before the first use. Every conversation is sampled with a seed of its own, so that
-    a reply does not depend on the conversations answered with it.
+    The model is loaded at its first use. Every conversation is sampled with its own seed, so that a reply
+    does not depend on the other conversations of its batch.
 
     Args:
-        model: a folder, `package:<package>/<path>` or a hub name of a causal model with a chat template.
+        model: a folder, `package:<package>/<path>` or a Hub name of a causal model with a chat template.
+        sampling: how replies are sampled; temperature and seed must be numbers.
         device: see `devices.resolve`.
-        batch_size: conversations at once.
-        max_new_tokens: of a reply.
-        temperature: of sampling; 0: always the likeliest token.
-        seed: of sampling.
-        precision: "fp32", "fp16" or "bf16"; in the latter two, the size of a batch can tip a close draw.
-        revision: branch, tag or commit on the Hub; None: main. For Hub models only.
-        name: what it is called in records and tables; by default the last part of `model`.
+        batch_size: conversations per forward pass.
+        precision: "fp32", "fp16" or "bf16"; with the latter two, the rounding in a batch of another size
+            may change which token is sampled.
+        revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
+        name: name in records and tables; None: the last part of `model`.
+
+    Attributes:
+        account: None: the model costs nothing.
+        max_tokens: maximum length of a reply.
 
     Raises:
         InputError: if a setting is out of range.
     """
 
+    account = None
+
     def __init__(
         self,
-        model: str = "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        model: str,
         *,
+        sampling: Sampling | None = None,
         device: str = "auto",
         batch_size: int = 8,
-        max_new_tokens: int = 64,
-        temperature: float = 0.3,
-        seed: int = 0,
-        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+        precision: Precision = "fp32",
         revision: str | None = None,
         name: str | None = None,
     ) -> None:
-        if precision not in _DTYPES:
-            raise InputError(f"language_model.precision={precision} is unknown", "use fp32, fp16 or bf16")
-        for setting, value in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
-            if value < 1:
-                raise InputError(f"language_model.{setting}={value} must be at least 1")
-        if temperature < 0:
-            raise InputError(f"language_model.temperature={temperature} must not be negative")
-        self.model, self.device, self.batch_size = model, device, batch_size
-        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
-        self.precision, self.revision = precision, revision
+        self.model, self.device, self.revision = model, device, revision
+        self.sampling = sampling or Sampling(seed=0)
+        for setting, value in (("temperature", self.sampling.temperature), ("seed", self.sampling.seed)):
+            if value is None:
+                raise InputError(
+                    f"language_model.sampling.{setting} is null",
+                    "give a number: only servers have defaults of their own",
+                )
+        self.max_tokens = self.sampling.max_tokens
+        self.batch_size = at_least("language_model.batch_size", batch_size, 1)
+        self.precision = one_of("language_model.precision", precision, DTYPES)
         self.name = name or with_revision(display_name(model), model, revision)
 
     @functools.cached_property
@@ -74,7 +79,7 @@ class TransformersChat:
 
     def fingerprint(self) -> str:
         """Hash of weights, tokenizer, chat template, precision and sampling."""
-        sampling = [self.max_new_tokens, self.temperature, self.seed]
+        sampling = [self.sampling.max_tokens, self.sampling.temperature, self.sampling.seed]
         weights, settings = weights_digest(self._folder), settings_digest(self._folder)
         parts = ["transformers chat", _FORMAT, weights, settings, self.precision, *sampling]
         return with_commit(fingerprint(parts), self._folder)
@@ -85,26 +90,27 @@ class TransformersChat:
         """See `LanguageModel.reply`.
 
         Raises:
-            InputError: if the model cannot be had or read, or has no chat template.
+            InputError: if the model cannot be found, downloaded or read, or has no chat template.
         """
-        groups = positions(conversations)
-        if not groups:
+        indices = positions(conversations)
+        if not indices:
             return
         tokenizer, model = _load(self._folder, str(resolve(self.device)), self.precision)
-        prompts = {asked: _prompt(tokenizer, asked) for asked in groups}
-        by_length = sorted(groups, key=lambda asked: len(prompts[asked]))  # little padding
-        room = _context(model) - self.max_new_tokens
-        fitting = [asked for asked in by_length if len(prompts[asked]) <= room]
-        for asked in by_length[len(fitting) :]:
-            failure = f"the conversation has {len(prompts[asked])} tokens, the model reads {room}"
-            yield from ((index, Reply(None, failure)) for index in groups[asked])
+        prompts = {conversation: _prompt(tokenizer, conversation) for conversation in indices}
+        # Conversations of similar length are answered together: less padding.
+        by_length = sorted(indices, key=lambda conversation: len(prompts[conversation]))
+        limit = _context(model) - self.max_tokens
+        fitting = [conversation for conversation in by_length if len(prompts[conversation]) <= limit]
+        for conversation in by_length[len(fitting) :]:
+            failure = f"the conversation has {len(prompts[conversation])} tokens, the limit is {limit}"
+            yield from ((index, Reply(None, failure)) for index in indices[conversation])
         for start in range(0, len(fitting), self.batch_size):
             batch = fitting[start : start + self.batch_size]
-            seeds = [seed_of(asked, self.seed, sample) for asked in batch]
-            texts = self._generate(tokenizer, model, [prompts[asked] for asked in batch], seeds)
-            for asked, text in zip(batch, texts, strict=True):
+            seeds = [seed_of(conversation, self.sampling.seed or 0, sample) for conversation in batch]
+            texts = self._generate(tokenizer, model, [prompts[turns] for turns in batch], seeds)
+            for conversation, text in zip(batch, texts, strict=True):
                 reply = Reply(text) if text else Reply(None, "the reply has no text")
-                yield from ((index, reply) for index in groups[asked])
+                yield from ((index, reply) for index in indices[conversation])
 
     def _generate(
         self, tokenizer: Any, model: Any, prompts: list[list[int]], seeds: list[int]
@@ -112,11 +118,13 @@ class TransformersChat:
         import torch
         from transformers import GenerationConfig
 
+        # Padding on the left, because generation continues at the right end of every row.
         inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
-        noise = [_Noise(seeds, self.temperature)] if self.temperature else []
+        temperature = self.sampling.temperature
+        noise = [_Noise(seeds, temperature)] if temperature else []
         settings = GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,  # sampling is the noise's: generate() draws for the whole batch at once
+            max_new_tokens=self.max_tokens,
+            do_sample=False,  # _Noise samples: generate() would use one generator for the whole batch
             eos_token_id=model.generation_config.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
@@ -130,9 +138,10 @@ class TransformersChat:
 
 
 class _Noise:
-    """Samples each row by its own generator: the largest logit plus Gumbel noise is a draw of softmax.
+    """Samples each row with its own generator, by the Gumbel-max trick.
 
-    A processor of logits, called by `generate` at every step with [rows, vocabulary].
+    The token with the largest sum of logit and Gumbel noise is a sample of the softmax distribution.
+    A logits processor, called by `generate` at every step with scores [rows, vocabulary].
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float) -> None:
@@ -150,6 +159,7 @@ class _Noise:
                 for generator in self.generators
             ]
         )
+        # float64, and no zeros: the logarithm of 0 would choose no token.
         gumbel = -torch.log(-torch.log(uniform.clamp_min(1e-300)))
         return scores.double() / self.temperature + gumbel.to(scores.device)
 
@@ -161,15 +171,13 @@ def _load(folder: Path, device: str, precision: str) -> tuple[Any, Any]:
 
     with loading(folder, report=True):
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, _DTYPES[precision])
-        )
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, DTYPES[precision]))
     if not tokenizer.chat_template:
         raise InputError(
-            f"{folder} holds no chat model: its tokenizer has no chat template",
-            "give a model that was trained to converse (its name often ends in Instruct or Chat)",
+            f"the model in {folder} is not a chat model: its tokenizer has no chat template",
+            "give a model trained for conversations (its name often ends in Instruct or Chat)",
         )
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token_id is None:  # padding is masked, so any token serves
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer, model.to(device).eval().requires_grad_(False)
 
@@ -181,4 +189,5 @@ def _prompt(tokenizer: Any, conversation: Sequence[Message]) -> list[int]:
 
 
 def _context(model: Any) -> int:
+    """Returns the number of tokens that a model can read; 2^30 if its configuration names no limit."""
     return getattr(model.config, "max_position_embeddings", None) or 1 << 30

@@ -197,12 +197,12 @@ class DescribeAndDissect(Method):
         """See `Method.expected_calls`."""
         if self.language_model is None:
             return None
-        account = getattr(self.language_model, "account", None)
+        account = self.language_model.account
         return expected_calls(
             units,
             self.images,
             self.summaries,
-            max_tokens=getattr(self.language_model, "max_tokens", 0),
+            max_tokens=self.language_model.max_tokens or 0,
             prices=account.prices if account else _FREE,
         )
 

@@ -70,6 +70,8 @@ class Captioner(Named):
 class Talker(Named):
     """Key phrases, after the time that a server takes; several requests at once."""
 
+    account = max_tokens = None
+
     def reply(
         self, conversations: Sequence[Sequence[Message]], sample: int = 0
     ) -> Iterator[tuple[int, Reply]]:

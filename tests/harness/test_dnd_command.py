@@ -63,9 +63,9 @@ def server():
 @pytest.mark.slow
 def test_a_run_with_a_key_needs_nothing_else_and_pays_for_no_reply_twice_when_killed(server, tmp_path):
     env = {**os.environ, "OPENAI_API_KEY": KEY, "DISSECTBENCH_HOME": str(tmp_path / "home")}
-    url = f"language_model.base_url={server.url}"
-    command = [*RUN, "language_model=openai", url, "language_model.max_cost_usd=5"]
-    command.append("language_model.prices=[0.15,0.6]")  # no list price is known for this server
+    url = f"language_model.server.base_url={server.url}"
+    command = [*RUN, "language_model=openai", url, "language_model.budget.max_cost_usd=5"]
+    command.append("language_model.budget.prices=[0.15,0.6]")  # no list price is known for this server
     expected = subprocess.run(
         [*command, "--dry-run"], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
     )

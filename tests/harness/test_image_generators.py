@@ -1,10 +1,10 @@
-"""Generators, from folders in diffusers' true format, and the cache of pictures."""
+"""Image generators: a real pipeline of diffusers, small and with random weights, and the renderer."""
 
 import importlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import image_generators
-from dissectbench.harness.foundation.image_cache import cached_images, image_key
-from dissectbench.harness.foundation.image_generators import Diffusers, Rendered, seed_for
+from dissectbench.harness.foundation.image_generators import (
+    Diffusers,
+    DrawSettings,
+    Rendered,
+    seed_for,
+)
 from dissectbench.harness.foundation.protocols import ImageGenerator
 
 PROMPTS = ["red boat", "tree", "a clock", "night", "red boat"]
@@ -26,8 +29,8 @@ SEEDS = [seed_for(prompt, index, 0) for index, prompt in enumerate(PROMPTS)]
 
 @pytest.fixture(scope="module")
 def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Stable Diffusion with random weights, its safety checker among them."""
-    # Both libraries hide from type checkers what their classes take.
+    """A small Stable Diffusion with random weights and a safety checker."""
+    # Both libraries hide the arguments of their classes from type checkers.
     diffusers: Any = importlib.import_module("diffusers")
     transformers: Any = importlib.import_module("transformers")
     checker: Any = importlib.import_module("diffusers.pipelines.stable_diffusion.safety_checker")
@@ -82,15 +85,18 @@ def diffusion(pipeline_folder: Path) -> Diffusers:
 
 
 def small(folder: Path, **settings: Any) -> Diffusers:
-    few: dict[str, Any] = {"steps": 2, "size": (32, 32), "device": "cpu", "batch_size": 2, **settings}
-    return Diffusers(str(folder), **few)
+    return Diffusers(str(folder), **{"drawing": drawing(), "device": "cpu", "batch_size": 2, **settings})
+
+
+def drawing(**settings: Any) -> DrawSettings:
+    return DrawSettings(**{"steps": 2, "size": (32, 32), **settings})
 
 
 def pixels(images: Any) -> np.ndarray:
     return np.stack([np.asarray(image) for image in images]).astype(int)
 
 
-def test_a_seed_is_a_function_of_text_index_and_base_seed_alone() -> None:
+def test_a_seed_depends_on_text_index_and_base_seed_alone() -> None:
     assert seed_for("red boat", 3, 7) == seed_for("red boat", 3, 7) == 1101021379594545656
     triples = [(t, i, s) for t in ("a", "b", "a 1", "") for i in range(3) for s in range(3)]
     seeds = {seed_for(*triple) for triple in triples}
@@ -98,25 +104,28 @@ def test_a_seed_is_a_function_of_text_index_and_base_seed_alone() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_generators_are_generators(diffusion: Diffusers) -> None:
+def test_generators_implement_the_protocol(diffusion: Diffusers) -> None:
     assert isinstance(diffusion, ImageGenerator)
     assert isinstance(Rendered(), ImageGenerator)
 
 
-def test_a_picture_does_not_depend_on_those_drawn_with_it(pipeline_folder: Path) -> None:
+def test_an_image_does_not_depend_on_the_other_images(pipeline_folder: Path) -> None:
     together = pixels(small(pipeline_folder, batch_size=5).generate(PROMPTS, SEEDS))
-    backwards = pixels(small(pipeline_folder, batch_size=2).generate(PROMPTS[::-1], SEEDS[::-1]))
-    one = small(pipeline_folder, batch_size=1)
-    alone = np.concatenate([pixels(one.generate([p], [s])) for p, s in zip(PROMPTS, SEEDS, strict=True)])
-    # Matrix products of another batch size may be rounded otherwise in their last bit.
+    reversed_order = pixels(small(pipeline_folder, batch_size=2).generate(PROMPTS[::-1], SEEDS[::-1]))
+    single = small(pipeline_folder, batch_size=1)
+    requests = zip(PROMPTS, SEEDS, strict=True)
+    alone = np.concatenate([pixels(single.generate([prompt], [seed])) for prompt, seed in requests])
+    # Matrix products in batches of another size may differ in the last bit.
     assert np.abs(together - alone).max() <= 1
-    assert np.abs(together - backwards[::-1]).max() <= 1
-    assert np.abs(together[0] - together[4]).mean() > 1  # one prompt, two seeds
+    assert np.abs(together - reversed_order[::-1]).max() <= 1
+    assert np.abs(together[0] - together[4]).mean() > 1  # the same prompt with two seeds
     assert together.shape == (5, 32, 32, 3)
 
 
-def test_the_prompt_reaches_the_pipeline_in_its_template(pipeline_folder: Path) -> None:
-    direct = small(pipeline_folder, template="{}").generate(["one realistic image of tree"], [1])
+def test_the_pipeline_receives_the_prompt_in_its_template(pipeline_folder: Path) -> None:
+    direct = small(pipeline_folder, drawing=drawing(template="{}")).generate(
+        ["one realistic image of tree"], [1]
+    )
     by_template = small(pipeline_folder).generate(["tree"], [1])
     other = small(pipeline_folder).generate(["boat"], [1])
     first, second, third = (pixels(images) for images in (direct, by_template, other))
@@ -124,26 +133,28 @@ def test_the_prompt_reaches_the_pipeline_in_its_template(pipeline_folder: Path) 
     assert (first != third).any()
 
 
-def test_a_safety_checker_is_not_run_and_the_record_says_so(diffusion: Diffusers) -> None:
-    pipeline = image_generators._load(diffusion._folder, diffusion.scheduler, None, "cpu", "float32")
+def test_the_safety_checker_is_off_and_the_settings_record_it(diffusion: Diffusers) -> None:
+    pipeline = image_generators._load(
+        diffusion._folder, diffusion.drawing.scheduler, None, "cpu", "float32"
+    )
     assert pipeline.safety_checker is None
     assert diffusion.settings["safety_checker"] == "off"
     assert type(pipeline.scheduler).__name__ == "DPMSolverMultistepScheduler"
 
 
-def test_everything_a_picture_depends_on_is_in_the_fingerprint(
+def test_the_fingerprint_covers_everything_that_an_image_depends_on(
     pipeline_folder: Path, tmp_path: Path
 ) -> None:
     base = small(pipeline_folder).fingerprint()
     assert small(pipeline_folder, batch_size=7, name="another").fingerprint() == base
     changes: list[dict[str, Any]] = [
-        {"steps": 3},
-        {"guidance": 1.0},
-        {"size": (40, 32)},
-        {"scheduler": None},
-        {"dtype": "bf16"},
-        {"template": "{}"},
-        {"options": {"negative_prompt": "text"}},
+        {"drawing": drawing(steps=3)},
+        {"drawing": drawing(guidance=1.0)},
+        {"drawing": drawing(size=(40, 32))},
+        {"drawing": drawing(scheduler=None)},
+        {"drawing": drawing(template="{}")},
+        {"drawing": drawing(options={"negative_prompt": "text"})},
+        {"precision": "bf16"},
     ]
     others = [small(pipeline_folder, **change).fingerprint() for change in changes]
     copy = tmp_path / "copy"
@@ -155,167 +166,95 @@ def test_everything_a_picture_depends_on_is_in_the_fingerprint(
 
 
 class Crowded:
-    """Stands for a pipeline on a GPU that holds so many pictures; notes what it was asked."""
+    """Replaces a pipeline on a GPU with memory for `holds` images; records the batch sizes."""
 
     def __init__(self, holds: int) -> None:
-        self.holds, self.asked = holds, []
+        self.holds, self.batches = holds, []
 
     def __call__(self, prompt: Sequence[str], generator: Sequence[Any], **_: Any) -> Any:
-        self.asked.append(len(prompt))
+        self.batches.append(len(prompt))
         if len(prompt) > self.holds:
             raise torch.OutOfMemoryError("CUDA out of memory")
         images = [Image.new("RGB", (8, 8), (g.initial_seed(), 0, 0)) for g in generator]
         return type("Output", (), {"images": images})()
 
 
-def test_a_batch_that_does_not_fit_is_halved_for_good_and_it_says_so(
+def test_a_batch_that_does_not_fit_is_halved_permanently_with_a_warning(
     pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     crowded = Crowded(holds=3)
     monkeypatch.setattr(image_generators, "_load", lambda *_: crowded)
     generator = small(pipeline_folder, batch_size=8)
     with caplog.at_level(logging.WARNING):
-        drawn = pixels(generator.generate(["x"] * 10, list(range(10))))
-    assert drawn[:, 0, 0, 0].tolist() == list(range(10))
-    assert crowded.asked == [8, 4, 2, 2, 2, 2, 2]
+        images = pixels(generator.generate(["x"] * 10, list(range(10))))
+    assert images[:, 0, 0, 0].tolist() == list(range(10))
+    assert crowded.batches == [8, 4, 2, 2, 2, 2, 2]
     assert [record.getMessage().split(";")[1] for record in caplog.records] == [
-        " going on with 4",
-        " going on with 2",
+        " continuing with 4",
+        " continuing with 2",
     ]
     list(generator.generate(["x"] * 4, [0] * 4))
-    assert crowded.asked[7:] == [2, 2]
+    assert crowded.batches[7:] == [2, 2]
 
 
-def test_a_picture_that_does_not_fit_at_all_is_explained(
+def test_the_error_says_that_a_single_image_does_not_fit(
     pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_generators, "_load", lambda *_: Crowded(holds=0))
-    with pytest.raises(InputError, match="not even one picture"):
+    with pytest.raises(InputError, match="a single image does not fit"):
         list(small(pipeline_folder, batch_size=4).generate(["x"], [0]))
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("settings", "message"),
     [
-        ({"steps": 0}, "generator.steps=0"),
-        ({"batch_size": 0}, "generator.batch_size=0"),
-        ({"size": (512,)}, "generator.size"),
-        ({"size": (500, 500)}, "generator.size"),
-        ({"dtype": "half"}, "generator.dtype=half"),
-        ({"template": "no place"}, "generator.template"),
+        ({"steps": 0}, "generator.drawing.steps=0"),
+        ({"size": (512,)}, "generator.drawing.size"),
+        ({"size": (500, 500)}, "generator.drawing.size"),
+        ({"template": "no place"}, "generator.drawing.template"),
     ],
 )
-def test_a_setting_out_of_range_is_named(settings: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match=named):
-        Diffusers(**settings)
+def test_the_error_names_a_drawing_setting_out_of_range(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DrawSettings(**settings)
 
 
-def test_an_unknown_scheduler_is_named_with_its_neighbours(pipeline_folder: Path) -> None:
+def test_the_error_names_a_setting_out_of_range() -> None:
+    with pytest.raises(InputError, match=r"generator\.batch_size=0"):
+        Diffusers("model", batch_size=0)
+    with pytest.raises(InputError, match=r"generator\.precision is 'half'"):
+        Diffusers("model", precision="half")  # pyright: ignore
+
+
+def test_the_error_suggests_names_for_an_unknown_scheduler(pipeline_folder: Path) -> None:
+    unknown = drawing(scheduler="DDIMSheduler")
     with pytest.raises(InputError, match="DDIMScheduler"):
-        list(small(pipeline_folder, scheduler="DDIMSheduler").generate(["x"], [0]))
+        list(small(pipeline_folder, drawing=unknown).generate(["x"], [0]))
 
 
-def test_a_missing_model_is_named_at_the_first_picture_and_not_before() -> None:
+def test_a_missing_model_is_reported_at_the_first_image() -> None:
     generator = Diffusers("no/such-generator")
     with pytest.raises(InputError, match="such-generator"):
         list(generator.generate(["x"], [0]))
 
 
-def test_a_folder_that_is_no_pipeline_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_without_a_pipeline(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="model_index"):
         list(small(tmp_path).generate(["x"], [0]))
 
 
 @pytest.mark.parametrize("generator", [Rendered(), Diffusers("never/read")])
-def test_prompts_without_seeds_are_refused(generator: ImageGenerator) -> None:
+def test_prompts_and_seeds_must_have_equal_lengths(generator: ImageGenerator) -> None:
     with pytest.raises(ValueError, match="2 prompts, but 1 seeds"):
         list(generator.generate(["a", "b"], [0]))
     with pytest.raises(TypeError):
         list(generator.generate("ab", [0, 1]))
 
 
-def test_the_renderer_shows_what_is_asked_for() -> None:
-    drawn = list(Rendered().generate(PROMPTS, SEEDS))
-    again = list(Rendered().generate(PROMPTS[::-1], SEEDS[::-1]))
-    assert (pixels(drawn) == pixels(again)[::-1]).all()
-    assert (pixels(drawn)[0] != pixels(drawn)[4]).any()
+def test_the_renderer_renders_the_prompt() -> None:
+    images = pixels(Rendered().generate(PROMPTS, SEEDS))
+    reversed_order = pixels(Rendered().generate(PROMPTS[::-1], SEEDS[::-1]))
+    assert (images == reversed_order[::-1]).all()
+    assert (images[0] != images[4]).any()
     night, day = Rendered().generate(["night", "desert"], [1, 1])
     assert np.asarray(night).mean() < 0.6 * np.asarray(day).mean()
-
-
-class Counting:
-    """Draws plain pictures; notes what it was asked, and may be killed."""
-
-    name = "counting"
-
-    def __init__(self, killed_after: int = 1000) -> None:
-        self.asked: list[tuple[str, int]] = []
-        self.killed_after = killed_after
-
-    def fingerprint(self) -> str:
-        return "counting"
-
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[Image.Image]:
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            if len(self.asked) == self.killed_after:
-                raise RuntimeError("killed")
-            self.asked.append((prompt, seed))
-            yield Image.new("RGB", (40, 20), (seed % 256, len(prompt), 0))
-
-
-def test_cached_pictures_are_not_drawn_again(tmp_path: Path) -> None:
-    first, second = Counting(), Counting()
-    drawn = pixels(cached_images(first, PROMPTS, SEEDS, Cache(tmp_path)))
-    stored = pixels(cached_images(second, PROMPTS[::-1], SEEDS[::-1], Cache(tmp_path)))
-    assert (drawn == pixels(Counting().generate(PROMPTS, SEEDS))).all()
-    assert (stored == drawn[::-1]).all()
-    assert len(first.asked) == 5
-    assert second.asked == []
-
-
-def test_pictures_are_kept_one_by_one(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="killed"):
-        list(cached_images(Counting(killed_after=3), PROMPTS, SEEDS, Cache(tmp_path)))
-    resumed = Counting()
-    drawn = pixels(cached_images(resumed, PROMPTS, SEEDS, Cache(tmp_path)))
-    assert resumed.asked == list(zip(PROMPTS, SEEDS, strict=True))[3:]
-    assert (drawn == pixels(Counting().generate(PROMPTS, SEEDS))).all()
-
-
-def test_equal_prompts_with_equal_seeds_are_drawn_once(tmp_path: Path) -> None:
-    counting = Counting()
-    drawn = pixels(cached_images(counting, ["a", "b", "a"], [1, 2, 1], Cache(tmp_path)))
-    assert counting.asked == [("a", 1), ("b", 2)]
-    assert (drawn[0] == drawn[2]).all()
-
-
-@pytest.mark.parametrize("format", ["png", "webp"])
-@pytest.mark.parametrize("keep", [0, 40])
-def test_a_damaged_file_is_drawn_anew(tmp_path: Path, format: Any, keep: int) -> None:
-    cache = Cache(tmp_path)
-    drawn = pixels(cached_images(Counting(), PROMPTS, SEEDS, cache, format=format))
-    path = cache.path("images", image_key("counting", PROMPTS[2], SEEDS[2], format), f".{format}")
-    path.write_bytes(path.read_bytes()[:keep])
-    again = Counting()
-    assert (pixels(cached_images(again, PROMPTS, SEEDS, cache, format=format)) == drawn).all()
-    assert again.asked == [(PROMPTS[2], SEEDS[2])]
-
-
-def test_a_run_and_its_repetition_see_the_same_lossy_pictures(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"format": "webp", "size": (24, 24)}
-    first = pixels(cached_images(Rendered(), PROMPTS, SEEDS, Cache(tmp_path), **settings))
-    second = pixels(cached_images(Rendered(), PROMPTS, SEEDS, Cache(tmp_path), **settings))
-    assert first.shape == (5, 24, 24, 3)
-    assert (first == second).all()
-
-
-def test_size_and_format_are_part_of_the_key(tmp_path: Path) -> None:
-    cache, counting = Cache(tmp_path), Counting()
-    for settings in ({}, {"size": (8, 8)}, {"format": "webp"}):
-        list(cached_images(counting, ["a"], [1], cache, **settings))  # pyright: ignore
-    assert len(counting.asked) == 3
-
-
-def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="jpeg"):
-        list(cached_images(Counting(), ["a"], [1], Cache(tmp_path), format="jpeg"))  # pyright: ignore

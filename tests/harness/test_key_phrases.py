@@ -1,4 +1,4 @@
-"""The offline stand-in for a language model."""
+"""The rules that replace a language model offline."""
 
 from itertools import permutations
 
@@ -10,7 +10,7 @@ from dissectbench.harness.foundation.key_phrases import KeyPhrases, shared_phras
 from dissectbench.harness.foundation.protocols import LanguageModel, Message
 
 
-def asked(*captions):
+def request(*captions):
     return [
         Message("user", "an example\n\n- a lemon\n- a sunflower"),
         Message("assistant", "yellow things"),
@@ -18,13 +18,13 @@ def asked(*captions):
     ]
 
 
-def said(*captions):
-    [(_, reply)] = KeyPhrases().reply([asked(*captions)])
+def reply_to(*captions):
+    [(_, reply)] = KeyPhrases().reply([request(*captions)])
     return reply
 
 
 @pytest.mark.parametrize(
-    ("caption", "short"),
+    ("caption", "expected"),
     [
         ("a red boat on the sea", "red boat on sea"),
         ("A red wall with a red wall and a red wall.", "red wall"),
@@ -35,8 +35,8 @@ def said(*captions):
         ("", ""),
     ],
 )
-def test_one_caption_is_shortened(caption, short):
-    assert shortened(caption) == short
+def test_a_single_caption_is_shortened(caption, expected):
+    assert shortened(caption) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,45 +50,45 @@ def test_one_caption_is_shortened(caption, short):
         (["the", "a picture of"], ""),
     ],
 )
-def test_of_several_the_most_shared_phrase_is_named(captions, phrase):
+def test_the_most_frequent_phrase_of_several_captions_is_returned(captions, phrase):
     assert " & ".join(shared_phrases(captions)) == phrase
 
 
-def test_the_order_of_the_captions_decides_between_equals():
+def test_the_order_of_the_captions_breaks_ties():
     boats, houses = ["a boat on the sea"] * 2, ["a house in a meadow"] * 2
     assert shared_phrases([*boats, *houses]) == ["boat", "sea"]
     assert shared_phrases([*houses, *boats]) == ["house", "meadow"]
 
 
-def test_of_two_shared_phrases_it_names_now_one_now_both_but_the_same_to_the_same_request():
+def test_one_or_both_of_two_shared_phrases_are_returned_reproducibly():
     captions = [f"a {colour} boat on the sea" for colour in ("red", "blue", "green", "white")]
     orders = list(permutations(captions))
-    named = [said(*order).text for order in orders]
-    assert set(named) == {"boat and sea", "boat", "sea"}
-    assert named == [said(*order).text for order in orders]
+    replies = [reply_to(*order).text for order in orders]
+    assert set(replies) == {"boat and sea", "boat", "sea"}
+    assert replies == [reply_to(*order).text for order in orders]
 
 
 def test_only_the_last_turn_counts():
-    assert said("a red boat on the sea").text == "red boat on sea"
-    assert said().failure == "no caption was asked about"
+    assert reply_to("a red boat on the sea").text == "red boat on sea"
+    assert reply_to().failure == "the request contains no caption"
 
 
-def test_what_it_cannot_answer_is_a_failure():
-    assert said("the of a").failure == "the captions hold no words to choose from"
+def test_a_request_without_usable_words_or_captions_is_a_failure():
+    assert reply_to("the of a").failure == "the captions contain no usable words"
     [(_, reply)] = KeyPhrases().reply([[Message("user", "How are you?")]])
-    assert reply.failure == "no caption was asked about"
+    assert reply.failure == "the request contains no caption"
 
 
-def test_it_is_a_language_model_and_says_that_it_is_none():
+def test_it_implements_the_protocol_and_its_name_says_what_it_is():
     assert isinstance(KeyPhrases(), LanguageModel)
     assert KeyPhrases.name == "key phrases (no language model)"
     assert KeyPhrases().fingerprint() == KeyPhrases().fingerprint()
 
 
 @given(st.lists(st.text(max_size=60), max_size=6))
-def test_any_captions_get_words_of_theirs_or_a_failure(captions):
-    reply = said(*captions)
+def test_a_reply_has_only_words_of_the_captions(captions):
+    reply = reply_to(*captions)
     assert (reply.text is None) != (reply.failure is None)
     if reply.text is not None:
-        everything = " ".join(captions).lower()
-        assert all(word in everything for word in reply.text.split() if word != "and")
+        all_captions = " ".join(captions).lower()
+        assert all(word in all_captions for word in reply.text.split() if word != "and")

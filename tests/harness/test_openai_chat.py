@@ -1,5 +1,6 @@
-"""The OpenAI-compatible chat model, with the real client against a server on this machine."""
+"""The OpenAI-compatible chat model: the real client with a local server."""
 
+import dataclasses
 import logging
 import os
 import re
@@ -18,9 +19,11 @@ from chat_server import ChatHandler, ChatServer
 
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.foundation import chat_session
+from dissectbench.harness.foundation import chat_requests
+from dissectbench.harness.foundation.chat_settings import ChatServer as ServerSettings
+from dissectbench.harness.foundation.chat_settings import Sampling
 from dissectbench.harness.foundation.openai_chat import OpenAIChat
-from dissectbench.harness.foundation.pricing import CostLimitError
+from dissectbench.harness.foundation.pricing import Budget, CostLimitError
 from dissectbench.harness.foundation.protocols import LanguageModel, Message
 from dissectbench.harness.foundation.reply_cache import CachedLanguageModel
 
@@ -29,16 +32,16 @@ PROMPT_TOKENS, REPLY_TOKENS = 20, 5
 
 
 class Server(ChatServer):
-    """`script` maps a text to the answers it gets before normal ones."""
+    """Answers with "reply to <text>"; `script` holds the answers that come first, by text."""
 
     def __init__(self):
         super().__init__(handler=Handler)
         self.script, self.delay = {}, 0.0
-        self.hold: Any = None  # says which texts are answered before `wake`
+        self.hold: Any = None  # tells which texts are answered before `wake` is set
         self.wake = threading.Event()
-        self.asked, self.answered = Counter(), Counter()
+        self.requests, self.answered = Counter(), Counter()
         self.times, self.bodies, self.keys = [], [], []
-        self.now = self.most = 0
+        self.open = self.most_open = 0
         self.lock = threading.Lock()
 
 
@@ -50,9 +53,9 @@ class Handler(ChatHandler):
             server.times.append(time.monotonic())
             server.bodies.append(body)
             server.keys.append(self.headers["Authorization"])
-            server.asked[text] += 1
-            server.now += 1
-            server.most = max(server.most, server.now)
+            server.requests[text] += 1
+            server.open += 1
+            server.most_open = max(server.most_open, server.open)
             planned = server.script.get(text, [])
             answer: Any = planned.pop(0) if planned else ok(f"reply to {text}")
         try:
@@ -64,7 +67,7 @@ class Handler(ChatHandler):
                 server.answered[text] += 1
         finally:
             with server.lock:
-                server.now -= 1
+                server.open -= 1
 
     def send(self, status, content, headers=None, wait=0.0):
         time.sleep(wait)
@@ -95,33 +98,47 @@ def server(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Own waits are a hundredth; what servers ask for is waited for in full."""
-    monkeypatch.setattr(chat_session, "FIRST_WAIT", 0.01)
+    """Shortens the waits between retries to a hundredth, but not those that servers ask for."""
+    monkeypatch.setattr(chat_requests, "FIRST_WAIT", 0.01)
+
+
+SERVER, SAMPLING, BUDGET = (
+    {field.name for field in dataclasses.fields(kind)} for kind in (ServerSettings, Sampling, Budget)
+)
 
 
 def chat(server, **settings):
-    return OpenAIChat("tiny", server.url, **{"timeout": 10, "max_retries": 3, **settings})
+    """Returns a client of the server; takes the fields of all settings classes."""
+    settings = {"base_url": server.url, "timeout": 10, "max_retries": 3, **settings}
+    part = lambda names: {name: settings.pop(name) for name in names & set(settings)}  # noqa: E731
+    return OpenAIChat(
+        "tiny",
+        ServerSettings(**part(SERVER)),
+        sampling=Sampling(**part(SAMPLING)),
+        budget=Budget(**part(BUDGET)),
+        **settings,
+    )
 
 
-def asks(*texts):
+def conversations_of(*texts):
     return [[Message("user", text)] for text in texts]
 
 
-def one(model, text="hello"):
-    [(index, reply)] = model.reply(asks(text))
+def single_reply(model, text="hello"):
+    [(index, reply)] = model.reply(conversations_of(text))
     assert index == 0
     return reply
 
 
 def collect(replies, into):
-    """Keeps what comes before an error does."""
+    """Appends the replies that arrive before an error."""
     for _, reply in replies:
         into.append(reply)
 
 
-def test_a_reply_comes_with_its_tokens_and_its_price(server):
+def test_a_reply_has_tokens_and_a_cost(server):
     model = chat(server, prices=[2.0, 10.0], seed=7)
-    reply = one(model)
+    reply = single_reply(model)
     assert reply.text == "reply to hello"
     assert (reply.prompt_tokens, reply.reply_tokens) == (PROMPT_TOKENS, REPLY_TOKENS)
     assert reply.cost_usd == pytest.approx((20 * 2 + 5 * 10) / 1e6)
@@ -130,7 +147,7 @@ def test_a_reply_comes_with_its_tokens_and_its_price(server):
     assert isinstance(model, LanguageModel)
 
 
-def test_the_server_gets_the_settings_and_the_whole_conversation(server):
+def test_the_server_receives_the_settings_and_the_whole_conversation(server):
     model = chat(server, seed=7, temperature=None, max_tokens=9, max_tokens_field="max_completion_tokens")
     turns = [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
     list(model.reply([turns], sample=2))
@@ -144,17 +161,17 @@ def test_the_server_gets_the_settings_and_the_whole_conversation(server):
     ]
 
 
-def test_requests_run_concurrently_and_never_more_than_allowed(server):
+def test_requests_run_concurrently_up_to_the_limit(server):
     server.delay = 0.05
     texts = [f"text {i}" for i in range(24)]
-    replies = dict(chat(server, concurrency=4).reply(asks(*texts)))
+    replies = dict(chat(server, concurrency=4).reply(conversations_of(*texts)))
     assert {i: r.text for i, r in replies.items()} == {i: f"reply to {t}" for i, t in enumerate(texts)}
-    assert 1 < server.most <= 4
+    assert 1 < server.most_open <= 4
 
 
 def test_equal_conversations_are_sent_and_paid_once(server):
-    replies = dict(chat(server, prices=[1, 1]).reply(asks("a", "b", "a", "a")))
-    assert server.asked == {"a": 1, "b": 1}
+    replies = dict(chat(server, prices=[1, 1]).reply(conversations_of("a", "b", "a", "a")))
+    assert server.requests == {"a": 1, "b": 1}
     assert [replies[i].text for i in range(4)] == ["reply to a", "reply to b", "reply to a", "reply to a"]
     assert [replies[i].cost_usd > 0 for i in range(4)] == [True, True, False, False]
 
@@ -167,9 +184,9 @@ def test_equal_conversations_are_sent_and_paid_once(server):
         {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "400ms"},
     ],
 )
-def test_a_busy_server_is_asked_again_when_it_says(server, headers):
+def test_a_request_is_repeated_after_the_time_that_a_busy_server_names(server, headers):
     server.script["hello"] = [broken(429, headers=headers)]
-    assert one(chat(server)).text == "reply to hello"
+    assert single_reply(chat(server)).text == "reply to hello"
     assert server.times[1] - server.times[0] >= 0.4
 
 
@@ -181,23 +198,23 @@ def test_a_retry_after_may_be_a_date(server):
         return format_datetime(when[0].replace(microsecond=0), usegmt=True)
 
     server.script["hello"] = [broken(429, headers={"Retry-After": date})]
-    assert one(chat(server)).text == "reply to hello"
+    assert single_reply(chat(server)).text == "reply to hello"
     assert datetime.now(timezone.utc) >= when[0].replace(microsecond=0)
 
 
-def test_while_one_waits_for_a_busy_server_the_others_do_too(server):
+def test_all_threads_wait_for_a_busy_server(server):
     server.script["a"] = [broken(429, headers={"Retry-After": "0.5"})]
     texts = ["a", *(f"text {i}" for i in range(6))]
     start = time.monotonic()
-    replies = dict(chat(server, concurrency=1).reply(asks(*texts)))
+    replies = dict(chat(server, concurrency=1).reply(conversations_of(*texts)))
     assert all(reply.text for reply in replies.values())
     assert sum(t - start < 0.5 for t in server.times) == 1
 
 
-def test_a_limit_that_is_used_up_is_waited_for(server):
+def test_the_next_request_waits_for_the_reset_of_a_used_up_limit(server):
     headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "300ms"}
     server.script["a"] = [ok("fine", headers)]
-    dict(chat(server, concurrency=1).reply(asks("a", "b")))
+    dict(chat(server, concurrency=1).reply(conversations_of("a", "b")))
     assert server.times[1] - server.times[0] >= 0.3
 
 
@@ -223,50 +240,50 @@ def test_a_limit_that_is_used_up_is_waited_for(server):
         *("no message", "a list", "HTML", "a cut body", "hanging"),
     ],
 )
-def test_what_may_pass_is_tried_again(server, answer):
+def test_transient_errors_are_retried(server, answer):
     server.script["hello"] = [answer]
     hanging = len(answer) == 4 and answer[3] > 0
-    assert one(chat(server, timeout=1 if hanging else 10)).text == "reply to hello"
-    assert server.asked["hello"] == 2
+    assert single_reply(chat(server, timeout=1 if hanging else 10)).text == "reply to hello"
+    assert server.requests["hello"] == 2
 
 
-def test_retries_end_with_a_failure_that_says_why(server):
+def test_the_failure_after_all_retries_has_a_reason(server):
     server.script["bad"] = [broken(500)] * 9
-    replies = dict(chat(server, max_retries=2).reply(asks("bad", "good")))
-    assert replies[0].failure == "the server answered 500 (3 tries)"
+    replies = dict(chat(server, max_retries=2).reply(conversations_of("bad", "good")))
+    assert replies[0].failure == "the server returned status 500 (3 tries)"
     assert replies[0].text is None
     assert replies[1].text == "reply to good"
-    assert server.asked == {"bad": 3, "good": 1}
+    assert server.requests == {"bad": 3, "good": 1}
 
 
-def test_waits_double_with_jitter_and_are_the_same_in_every_run(server, monkeypatch):
-    monkeypatch.setattr(chat_session, "FIRST_WAIT", 1.0)
+def test_waits_double_with_reproducible_jitter(server, monkeypatch):
+    monkeypatch.setattr(chat_requests, "FIRST_WAIT", 1.0)
     runs = []
     for _ in range(2):
         waits = []
         server.script["hello"] = [broken(500)] * 4
-        one(chat(server, max_retries=4, sleep=waits.append))
+        single_reply(chat(server, max_retries=4, sleep=waits.append))
         runs.append(waits)
     assert runs[0] == runs[1]
     assert all(2**i / 2 <= wait <= 2**i for i, wait in enumerate(runs[0]))
     assert len({wait / 2**i for i, wait in enumerate(runs[0])}) == 4
 
 
-def test_a_refusal_is_a_failure_and_not_repeated(server):
+def test_a_refusal_is_a_failure_and_is_not_repeated(server):
     server.script["rude"] = [ok(None, refusal="I will not")]
     server.script["filtered"] = [ok("", finish="content_filter")]
     server.script["azure"] = [broken(400, code="content_filter")]
     server.script["cut"] = [ok("", finish="length")]
     server.script["long"] = [broken(400, code="context_length_exceeded")]
-    replies = dict(chat(server).reply(asks("rude", "filtered", "azure", "cut", "long")))
+    replies = dict(chat(server).reply(conversations_of("rude", "filtered", "azure", "cut", "long")))
     assert [replies[i].failure for i in range(5)] == [
         "refused: I will not",
         "refused by the server's content filter",
         "refused by the server's content filter",
-        "the reply has no text (it ended by 'length')",
+        "the reply has no text (finish reason 'length')",
         "the conversation is too long for the model",
     ]
-    assert set(server.asked.values()) == {1}
+    assert set(server.requests.values()) == {1}
 
 
 @pytest.mark.parametrize(
@@ -278,74 +295,75 @@ def test_a_refusal_is_a_failure_and_not_repeated(server):
         (broken(429, code="insufficient_quota"), "quota of the account"),
         (broken(402), "quota of the account"),
         (broken(400, "unknown parameter"), r"refuses the request \(400\): unknown parameter"),
-        (broken(429, headers={"Retry-After": "7200"}), "wants to be left alone for 7200 s"),
+        (broken(429, headers={"Retry-After": "7200"}), "asks to wait for 7200 s"),
     ],
 )
-def test_what_would_befall_every_request_ends_the_batch(server, answer, message):
+def test_errors_that_affect_every_request_end_the_batch(server, answer, message):
     server.script["a"] = [answer]
     with pytest.raises(InputError, match=message) as caught:
-        list(chat(server, concurrency=1).reply(asks("a", "b")))
+        list(chat(server, concurrency=1).reply(conversations_of("a", "b")))
     assert KEY not in f"{caught.value!s} {caught.value!r} {caught.value.__dict__}"
-    assert server.asked == {"a": 1}
+    assert server.requests == {"a": 1}
 
 
-def test_replies_under_way_are_handed_over_before_the_batch_ends(server):
+def test_open_requests_are_completed_before_the_batch_ends(server):
     server.script["bad"] = [broken(401)]
     server.script["slow"] = [ok("kept", wait=0.5)]
-    found = []
-    replies = chat(server, concurrency=2).reply(asks("slow", "bad", "never"))
+    received = []
+    replies = chat(server, concurrency=2).reply(conversations_of("slow", "bad", "never"))
     with pytest.raises(InputError, match="401"):
-        collect(replies, found)
-    assert [reply.text for reply in found] == ["kept"]
-    assert "never" not in server.asked
+        collect(replies, received)
+    assert [reply.text for reply in received] == ["kept"]
+    assert "never" not in server.requests
 
 
-def test_a_server_that_is_not_there_is_named():
-    model = OpenAIChat("tiny", "http://127.0.0.1:9/v1", max_retries=1, sleep=lambda _: None)
+def test_the_error_names_an_unreachable_server():
+    nowhere = ServerSettings("http://127.0.0.1:9/v1", max_retries=1)
+    model = OpenAIChat("tiny", nowhere, sleep=lambda _: None)
     with pytest.raises(
         InputError, match=r"cannot reach(?s:.*)127\.0\.0\.1:9(?s:.*)is the server running"
     ):
-        one(model)
+        single_reply(model)
 
 
-def test_without_a_key_it_says_which_variable_to_set(server, monkeypatch):
+def test_the_error_names_the_variable_of_a_missing_key(server, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(InputError, match="OPENAI_API_KEY is not set"):
-        one(OpenAIChat("gpt-4o-mini"))
-    assert one(chat(server)).text  # a server of one's own may need none
+        single_reply(OpenAIChat("gpt-4o-mini"))
+    assert single_reply(chat(server)).text  # other servers may need no key
     server.script["again"] = [broken(401)]
     with pytest.raises(InputError, match="set MY_KEY to a key"):
-        one(chat(server, key_variable="MY_KEY"), "again")
+        single_reply(chat(server, key_variable="MY_KEY"), "again")
 
 
-def test_the_key_is_read_when_it_is_needed(server, monkeypatch):
+def test_the_key_is_read_at_each_use(server, monkeypatch):
     model = chat(server, key_variable="MY_KEY")
     monkeypatch.setenv("MY_KEY", "sk-later")
-    one(model)
+    single_reply(model)
     assert server.keys == ["Bearer sk-later"]
 
 
 def everything(value, depth=6):
-    """What can be seen of an object by its attributes, as text."""
+    """Returns an object and its attributes as text."""
     parts = [repr(value)]
     if depth and hasattr(value, "__dict__"):
         parts += [f"{k} {everything(v, depth - 1)}" for k, v in vars(value).items()]
     return " ".join(parts)
 
 
-def test_the_key_is_nowhere_to_be_found(server, tmp_path, caplog, capsys):
+def test_the_key_occurs_in_no_object_log_message_or_file(server, tmp_path, caplog, capsys):
     caplog.set_level(logging.DEBUG)
     server.script["echo"] = [ok(f"your key is {KEY}")]
     server.script["rude"] = [ok(None, refusal=f"not with {KEY}")]
     server.script["busy"] = [broken(500), broken(429)]
     model = chat(server)
     cached = CachedLanguageModel(model, Cache(tmp_path))
-    replies = dict(cached.reply(asks("echo", "rude", "busy", "fine")))
+    replies = dict(cached.reply(conversations_of("echo", "rude", "busy", "fine")))
     assert replies[0].text == "your key is [key]"
     assert replies[1].failure == "refused: not with [key]"
     server.script["wrong"] = [broken(400)]
     with pytest.raises(InputError) as caught:
-        one(model, "wrong")
+        single_reply(model, "wrong")
     assert "[key]" in str(caught.value)
     seen = [everything(model), model.fingerprint(), everything(cached), everything(caught.value)]
     seen += [repr(replies), caplog.text, *capsys.readouterr(), str(caught.getrepr(style="long"))]
@@ -354,140 +372,150 @@ def test_the_key_is_nowhere_to_be_found(server, tmp_path, caplog, capsys):
     assert not [text for text in seen if KEY in text]
 
 
-def test_secrets_in_settings_are_refused_unshown():
+def test_secrets_in_settings_are_refused_and_not_printed():
     with pytest.raises(InputError, match="key_variable") as name:
-        OpenAIChat("tiny", key_variable=KEY)
+        ServerSettings(key_variable=KEY)
     with pytest.raises(InputError, match="base_url") as address:
-        OpenAIChat("tiny", f"http://user:{KEY}@host/v1")
+        ServerSettings(f"http://user:{KEY}@host/v1")
     assert KEY not in f"{name.value} {address.value}"
     with pytest.raises(InputError, match="query"):
-        OpenAIChat("tiny", f"http://host/v1?key={KEY}")
+        ServerSettings(f"http://host/v1?key={KEY}")
+
+
+def test_secrets_in_the_address_of_the_environment_are_refused(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://user:{KEY}@host/v1")
+    with pytest.raises(InputError, match="base_url") as error:
+        OpenAIChat("tiny")
+    assert KEY not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"concurrency": 0}, "concurrency=0 must be at least 1"),
+        ({"max_tokens": 0}, "max_tokens=0"),
+        ({"temperature": -1}, "temperature=-1"),
         ({"max_retries": -1}, "max_retries=-1"),
         ({"timeout": 0}, "timeout=0"),
-        ({"base_url": "localhost:8000"}, "base_url is no address"),
-        ({"max_tokens_field": "tokens"}, "max_tokens_field=tokens"),
+        ({"base_url": "localhost:8000"}, "base_url is not an address"),
+        ({"max_tokens_field": "tokens"}, "max_tokens_field is 'tokens'"),
         ({"prices": [1]}, r"prices=\[1\]"),
         ({"prices": [1, -1]}, "prices="),
-        ({"max_cost_usd": 1.0, "base_url": "http://host/v1"}, "what tiny costs is not known"),
+        ({"max_cost_usd": 1.0, "base_url": "http://host/v1"}, "prices of tiny are unknown"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_out_of_range_are_refused(server, settings, message):
     with pytest.raises(InputError, match=message):
-        OpenAIChat("tiny", **settings)
+        chat(server, **settings)
 
 
-def test_the_cost_limit_is_never_passed_and_is_used_as_far_as_it_goes(server):
+def test_the_cost_limit_is_used_up_but_never_exceeded(server):
     texts = [f"text {i:02d}" for i in range(40)]
     each = (PROMPT_TOKENS + REPLY_TOKENS) / 1e6
     model = chat(server, prices=[1, 1], max_cost_usd=each * 20, max_tokens=10, concurrency=4)
-    found = []
-    with pytest.raises(CostLimitError, match=r"stopped before max_cost_usd(?s:.*)is asked twice"):
-        collect(model.reply(asks(*texts)), found)
+    received = []
+    with pytest.raises(
+        CostLimitError, match=r"stopped before max_cost_usd(?s:.*)no request is sent twice"
+    ):
+        collect(model.reply(conversations_of(*texts)), received)
     worst = (len("text 00") + 16 + 10) / 1e6
     assert each * 20 - worst < model.account.cost_usd <= each * 20
-    assert sum(reply.cost_usd for reply in found) == pytest.approx(model.account.cost_usd)
-    assert server.asked.total() == len(found)
+    assert sum(reply.cost_usd for reply in received) == pytest.approx(model.account.cost_usd)
+    assert server.requests.total() == len(received)
 
 
-def test_a_call_that_could_pass_the_limit_alone_is_not_sent(server):
+def test_a_call_that_could_exceed_the_limit_is_not_sent(server):
     model = chat(server, prices=[1, 1], max_cost_usd=1e-6)
     with pytest.raises(CostLimitError, match=r"0\.0000 USD are spent"):
-        one(model)
-    assert not server.asked
+        single_reply(model)
+    assert not server.requests
 
 
-def test_what_may_have_been_charged_is_counted_at_its_most(server):
+def test_a_lost_reply_is_counted_with_its_maximum_cost(server):
     server.script["hello"] = [(200, '{"cut'), broken(500)]
     model = chat(server, prices=[1, 1], max_tokens=10)
-    one(model)
+    single_reply(model)
     worst, paid = (len("hello") + 16 + 10) / 1e6, (PROMPT_TOKENS + REPLY_TOKENS) / 1e6
     assert model.account.cost_usd == pytest.approx(worst + paid)
 
 
-def test_a_known_reply_is_not_asked_again(server, tmp_path):
+def test_a_cached_reply_is_not_requested_again(server, tmp_path):
     server.script["bad"] = [broken(400, code="content_filter")]
     model = CachedLanguageModel(chat(server, prices=[1, 1]), Cache(tmp_path))
     for run in range(2):
-        replies = dict(model.reply(asks("a", "bad", "b", "a")))
+        replies = dict(model.reply(conversations_of("a", "bad", "b", "a")))
         assert [replies[i].text for i in (0, 2, 3)] == ["reply to a", "reply to b", "reply to a"]
         assert (replies[0].cost_usd > 0) == (run == 0)
-    assert server.asked == {"a": 1, "b": 1, "bad": 2}  # a failure is no reply
-    dict(model.reply(asks("a"), sample=1))
-    dict(CachedLanguageModel(chat(server, temperature=1.0), Cache(tmp_path)).reply(asks("a")))
-    assert server.asked["a"] == 3
+    assert server.requests == {"a": 1, "b": 1, "bad": 2}  # failures are not cached
+    dict(model.reply(conversations_of("a"), sample=1))
+    dict(CachedLanguageModel(chat(server, temperature=1.0), Cache(tmp_path)).reply(conversations_of("a")))
+    assert server.requests["a"] == 3
 
 
-def test_a_damaged_cache_entry_is_asked_again(server, tmp_path):
+def test_a_damaged_cache_entry_is_requested_again(server, tmp_path):
     model = CachedLanguageModel(chat(server), Cache(tmp_path))
-    one(model)
+    single_reply(model)
     [path] = tmp_path.rglob("*.json")
     for content in ("", '{"value": {"text": null}}', '{"value": {"words": "x"}}', '{"value": 3}'):
         path.write_text(content)
-        assert one(model).text == "reply to hello"
-    assert server.asked["hello"] == 5
+        assert single_reply(model).text == "reply to hello"
+    assert server.requests["hello"] == 5
 
 
 CHILD = """
 import signal
-# A background job starts with Ctrl-C ignored, and so do its children; a terminal does not.
+# A background job, and so its children, start with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 from dissectbench.harness.cache import Cache
-from dissectbench.harness.foundation.reply_cache import CachedLanguageModel
-from dissectbench.harness.foundation.openai_chat import OpenAIChat
-from dissectbench.harness.foundation.protocols import Message
-model = CachedLanguageModel(OpenAIChat("tiny", sys.argv[1], concurrency=3), Cache(sys.argv[2]))
+from dissectbench.harness.foundation import CachedLanguageModel, ChatServer, Message, OpenAIChat
+server = ChatServer(sys.argv[1], concurrency=3)
+model = CachedLanguageModel(OpenAIChat("tiny", server), Cache(sys.argv[2]))
 conversations = [[Message("user", f"text {i:02d}")] for i in range(12)]
 print(sum(reply.failure is None for _, reply in model.reply(conversations)))
 """
 
 
-def kept(folder):
+def stored_replies(folder):
     return len([path for path in folder.rglob("*.json") if not path.name.startswith(".")])
 
 
 def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to this in time"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.01)
 
 
-def test_after_a_kill_nothing_that_was_answered_is_asked_again(server, tmp_path):
-    server.hold = lambda text: text <= "text 05"  # six answers, then silence
+def test_after_a_kill_no_answered_request_is_sent_again(server, tmp_path):
+    server.hold = lambda text: text <= "text 05"  # six replies, then none
     command = [sys.executable, "-c", CHILD, server.url, str(tmp_path)]
     child = subprocess.Popen(command, env={**os.environ, "OPENAI_API_KEY": KEY})
-    wait_for(lambda: kept(tmp_path) == 6 and server.now == 3)
+    wait_for(lambda: stored_replies(tmp_path) == 6 and server.open == 3)
     child.send_signal(signal.SIGKILL)
     child.wait()
     answered = Counter(server.answered)
     assert answered == {f"text 0{i}": 1 for i in range(6)}
-    before = Counter(server.asked)
+    before = Counter(server.requests)
     server.hold = None
     server.wake.set()
     model = CachedLanguageModel(chat(server), Cache(tmp_path))
-    conversations = asks(*(f"text {i:02d}" for i in range(12)))
-    for expected in (6, 0):  # the second resume finds everything
+    conversations = conversations_of(*(f"text {i:02d}" for i in range(12)))
+    for expected in (6, 0):  # at the second resume everything is cached
         assert all(reply.text for _, reply in model.reply(conversations))
-        assert server.asked.total() - before.total() == expected
-        before = Counter(server.asked)
-    assert all(server.asked[text] == 1 for text in answered)
+        assert server.requests.total() - before.total() == expected
+        before = Counter(server.requests)
+    assert all(server.requests[text] == 1 for text in answered)
 
 
-def test_ctrl_c_keeps_the_replies_under_way(server, tmp_path):
+def test_ctrl_c_stores_the_replies_to_open_requests(server, tmp_path):
     server.script["text 00"] = [ok("late", wait=1.0)]
     server.hold = lambda text: text <= "text 02"
     command = [sys.executable, "-c", CHILD, server.url, str(tmp_path)]
     child = subprocess.Popen(command, env={**os.environ, "OPENAI_API_KEY": KEY}, stderr=subprocess.PIPE)
-    wait_for(lambda: server.asked["text 04"])  # 01 and 02 are there, 00, 03 and 04 under way
+    wait_for(lambda: server.requests["text 04"])  # 01 and 02 are answered; 00, 03 and 04 are open
     child.send_signal(signal.SIGINT)
     time.sleep(0.5)
     server.wake.set()
     assert re.search("KeyboardInterrupt", child.communicate(timeout=60)[1].decode())
-    assert server.asked.total() == kept(tmp_path) == 5
+    assert server.requests.total() == stored_replies(tmp_path) == 5

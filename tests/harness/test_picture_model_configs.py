@@ -36,7 +36,7 @@ def test_every_generator_is_built_without_a_weight(choice):
 
 
 def test_another_pipeline_needs_its_name_alone():
-    overrides = ["generator=diffusers", "generator.model=org/model", "generator.size=[640,512]"]
+    overrides = ["generator=diffusers", "generator.model=org/model", "generator.drawing.size=[640,512]"]
     generator = build(compose(overrides).config.generator, "generator")
-    assert (generator.name, generator.size) == ("model", (640, 512))
+    assert (generator.name, generator.settings["size"]) == ("model", [640, 512])
     assert generator.settings["options"] == {}

@@ -1,4 +1,4 @@
-"""When servers want to be asked again."""
+"""Rate-limit headers, and the gate that pauses threads."""
 
 import time
 from datetime import datetime, timezone
@@ -41,19 +41,19 @@ def test_durations(text, seconds):
 
 
 @pytest.mark.parametrize(("remaining", "seconds"), [("0", 3), ("1", 0), ("-1", 0), ("", 0)])
-def test_only_a_limit_that_is_used_up_is_waited_for(remaining, seconds):
+def test_only_a_used_up_limit_causes_a_wait(remaining, seconds):
     headers = {"x-ratelimit-remaining-tokens": remaining, "x-ratelimit-reset-tokens": "3s"}
     assert reset_after(headers) == seconds
 
 
 @given(st.text(), st.text())
-def test_no_header_is_a_surprise(name, value):
+def test_no_header_raises_an_error(name, value):
     headers = {"retry-after": value, "retry-after-ms": name, "x-ratelimit-remaining-requests": "0"}
     assert (retry_after(headers) or 0.0) >= 0
     assert reset_after({**headers, "x-ratelimit-reset-requests": value}) >= 0
 
 
-def test_a_gate_stays_closed_until_the_latest_moment_named():
+def test_a_gate_stays_closed_for_the_longest_time():
     gate = Gate()
     assert gate.remaining() == 0
     gate.close(5)

@@ -1,4 +1,4 @@
-"""Chat models of transformers: the true classes and files, small and with random weights."""
+"""Chat models of transformers: a real Llama, small and with random weights."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ import pytest
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import transformers_chat
+from dissectbench.harness.foundation.chat_settings import Sampling
 from dissectbench.harness.foundation.protocols import LanguageModel, Message
 from dissectbench.harness.foundation.transformers_chat import TransformersChat
 
@@ -28,7 +29,7 @@ CONVERSATIONS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A Llama of two layers with a byte-level tokenizer and a chat template, as it lies on disk."""
+    """The folder of a Llama with two layers, a byte-level tokenizer and a chat template."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -66,8 +67,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def chat(folder, **settings):
-    return TransformersChat(str(folder), device="cpu", **{"max_new_tokens": 12, **settings})
+def chat(folder, *, temperature=0.3, seed=0, device="cpu", **settings):
+    sampling = Sampling(temperature, max_tokens=12, seed=seed)
+    return TransformersChat(str(folder), sampling=sampling, device=device, **settings)
 
 
 def texts(model, conversations, sample=0):
@@ -75,7 +77,7 @@ def texts(model, conversations, sample=0):
     return [replies[i].text for i in range(len(conversations))]
 
 
-def test_greedy_replies_are_those_of_the_library_one_by_one(folder):
+def test_greedy_replies_are_those_of_the_library(folder):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -86,20 +88,20 @@ def test_greedy_replies_are_those_of_the_library_one_by_one(folder):
         turns = [{"role": t.role, "content": t.content} for t in conversation]
         text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
-        said = model.generate(
+        tokens = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=12,
             do_sample=False,
             pad_token_id=0,
         )
-        expected.append(tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip())
+        expected.append(tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True).strip())
     assert texts(chat(folder, temperature=0), CONVERSATIONS) == expected
     assert len(set(expected)) > 1
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_a_reply_depends_neither_on_its_companions_nor_on_their_order(folder, temperature):
+def test_a_reply_does_not_depend_on_the_other_conversations(folder, temperature):
     together = texts(chat(folder, temperature=temperature, batch_size=8), CONVERSATIONS)
     for batch_size in (1, 2, 3):
         model = chat(folder, temperature=temperature, batch_size=batch_size)
@@ -108,7 +110,7 @@ def test_a_reply_depends_neither_on_its_companions_nor_on_their_order(folder, te
     assert alone == together
 
 
-def test_samples_and_seeds_give_other_replies_and_the_same_ones_again(folder):
+def test_replies_differ_between_samples_and_seeds_and_are_reproducible(folder):
     model = chat(folder, temperature=1.0)
     first, second = texts(model, CONVERSATIONS), texts(model, CONVERSATIONS, sample=1)
     assert first != second
@@ -117,7 +119,7 @@ def test_samples_and_seeds_give_other_replies_and_the_same_ones_again(folder):
     assert first[0] == first[3]  # the same conversation
 
 
-def test_sampling_leaves_the_global_generator_alone(folder):
+def test_sampling_does_not_change_the_global_generator(folder):
     import torch
 
     torch.manual_seed(3)
@@ -126,26 +128,27 @@ def test_sampling_leaves_the_global_generator_alone(folder):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_tokens_are_drawn_as_often_as_their_probability_says():
+def test_tokens_are_sampled_with_their_probabilities():
     import torch
 
     logits = torch.tensor([[1.0, 0.0, -1.0, 0.5]])
     noise = transformers_chat._Noise([5], temperature=0.5)
-    drawn = [int(noise(torch.zeros(1, 1), logits).argmax()) for _ in range(4000)]
+    samples = [int(noise(torch.zeros(1, 1), logits).argmax()) for _ in range(4000)]
     expected = torch.softmax(logits[0] / 0.5, dim=0).numpy()
-    found = np.bincount(drawn, minlength=4) / len(drawn)
-    np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / len(drawn)))
+    frequencies = np.bincount(samples, minlength=4) / len(samples)
+    # Four standard deviations of a frequency, at most.
+    np.testing.assert_allclose(frequencies, expected, atol=4 * np.sqrt(0.25 / len(samples)))
 
 
-def test_what_the_model_cannot_read_is_a_failure_of_that_conversation_alone(folder):
+def test_a_conversation_that_is_too_long_fails_alone(folder):
     long = [Message("user", "x" * 300)]
     replies = dict(chat(folder).reply([long, CONVERSATIONS[0]]))
-    assert "tokens, the model reads 244" in str(replies[0].failure)
+    assert "tokens, the limit is 244" in str(replies[0].failure)
     assert replies[0].text is None
     assert replies[1].failure is None
 
 
-def test_the_weights_are_loaded_at_first_use_and_once(folder, tmp_path):
+def test_the_weights_are_loaded_once_at_the_first_use(folder, tmp_path):
     TransformersChat(str(tmp_path / "nowhere"))  # nothing is read
     texts(chat(folder), CONVERSATIONS[:1])
     before = transformers_chat._load.cache_info().misses
@@ -165,9 +168,10 @@ def test_the_fingerprint_follows_content_and_settings(folder, tmp_path):
     assert chat(copy).fingerprint() != original
 
 
-def test_it_keeps_to_the_protocol_and_is_named_after_the_model():
-    model = TransformersChat()
+def test_it_implements_the_protocol_and_has_the_models_name():
+    model = TransformersChat("HuggingFaceTB/SmolLM2-1.7B-Instruct")
     assert isinstance(model, LanguageModel)
+    assert (model.account, model.max_tokens) == (None, 64)
     assert model.name == "SmolLM2-1.7B-Instruct"
 
 
@@ -182,9 +186,9 @@ def test_a_model_without_a_chat_template_is_refused(folder, tmp_path):
         texts(chat(copy), CONVERSATIONS)
 
 
-def test_missing_and_damaged_weights_are_named(folder, tmp_path):
+def test_the_error_names_missing_and_damaged_weights(folder, tmp_path):
     with pytest.raises(InputError, match=r"SmolLM2-1\.7B-Instruct"):
-        texts(TransformersChat(), CONVERSATIONS)
+        texts(TransformersChat("org/SmolLM2-1.7B-Instruct"), CONVERSATIONS)
     copy = tmp_path / "damaged"
     shutil.copytree(folder, copy)
     (copy / "model.safetensors").write_bytes(b"cut")
@@ -193,23 +197,29 @@ def test_missing_and_damaged_weights_are_named(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"batch_size": 0}, {"max_new_tokens": 0}, {"temperature": -1}, {"precision": "int8"}]
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"sampling": Sampling(temperature=None, seed=0)}, "sampling.temperature is null"),
+        ({"sampling": Sampling(seed=None)}, "sampling.seed is null"),
+    ],
 )
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(InputError, match="language_model"):
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(InputError, match=f"language_model.{message}"):
         TransformersChat("x", **settings)
 
 
-def test_no_conversations_need_no_model():
+def test_no_model_is_loaded_for_no_conversations():
     assert list(TransformersChat("nowhere").reply([])) == []
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_reply_does_not_depend_on_its_companions_either(folder):
+def test_on_a_gpu_a_reply_does_not_depend_on_the_other_conversations(folder):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    together = texts(TransformersChat(str(folder), device="cuda", temperature=0.7), CONVERSATIONS)
-    alone = TransformersChat(str(folder), device="cuda", temperature=0.7, batch_size=1)
+    together = texts(chat(folder, device="cuda", temperature=0.7), CONVERSATIONS)
+    alone = chat(folder, device="cuda", temperature=0.7, batch_size=1)
     assert texts(alone, CONVERSATIONS) == together
-    assert any(texts(TransformersChat(str(folder), device="cuda", precision="bf16"), CONVERSATIONS))
+    assert any(texts(chat(folder, device="cuda", precision="bf16"), CONVERSATIONS))

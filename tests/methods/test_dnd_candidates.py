@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissectbench.harness.cache import Cache
+from dissectbench.harness.foundation.chat_settings import ChatServer as ChatSettings
 from dissectbench.harness.foundation.key_phrases import KeyPhrases
 from dissectbench.harness.foundation.openai_chat import OpenAIChat
 from dissectbench.harness.foundation.pricing import Prices
@@ -35,6 +36,7 @@ class Scripted:
     """Answers by a function of (conversation, sample), in reverse order; remembers what it was asked."""
 
     name = "scripted"
+    account = max_tokens = None
 
     def __init__(self, answer):
         self.answer, self.batches = answer, []
@@ -226,7 +228,7 @@ def test_over_the_network_a_second_run_makes_no_call(tmp_path):
         captions = {unit(i): [f"{caption} {i}" for caption in CAPTIONS] for i in range(4)}
         runs = []
         for _ in range(2):
-            model = OpenAIChat("tiny", server.url, timeout=10)
+            model = OpenAIChat("tiny", ChatSettings(server.url, timeout=10))
             runs.append(propose(captions, CachedLanguageModel(model, Cache(tmp_path))))
     assert runs[0] == runs[1]
     assert runs[0][unit(2)].candidates[0] == "a red boat 2"

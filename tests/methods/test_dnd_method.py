@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissectbench.datasets.probing_set import ProbingSet
+from dissectbench.datasets.probing import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation.caption_cache import image_digest
@@ -136,6 +136,8 @@ class Eye(Logged):
 
 class Talker(Logged):
     """Says something to every request by `answer(captions, number of the sample)`."""
+
+    account = max_tokens = None
 
     def __init__(self, answer, **logged):
         super().__init__("talker", **logged)

@@ -57,7 +57,7 @@ def test_clip_text_of_the_true_architecture_from_disk(tmp_path):
         CLIPVisionConfig,
     )
 
-    from dissectbench.harness.foundation.image_text_encoders import HuggingFaceEncoder
+    from dissectbench.harness.foundation.huggingface_encoder import HuggingFaceEncoder
 
     trained = ByteLevelBPETokenizer(add_prefix_space=False)
     special = ["<|startoftext|>", "<|endoftext|>"]

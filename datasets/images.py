@@ -11,6 +11,7 @@ import numpy as np
 
 from ..harness.errors import InputError
 from .annotations import Kind, annotate
+from .classes import class_names_of
 from .decoding import decode
 from .image_listing import (
     EXTENSIONS,
@@ -21,8 +22,7 @@ from .image_listing import (
     list_images,
     subfolders,
 )
-from .probing_set import ProbingSet
-from .references import class_names_of
+from .probing import ProbingSet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
