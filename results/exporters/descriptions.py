@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from ...harness.errors import InputError, one_of
 from ...harness.files import atomic_open
@@ -75,7 +75,8 @@ def write_original_csv(
             one layer; if there are units without a description; if the layout is `netdissect` and a
             record has no Broden label; if there is nothing to write, or the file cannot be written.
     """
-    export = _EXPORTS[one_of("layout", layout, get_args(OriginalLayout))]
+    one_of("layout", layout, _EXPORTS)
+    export = _EXPORTS[layout]
     records = _latest(descriptions)
     _check_one({d.unit.target for d in records}, "target")
     _check_one({d.method for d in records}, "method")
