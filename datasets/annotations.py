@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..harness.errors import InputError, nearest
 from ..harness.files import fingerprint
 from .colours import COLOURS, NAMES, name_colours
-from .probing import Annotations, ImageAnnotation, Label, ProbingSet
+from .probing_set import Annotations, ImageAnnotation, Label, ProbingSet
 
 Kind = Literal["classes", "colours"]
 

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from ..harness.errors import InputError, UnreadableImageError, nearest
 from ..harness.files import fingerprint
+from .image_folders import ImageFiles
 from .image_listing import Identity, choose, existing_folder, identify
-from .images import ImageFiles
-from .probing import Annotations, ImageAnnotation, Label
-from .textfiles import Row, read_table
+from .probing_set import Annotations, ImageAnnotation, Label
+from .text_files import Row, read_table
 
 if TYPE_CHECKING:
     from PIL.Image import Image

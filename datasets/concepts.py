@@ -12,9 +12,9 @@ from typing import Literal
 
 from ..harness.errors import InputError, nearest
 from ..harness.files import fingerprint
-from .classes import IMAGENET_WEIGHTS, weights_classes
 from .image_listing import existing_folder
-from .textfiles import read_lines, read_table
+from .references import IMAGENET_WEIGHTS, weights_classes
+from .text_files import read_lines, read_table
 
 Case = Literal["keep", "lower"]
 

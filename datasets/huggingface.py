@@ -15,7 +15,7 @@ from ..harness.files import fingerprint
 from .annotations import Kind, annotate
 from .decoding import decode
 from .image_listing import Identity, choose, identify
-from .probing import ProbingSet
+from .probing_set import ProbingSet
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..harness.errors import InputError, nearest
-from .archive import extract_one, is_archive
-from .classes import References
-from .textfiles import read_table
+from .references import References
+from .text_files import read_table
+from .zip_archives import extract_one, is_archive
 
 FILE = "annotations.csv"
 COLUMNS = ("layer", "unit", "summary")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..harness.errors import InputError
 from ..harness.files import fingerprint
 from .annotations import MASK_SIZE, Numbering
-from .probing import Annotations, ImageAnnotation, ProbingSet
+from .probing_set import Annotations, ImageAnnotation, ProbingSet
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -128,7 +128,7 @@ def _add_score(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--references",
         default="imagenet",
-        help="a choice of references, a text file with one line a unit, or annotations:PATH of "
+        help="a choice of references, a text file with one line a unit, or milannotations:PATH of "
         "MILANNOTATIONS (default: %(default)s)",
     )
     parser.add_argument(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.probing import ProbingSet
+from ..datasets.probing_set import ProbingSet
 from .cache import Cache
 from .files import fingerprint
 from .records import UnitId

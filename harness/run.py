@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..datasets.probing import ProbingSet
+from ..datasets.probing_set import ProbingSet
 from .cache import Cache
 from .config import Settings, build
 from .describing import describe, remaining
@@ -24,7 +24,7 @@ from .unit_selection import select_units
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..datasets.classes import References
+    from ..datasets.references import References
     from ..methods.method import Method
     from ..metrics.metric import Metric
     from .activations.settings import ActivationSettings

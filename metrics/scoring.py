@@ -27,7 +27,7 @@ from .metric import Metric
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..datasets.classes import References
+    from ..datasets.references import References
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from dissectbench.datasets.images import ImageFolder
+from dissectbench.datasets.image_folders import ImageFolder
 from dissectbench.harness.activations.forward_pass import probe_layers
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.targets.target import from_factory

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from .spec import Spec, Thing
+from .image_spec import ImageSpec, ObjectSpec
 from .words import SCENES
 
 
-def caption(spec: Spec) -> str:
+def caption(spec: ImageSpec) -> str:
     """Returns one sentence about a picture, always the same for the same picture.
 
     For example "a striped red boat with a white sail on the sea, beside a green tree".
     """
     main = spec.main
-    trim = next(iter(main.trim.items()), None)
-    detail = f" with {article(f'{trim[1]} {trim[0]}')}" if trim else ""
-    beside = " and ".join(article(f"{thing.colour} {thing.kind}") for thing in spec.things[:-1])
+    part_colours = next(iter(main.part_colours.items()), None)
+    detail = f" with {article(f'{part_colours[1]} {part_colours[0]}')}" if part_colours else ""
+    smaller_objects = " and ".join(article(f"{thing.colour} {thing.kind}") for thing in spec.objects[:-1])
     place = SCENES[spec.scene].phrase
-    return f"{article(name(main))}{detail} {place}{', beside ' + beside if beside else ''}"
+    return (
+        f"{article(name(main))}{detail} {place}{', beside ' + smaller_objects if smaller_objects else ''}"
+    )
 
 
-def name(thing: Thing) -> str:
+def name(thing: ObjectSpec) -> str:
     """Returns what a thing is, without an article: "striped red boat"."""
     return " ".join(word for word in (thing.texture, thing.colour, thing.kind) if word)
 

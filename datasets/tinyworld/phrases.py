@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .captions import article, caption
-from .spec import Spec, pick
+from .image_spec import ImageSpec, pick
 from .words import COLOURS, NUMBER, OBJECTS, SCENES, WORDS
 
 # A word is true of a picture if it covers this share of it: some ten pixels of a label plane, and
@@ -37,7 +37,7 @@ class Phrase:
     facts: frozenset[str]
 
 
-def facts(spec: Spec, areas: NDArray[np.float32]) -> frozenset[str]:
+def facts(spec: ImageSpec, areas: NDArray[np.float32]) -> frozenset[str]:
     """Returns what is true of a picture: words, and pairs of words that belong together.
 
     Args:
@@ -45,18 +45,18 @@ def facts(spec: Spec, areas: NDArray[np.float32]) -> frozenset[str]:
         areas: float32 [words + 1] share of the picture that shows each word.
     """
     true = {word for word in WORDS if areas[NUMBER[word]] >= (COLOURED if word in COLOURS else VISIBLE)}
-    for thing in spec.things:
+    for thing in spec.objects:
         if thing.kind in true:
             true |= {f"{look} {thing.kind}" for look in (thing.colour, thing.texture) if look}
     main = spec.main
-    paints = {**main.trim, **dict.fromkeys(OBJECTS[main.kind].surface, main.colour)}
+    paints = {**main.part_colours, **dict.fromkeys(OBJECTS[main.kind].surface, main.colour)}
     for part, paint in paints.items():
         if part in true:
             true |= {f"{paint} {part}", f"{part} of {main.kind}"}
     return frozenset(true)
 
 
-def phrase(spec: Spec, true: Set[str], rng: np.random.Generator) -> Phrase:
+def phrase(spec: ImageSpec, true: Set[str], rng: np.random.Generator) -> Phrase:
     """Returns something that a person might say of the main object or of its place."""
     roll = rng.random()
     if roll < 0.2:
@@ -69,7 +69,7 @@ def phrase(spec: Spec, true: Set[str], rng: np.random.Generator) -> Phrase:
     return _of_object(spec, rng)
 
 
-def _about(spec: Spec) -> frozenset[str]:
+def _about(spec: ImageSpec) -> frozenset[str]:
     main = spec.main
     own = {f"{main.colour} {main.kind}"}
     return frozenset(own | ({f"{main.texture} {main.kind}"} if main.texture else set()))
@@ -79,7 +79,7 @@ def _framed(text: str, needed: Set[str], rng: np.random.Generator) -> Phrase:
     return Phrase(pick(FRAMES, rng).format(text), frozenset(needed))
 
 
-def _of_object(spec: Spec, rng: np.random.Generator) -> Phrase:
+def _of_object(spec: ImageSpec, rng: np.random.Generator) -> Phrase:
     """Says "a striped red boat at night", or less of it."""
     main, needed, words = spec.main, {spec.main.kind}, [spec.main.kind]
     for adjective in (main.colour, main.texture):
@@ -95,10 +95,10 @@ def _of_object(spec: Spec, rng: np.random.Generator) -> Phrase:
     return _framed(text, needed, rng)
 
 
-def _of_part(spec: Spec, part: str, rng: np.random.Generator) -> Phrase:
+def _of_part(spec: ImageSpec, part: str, rng: np.random.Generator) -> Phrase:
     """Says "a boat with a white sail", "the sail of a boat", "white sail"."""
     main = spec.main
-    paint = main.trim.get(part, main.colour)
+    paint = main.part_colours.get(part, main.colour)
     of, painted = f"{part} of {main.kind}", f"{paint} {part}"
     wordings = (
         (f"{article(main.kind)} with {article(part)}", {of}),

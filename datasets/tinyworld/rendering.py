@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .canvas import SIZE, Canvas, Plane, Points, mix
+from .image_spec import ImageRequest, ImageSpec, ObjectSpec, sample_spec
 from .objects import DRAWINGS
 from .scenes import PAINTERS, weave
-from .spec import Spec, Thing, Wish, imagine
 from .words import OBJECTS
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedImage:
     """A rendered picture.
 
     Attributes:
@@ -26,7 +26,7 @@ class Picture:
         parts: uint8 [3, LABELS, LABELS]; a pixel may show a part that lies on others.
     """
 
-    spec: Spec
+    spec: ImageSpec
     pixels: NDArray[np.uint8]
     colour: Plane
     object: Plane
@@ -34,33 +34,33 @@ class Picture:
     parts: Plane
 
 
-def specification(seed: int, index: int, wish: Wish | None = None) -> Spec:
+def spec_of(seed: int, index: int, request: ImageRequest | None = None) -> ImageSpec:
     """Returns what is in picture `index` of the world `seed`, without painting it."""
-    return imagine(_stream(seed, 2 * index), wish)
+    return sample_spec(_stream(seed, 2 * index), request)
 
 
-def picture(seed: int, index: int, wish: Wish | None = None) -> Picture:
+def render_image(seed: int, index: int, request: ImageRequest | None = None) -> RenderedImage:
     """Returns picture `index` of the world `seed`; a function of its arguments alone.
 
     Args:
         seed: the world, a non-negative integer.
         index: the picture, a non-negative integer.
-        wish: what it must show; by default everything is left to chance.
+        request: what it must show; by default everything is left to chance.
     """
-    return paint(specification(seed, index, wish), _stream(seed, 2 * index + 1))
+    return paint(spec_of(seed, index, request), _stream(seed, 2 * index + 1))
 
 
 def _stream(seed: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, number]))
 
 
-def paint(spec: Spec, rng: np.random.Generator) -> Picture:
+def paint(spec: ImageSpec, rng: np.random.Generator) -> RenderedImage:
     """Returns the picture of a specification; `rng` decides on shades, proportions, light and noise."""
     canvas = Canvas()
     PAINTERS[spec.scene](canvas, rng)
-    for thing in spec.things:
+    for thing in spec.objects:
         DRAWINGS[thing.kind](_Brush(canvas, thing, rng))
-    return Picture(spec, _develop(canvas.pixels(), rng), *canvas.labels())
+    return RenderedImage(spec, _develop(canvas.pixels(), rng), *canvas.labels())
 
 
 def _develop(rgb: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -75,13 +75,13 @@ def _develop(rgb: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.u
 class _Brush:
     """Paints one object at its place; see `objects.Brush`."""
 
-    def __init__(self, canvas: Canvas, thing: Thing, rng: np.random.Generator) -> None:
+    def __init__(self, canvas: Canvas, thing: ObjectSpec, rng: np.random.Generator) -> None:
         self._canvas, self._thing, self._rng = canvas, thing, rng
         ink = mix(thing.ink, rng) if thing.ink else None
         pattern = weave(thing.texture, rng) if thing.texture else None
         surface = mix(thing.colour, rng, pattern, ink)
         self._coats = {part: surface for part in OBJECTS[thing.kind].surface}
-        self._coats |= {part: mix(colour, rng) for part, colour in thing.trim.items()}
+        self._coats |= {part: mix(colour, rng) for part, colour in thing.part_colours.items()}
         cos, sin = np.cos(thing.turn), np.sin(thing.turn)
         flip = np.array([-1.0 if thing.mirrored else 1.0, 1.0])
         self._turn = thing.size * np.array([[cos, sin], [-sin, cos]]) * flip

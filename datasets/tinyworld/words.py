@@ -32,7 +32,7 @@ WOOD = ("brown", "black")
 
 
 @dataclass(frozen=True)
-class Kind:
+class ObjectKind:
     """An everyday object and the paints of its parts.
 
     Attributes:
@@ -42,21 +42,23 @@ class Kind:
     """
 
     surface: tuple[str, ...]
-    trim: Mapping[str, tuple[str, ...]]
-    broad: bool = True
+    part_colours: Mapping[str, tuple[str, ...]]
+    shows_texture: bool = True
 
     @property
     def parts(self) -> tuple[str, ...]:
         """All parts."""
-        return (*self.surface, *self.trim)
+        return (*self.surface, *self.part_colours)
 
 
 # The final-layer classes, in alphabetical order.
-OBJECTS: Mapping[str, Kind] = MappingProxyType(
+OBJECTS: Mapping[str, ObjectKind] = MappingProxyType(
     {
-        "airplane": Kind(("body",), {"wing": ANY, "tail": ANY, "window": GLASS}),
-        "bicycle": Kind(("frame",), {"wheel": METAL, "seat": WOOD, "handle": METAL}, broad=False),
-        "bird": Kind(
+        "airplane": ObjectKind(("body",), {"wing": ANY, "tail": ANY, "window": GLASS}),
+        "bicycle": ObjectKind(
+            ("frame",), {"wheel": METAL, "seat": WOOD, "handle": METAL}, shows_texture=False
+        ),
+        "bird": ObjectKind(
             ("body", "head"),
             {
                 "wing": ANY,
@@ -66,32 +68,34 @@ OBJECTS: Mapping[str, Kind] = MappingProxyType(
                 "leg": ("orange", "brown"),
             },
         ),
-        "boat": Kind(("hull",), {"sail": ANY, "mast": ("brown", "grey"), "flag": ANY}),
-        "butterfly": Kind(("wing",), {"body": WOOD, "antenna": ("black",)}),
-        "car": Kind(
+        "boat": ObjectKind(("hull",), {"sail": ANY, "mast": ("brown", "grey"), "flag": ANY}),
+        "butterfly": ObjectKind(("wing",), {"body": WOOD, "antenna": ("black",)}),
+        "car": ObjectKind(
             ("body",), {"wheel": METAL, "window": GLASS, "headlight": ("yellow",), "bumper": METAL}
         ),
-        "castle": Kind(("wall", "tower"), {"gate": WOOD, "window": ("black", "yellow"), "flag": ANY}),
-        "chair": Kind(("seat", "backrest"), {"leg": ("brown", "black", "grey", "white")}),
-        "clock": Kind(("dial",), {"frame": ANY, "hand": ("black",), "bell": ("yellow", "grey")}),
-        "fish": Kind(("body",), {"tail": ANY, "fin": ANY, "eye": ("white",)}),
-        "flower": Kind(
+        "castle": ObjectKind(
+            ("wall", "tower"), {"gate": WOOD, "window": ("black", "yellow"), "flag": ANY}
+        ),
+        "chair": ObjectKind(("seat", "backrest"), {"leg": ("brown", "black", "grey", "white")}),
+        "clock": ObjectKind(("dial",), {"frame": ANY, "hand": ("black",), "bell": ("yellow", "grey")}),
+        "fish": ObjectKind(("body",), {"tail": ANY, "fin": ANY, "eye": ("white",)}),
+        "flower": ObjectKind(
             ("petal",), {"stem": ("green",), "leaf": ("green",), "pollen": ("yellow", "brown")}
         ),
-        "house": Kind(
+        "house": ObjectKind(
             ("wall",),
             {"roof": ANY, "door": ANY, "window": (*GLASS, "yellow"), "chimney": ("red", "grey")},
         ),
-        "lamp": Kind(("shade",), {"pole": METAL, "base": (*METAL, "brown"), "bulb": ("yellow",)}),
-        "mushroom": Kind(("cap",), {"stem": ("white", "yellow", "brown")}),
-        "rocket": Kind(
+        "lamp": ObjectKind(("shade",), {"pole": METAL, "base": (*METAL, "brown"), "bulb": ("yellow",)}),
+        "mushroom": ObjectKind(("cap",), {"stem": ("white", "yellow", "brown")}),
+        "rocket": ObjectKind(
             ("body",), {"nose": ANY, "fin": ANY, "window": GLASS, "flame": ("orange", "yellow", "red")}
         ),
-        "tree": Kind(("crown",), {"trunk": ("brown", "black", "grey")}),
-        "truck": Kind(
+        "tree": ObjectKind(("crown",), {"trunk": ("brown", "black", "grey")}),
+        "truck": ObjectKind(
             ("trailer",), {"cab": ANY, "wheel": METAL, "window": GLASS, "headlight": ("yellow",)}
         ),
-        "umbrella": Kind(("canopy",), {"pole": METAL, "handle": WOOD}),
+        "umbrella": ObjectKind(("canopy",), {"pole": METAL, "handle": WOOD}),
     }
 )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing import ProbingSet
+from ...datasets.probing_set import ProbingSet
 from ..errors import InputError, UnreadableImageError
 
 if TYPE_CHECKING:

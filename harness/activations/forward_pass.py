@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ...datasets.probing import ProbingSet
+from ...datasets.probing_set import ProbingSet
 from ..cache import Cache
 from ..errors import InputError
 from ..probe import tail_length

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing import ProbingSet
+from ...datasets.probing_set import ProbingSet
 from ..errors import InputError
 from ..files import explained, read_json, write_json
 from ..probe import tail_length

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing import Kept, ProbingSet
+from ...datasets.probing_set import ProbingSet, Subset
 from ..cache import Cache
 from ..errors import InputError
 from ..files import fingerprint
@@ -87,7 +87,7 @@ class StoredLayer(ProbedLayer):
         self.skipped = tuple((image.path, image.reason) for image in manifest.skipped)
         left_out = {image.index for image in manifest.skipped}
         kept = [index for index in range(len(probe)) if index not in left_out]
-        self.probe = Kept(probe, kept) if left_out else probe
+        self.probe = Subset(probe, kept) if left_out else probe
         self._half = wanted.maps == manifest.maps == "kept"
         depends = [slot.key, sorted(left_out), pool]
         self.fingerprint = fingerprint([*depends, "float16"] if self._half else depends)

@@ -39,7 +39,7 @@ from ..scores import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...datasets.classes import References
+    from ...datasets.references import References
     from ...methods.method import Method
     from ...metrics.metric import Metric
     from ...results.tables.table import Table
@@ -181,8 +181,8 @@ def _reference_overrides(options: argparse.Namespace) -> list[str]:
     """Returns the overrides for `--references`: a choice, a file of lines, or annotations."""
     name = options.references
     kind, _, path = name.partition(":")
-    if kind == "annotations" and path:
-        chosen = ["references=annotations", f"references.path='{path}'"]
+    if kind == "milannotations" and path:
+        chosen = ["references=milannotations", f"references.path='{path}'"]
         chosen += [f"references.layer='{options.layer}'"]
     elif Path(name).is_file():
         chosen = ["references=file", f"references.path='{name}'"]
@@ -227,7 +227,7 @@ def _check_units(predictions: Sequence[Any], references: References, given: str)
     if not outside:
         return
     hint = "give the references of this layer: --references FILE with one line per unit"
-    if given.startswith("annotations:"):
+    if given.startswith("milannotations:"):
         most = max(p.unit.index for p in outside) + 1
         hint = f"check the layer; if it has more units than were annotated, add references.units={most}"
     raise InputError(

@@ -265,7 +265,7 @@ class Rendered:
 
     def fingerprint(self) -> str:
         """Hash of the renderer's version."""
-        from ...datasets.tinyworld.disk import FORMAT
+        from ...datasets.tinyworld.rendered_folder import FORMAT
 
         return fingerprint(["tinyworld renderer", FORMAT, _FORMAT])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing import ProbingSet
+from ...datasets.probing_set import ProbingSet
 from ...harness.cache import Cache
 from ...harness.files import fingerprint
 from ...harness.foundation.protocols import ImageTextEncoder

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...datasets.concepts import readable
-from ...datasets.probing import Label
+from ...datasets.probing_set import Label
 from ...harness.errors import InputError, one_of
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description

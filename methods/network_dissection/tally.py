@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing import Annotations
+from ...datasets.probing_set import Annotations
 from ...harness.files import atomic_path
 
 Denominator = Literal["paper", "lite", "all", "dissect"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...datasets.probing import Annotations
+from ...datasets.probing_set import Annotations
 from ...harness.files import atomic_open
 from .detectors import best_labels
 from .tally import Denominator, Tally, category_of

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing import Annotations
+from ...datasets.probing_set import Annotations
 from ...harness.errors import InputError
 from ...harness.probe import MapBatch, ProbedLayer
 from ..upsample import Grid, Upsampling, grid

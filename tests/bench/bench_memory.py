@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.activations import ActivationSettings, probe_layers
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.targets import Target

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes, Memory

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, ProbingSet
+from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label, ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.network_dissection.tally import Tally, category_of

@@ -79,7 +79,7 @@ def run() -> dict[str, Any]:
     """Measures; the ratio is that of the fastest repetitions, which the machine disturbed least."""
     import torch
 
-    from dissectbench.datasets.images import FlatFolder
+    from dissectbench.datasets.image_folders import FlatFolder
     from dissectbench.harness.activations.forward_pass import probe_layers
     from dissectbench.harness.cache import Cache
 

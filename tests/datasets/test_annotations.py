@@ -14,7 +14,7 @@ from dissectbench.datasets.annotations import (
     merge,
 )
 from dissectbench.datasets.colours import COLOURS, NAMES, name_colours
-from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, ProbingSet
+from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label, ProbingSet
 from dissectbench.harness.errors import InputError
 
 
@@ -234,7 +234,7 @@ def test_no_annotations_are_none():
 
 
 def test_real_photographs_have_their_classes_and_plausible_colours(shared):
-    from dissectbench.datasets.images import ImageFolder
+    from dissectbench.datasets.image_folders import ImageFolder
 
     probe = ImageFolder(shared / "real" / "cifar10" / "images", ["classes", "colours"], limit=200)
     assert probe.annotations is not None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dissectbench.datasets.broden import Broden, read_catalogue
-from dissectbench.datasets.probing import Label
+from dissectbench.datasets.probing_set import Label
 from dissectbench.harness.errors import InputError, UnreadableImageError
 
 

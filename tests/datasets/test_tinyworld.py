@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from dissectbench.datasets.tinyworld.canvas import Canvas, box, ellipse, mix, rasterise
 from dissectbench.datasets.tinyworld.captions import caption
+from dissectbench.datasets.tinyworld.image_spec import ImageRequest, sample_spec
 from dissectbench.datasets.tinyworld.objects import DRAWINGS
-from dissectbench.datasets.tinyworld.rendering import picture, specification
+from dissectbench.datasets.tinyworld.rendering import render_image, spec_of
 from dissectbench.datasets.tinyworld.scenes import PAINTERS
-from dissectbench.datasets.tinyworld.spec import Wish, imagine
 from dissectbench.datasets.tinyworld.textures import PATTERNS, Weave
+from dissectbench.datasets.tinyworld.tinyworld import other_words
 from dissectbench.datasets.tinyworld.words import (
     CATEGORIES,
     COLOURS,
@@ -27,7 +28,6 @@ from dissectbench.datasets.tinyworld.words import (
     TEXTURES,
     WORDS,
 )
-from dissectbench.datasets.tinyworld.world import other_words
 
 # SHA-256 over pixels and label planes. If one changes on purpose, raise disk.FORMAT and train again.
 DIGESTS = {
@@ -38,7 +38,7 @@ DIGESTS = {
 
 
 def digest(seed, index):
-    shown = picture(seed, index)
+    shown = render_image(seed, index)
     total = hashlib.sha256()
     for array in (shown.pixels, shown.colour, shown.object, shown.texture, shown.parts):
         total.update(np.ascontiguousarray(array).tobytes())
@@ -46,8 +46,8 @@ def digest(seed, index):
 
 
 @cache
-def sample(n, **wish):
-    return [picture(5, i, Wish(**wish)) for i in range(n)]
+def sample(n, **request):
+    return [render_image(5, i, ImageRequest(**request)) for i in range(n)]
 
 
 def names(plane):
@@ -79,7 +79,7 @@ def test_every_object_scene_and_texture_can_be_drawn():
     assert set(PAINTERS) == set(SCENES)
     assert set(PATTERNS) == set(TEXTURES)
     for kind in OBJECTS:
-        shown = picture(5, 0, Wish(kind=kind, beside=()))
+        shown = render_image(5, 0, ImageRequest(kind=kind, smaller_objects=()))
         assert names(shown.parts) == set(OBJECTS[kind].parts), kind
     for scene, setting in SCENES.items():
         seen = set().union(*(names(shown.object) for shown in sample(8, scene=scene)))
@@ -94,12 +94,12 @@ def test_pictures_and_masks_are_the_same_everywhere(key):
 def test_a_picture_does_not_depend_on_the_process_or_on_what_was_rendered_before():
     code = (
         "import hashlib, numpy as np\n"
-        "from dissectbench.datasets.tinyworld.rendering import picture\n"
+        "from dissectbench.datasets.tinyworld.rendering import render_image\n"
         "np.random.seed(3); np.random.rand(7)\n"
-        "print(hashlib.sha256(picture(0, 7).pixels.tobytes()).hexdigest())"
+        "print(hashlib.sha256(render_image(0, 7).pixels.tobytes()).hexdigest())"
     )
-    picture(0, 8)
-    here = hashlib.sha256(picture(0, 7).pixels.tobytes()).hexdigest()
+    render_image(0, 8)
+    here = hashlib.sha256(render_image(0, 7).pixels.tobytes()).hexdigest()
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == here
 
@@ -148,7 +148,7 @@ def test_parts_lie_on_the_object_they_belong_to():
 
 
 def test_a_detail_keeps_the_part_beneath_it_annotated():
-    shown = picture(5, 3, Wish(kind="house", beside=()))
+    shown = render_image(5, 3, ImageRequest(kind="house", smaller_objects=()))
     upon = {
         (WORDS[a - 1], WORDS[b - 1]) for a, b in zip(*shown.parts[:2].reshape(2, -1), strict=True) if b
     }
@@ -160,7 +160,7 @@ def test_the_main_object_is_large_and_the_others_are_not():
     for shown in sample(40):
         main, *others = (
             (shown.object == NUMBER[kind]).mean()
-            for kind in dict.fromkeys([shown.spec.main.kind, *(t.kind for t in shown.spec.things[:-1])])
+            for kind in dict.fromkeys([shown.spec.main.kind, *(t.kind for t in shown.spec.objects[:-1])])
         )
         areas.append((main, max(others, default=0)))
     assert np.mean([main > 2 * other for main, other in areas]) > 0.9
@@ -169,32 +169,32 @@ def test_the_main_object_is_large_and_the_others_are_not():
 
 def test_scene_and_class_are_independent_enough():
     """No class can be told from its scene: every class occurs in every scene."""
-    pairs = {(spec.main.kind, spec.scene) for spec in (specification(0, i) for i in range(1200))}
+    pairs = {(spec.main.kind, spec.scene) for spec in (spec_of(0, i) for i in range(1200))}
     assert len(pairs) == len(OBJECTS) * len(SCENES)
 
 
 def test_a_caption_names_class_colour_texture_and_scene():
     for index in range(50):
-        spec = specification(0, index)
+        spec = spec_of(0, index)
         text = caption(spec)
         assert spec.main.kind in text
         assert spec.main.colour in text
         assert SCENES[spec.scene].phrase in text
         assert spec.main.texture is None or spec.main.texture in text
-        assert text == caption(specification(0, index))
+        assert text == caption(spec_of(0, index))
 
 
 def test_a_wish_is_granted():
-    wish = Wish("sea", "boat", "red", "striped", {"sail": "white"}, (("tree", "green"),))
-    spec = imagine(np.random.default_rng(0), wish)
+    request = ImageRequest("sea", "boat", "red", "striped", {"sail": "white"}, (("tree", "green"),))
+    spec = sample_spec(np.random.default_rng(0), request)
     assert (spec.scene, spec.main.kind, spec.main.colour, spec.main.texture) == (
         "sea",
         "boat",
         "red",
         "striped",
     )
-    assert spec.main.trim["sail"] == "white"
-    assert [(thing.kind, thing.colour) for thing in spec.things[:-1]] == [("tree", "green")]
+    assert spec.main.part_colours["sail"] == "white"
+    assert [(thing.kind, thing.colour) for thing in spec.objects[:-1]] == [("tree", "green")]
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from dissectbench.datasets.tinyworld.captions import caption
 from dissectbench.datasets.tinyworld.networks import WEIGHTS
-from dissectbench.datasets.tinyworld.rendering import picture, specification
+from dissectbench.datasets.tinyworld.rendering import render_image, spec_of
 from dissectbench.datasets.tinyworld.training.captioner_quality import Mentions, compare, mentions
-from dissectbench.datasets.tinyworld.training.common import HELD_OUT_SEED
+from dissectbench.datasets.tinyworld.training.images import HELD_OUT_SEED
 from dissectbench.harness.foundation.captioners import Blip
 
 FOLDER = WEIGHTS / "captioner"
@@ -21,7 +21,7 @@ NAME = "package:dissectbench.datasets.tinyworld/weights/captioner"
 @pytest.fixture(scope="module")
 def shown() -> tuple[list[Any], list[str]]:
     """What is in 120 pictures that are neither trained on nor those of the card, and what is said."""
-    drawn = [picture(HELD_OUT_SEED, index) for index in range(5000, 5120)]
+    drawn = [render_image(HELD_OUT_SEED, index) for index in range(5000, 5120)]
     said = Blip(NAME, device="cpu").caption([Image.fromarray(p.pixels) for p in drawn])
     return [p.spec for p in drawn], said
 
@@ -52,23 +52,23 @@ def test_the_card_says_what_is_measured(shown: tuple[list[Any], list[str]]) -> N
 
 def test_a_true_caption_is_read_back_whole() -> None:
     for index in range(300):
-        spec = specification(HELD_OUT_SEED, index)
+        spec = spec_of(HELD_OUT_SEED, index)
         expected = Mentions(
             spec.main.kind,
             spec.main.colour,
             spec.main.texture,
             spec.scene,
-            frozenset(f"{thing.colour} {thing.kind}" for thing in spec.things[:-1]),
+            frozenset(f"{thing.colour} {thing.kind}" for thing in spec.objects[:-1]),
         )
         assert mentions(caption(spec)) == expected
 
 
 @pytest.mark.slow
 def test_true_captions_are_perfect_and_those_of_others_are_not() -> None:
-    specs = [specification(HELD_OUT_SEED, index) for index in range(30)]
+    specs = [spec_of(HELD_OUT_SEED, index) for index in range(30)]
     true = [caption(spec) for spec in specs]
     best, worst = compare(true, specs), compare([*true[1:], true[0]], specs)
-    shares = (best.exact, best.object, best.colour, best.texture, best.scene, best.beside)
+    shares = (best.exact, best.object, best.colour, best.texture, best.scene, best.smaller_objects)
     assert shares == (1,) * 6
     assert best.bertscore == pytest.approx(1, abs=1e-5)
     assert best.chance == pytest.approx(worst.bertscore, abs=1e-5)
@@ -87,7 +87,7 @@ def test_the_trained_format_is_the_one_that_the_script_writes(tmp_path: Any) -> 
     for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
         assert (tmp_path / name).read_text() == (FOLDER / name).read_text()
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path)
-    sentence = caption(specification(HELD_OUT_SEED, 0))
+    sentence = caption(spec_of(HELD_OUT_SEED, 0))
     assert tokenizer.unk_token_id not in tokenizer(f"{sentence} zyzzyva")["input_ids"]
 
 
@@ -95,7 +95,7 @@ def test_a_patch_knows_the_words_that_it_shows() -> None:
     from dissectbench.datasets.tinyworld.training import train_captioner as script
     from dissectbench.datasets.tinyworld.words import NUMBER
 
-    drawn = picture(1, 3)
+    drawn = render_image(1, 3)
     shares, side = script._patch_words(1, 3), drawn.object.shape[0] // script.GRID
     kind = NUMBER[drawn.spec.main.kind]
     for row in range(script.GRID):

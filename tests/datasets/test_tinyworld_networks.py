@@ -11,10 +11,10 @@ from PIL import Image
 
 from dissectbench.datasets.tinyworld.networks import WEIGHTS, TinyResNet, resnet
 from dissectbench.datasets.tinyworld.phrases import facts, phrase
-from dissectbench.datasets.tinyworld.rendering import specification
-from dissectbench.datasets.tinyworld.training.common import HELD_OUT_SEED, Pictures, rendered
+from dissectbench.datasets.tinyworld.rendering import spec_of
+from dissectbench.datasets.tinyworld.tinyworld import other_words
+from dissectbench.datasets.tinyworld.training.images import HELD_OUT_SEED, ImageSet, pixels_and_areas
 from dissectbench.datasets.tinyworld.words import NUMBER, OBJECTS, WORDS
-from dissectbench.datasets.tinyworld.world import other_words
 
 torch = pytest.importorskip("torch")
 
@@ -23,9 +23,9 @@ torch = pytest.importorskip("torch")
 def held_out():
     """Pictures that neither network was trained on, and that are not those of the model cards."""
     indices = range(5000, 5150)
-    pixels, areas = zip(*(rendered(HELD_OUT_SEED, i) for i in indices), strict=True)
-    specs = tuple(specification(HELD_OUT_SEED, i) for i in indices)
-    return Pictures(np.stack(pixels), np.stack(areas), specs)
+    pixels, areas = zip(*(pixels_and_areas(HELD_OUT_SEED, i) for i in indices), strict=True)
+    specs = tuple(spec_of(HELD_OUT_SEED, i) for i in indices)
+    return ImageSet(np.stack(pixels), np.stack(areas), specs)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissectbench.datasets.images import FlatFolder, ImageFolder
+from dissectbench.datasets.image_folders import FlatFolder, ImageFolder
 from dissectbench.datasets.union import Union
 from dissectbench.harness.errors import InputError
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissectbench.datasets.images import FlatFolder
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.image_folders import FlatFolder
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.activations import forward_pass
 from dissectbench.harness.activations.forward_pass import probe_layers
 from dissectbench.harness.activations.settings import ActivationSettings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.describing import describe, remaining
 from dissectbench.harness.errors import InputError

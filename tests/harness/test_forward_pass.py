@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dissectbench.datasets.images import FlatFolder
+from dissectbench.datasets.image_folders import FlatFolder
 from dissectbench.harness.activations import forward_pass
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError

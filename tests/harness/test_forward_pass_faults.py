@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dissectbench.datasets.images import FlatFolder
+from dissectbench.datasets.image_folders import FlatFolder
 from dissectbench.harness.activations import npy_files
 from dissectbench.harness.errors import InputError, UnreadableImageError
 from dissectbench.harness.probe import ArrayLayer
@@ -237,7 +237,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from torchvision.transforms import Compose, Resize, ToTensor
-from dissectbench.datasets.images import FlatFolder
+from dissectbench.datasets.image_folders import FlatFolder
 from dissectbench.harness.activations.settings import ActivationSettings
 from dissectbench.harness.activations import forward_pass, layer_writer, npy_files, store, upper_tail
 from dissectbench.harness.cache import Cache

@@ -254,7 +254,7 @@ def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
         "layer,unit,summary\nconv1,0,red things\nconv1,0,apples\nconv1,1,sky\nconv1,1,a sky\nfc,0,a\n"
     )
     command = ["score", tmp_path / "milan.csv", "--layer", "conv1", "metric=[exact_accuracy]"]
-    command += ["--references", f"annotations:{tmp_path}", "table.resamples=50"]
+    command += ["--references", f"milannotations:{tmp_path}", "table.resamples=50"]
     for over, columns, means in (
         ("maximum", ["exact_accuracy"], [1.0]),
         ("mean", ["exact_accuracy_mean"], [0.5]),
@@ -268,7 +268,7 @@ def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
         assert table.groupby("metric", sort=False).score.mean().to_dict() == dict(
             zip(columns, means, strict=True)
         )
-    code, _, error = run(capsys, *command, "--references", "annotations:nowhere.csv")
+    code, _, error = run(capsys, *command, "--references", "milannotations:nowhere.csv")
     assert code == 2
     assert "nowhere.csv" in error
 
@@ -277,7 +277,7 @@ def test_descriptions_of_more_units_than_were_annotated_ask_how_many_there_are(c
     (tmp_path / "milan.csv").write_text("layer,unit,description\nconv1,0,sky\nconv1,7,red things\n")
     (tmp_path / "annotations.csv").write_text("layer,unit,summary\nconv1,0,sky\nconv1,1,sky\n")
     command = ["score", tmp_path / "milan.csv", "--layer", "conv1", "metric=[exact_accuracy]"]
-    command += ["--references", f"annotations:{tmp_path}", "table.resamples=50"]
+    command += ["--references", f"milannotations:{tmp_path}", "table.resamples=50"]
     code, _, error = run(capsys, *command)
     assert code == 2
     assert "names 2 units" in error
@@ -296,7 +296,7 @@ def test_published_descriptions_are_scored_against_published_annotations(shared,
         "--layer",
         "conv1",
         "--references",
-        f"annotations:{folder / 'MILANNOTATIONS_resnet152_imagenet.csv'}",
+        f"milannotations:{folder / 'MILANNOTATIONS_resnet152_imagenet.csv'}",
         "--over",
         "both",
         "metric=[synonym_accuracy]",

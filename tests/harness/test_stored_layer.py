@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dissectbench.datasets.images import FlatFolder
+from dissectbench.datasets.image_folders import FlatFolder
 from dissectbench.harness.activations.stored_layer import StoredLayer
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError, UnreadableImageError

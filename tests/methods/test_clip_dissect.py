@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from dissectbench.datasets.concepts import ConceptSet
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness import conf
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError

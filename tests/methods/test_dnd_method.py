@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation.caption_cache import image_digest

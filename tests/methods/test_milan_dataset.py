@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissectbench.datasets.classes import References
-from dissectbench.datasets.images import ImageFolder
+from dissectbench.datasets.image_folders import ImageFolder
 from dissectbench.datasets.milannotations import annotation_references, read_annotations
+from dissectbench.datasets.references import References
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
 from dissectbench.methods.milan.exemplars import picture
@@ -265,7 +265,7 @@ def test_annotations_are_references_by_unit(data, tmp_path):
 
 
 def test_annotations_are_a_choice_of_references(data):
-    config = compose(["references=annotations", f"references.path={data}", "final_layer=conv1"]).config
+    config = compose(["references=milannotations", f"references.path={data}", "final_layer=conv1"]).config
     found = build(config.references, "references")
     assert found == annotation_references(data, "conv1")
     assert len(found) == 3

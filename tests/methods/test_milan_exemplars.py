@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer, Region

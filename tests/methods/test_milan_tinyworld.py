@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label
-from dissectbench.datasets.tinyworld import disk, probing_set
+from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label
+from dissectbench.datasets.tinyworld import probing_set, rendered_folder
 from dissectbench.datasets.tinyworld.networks import WEIGHTS, resnet
 from dissectbench.datasets.tinyworld.words import CATEGORIES, NUMBER, OBJECTS, PARTS, TEXTURES, WORDS
 from dissectbench.harness.activations.forward_pass import probe_layers
@@ -337,7 +337,7 @@ def test_the_shipped_milan_knows_its_encoder(shipped):
 
 @pytest.mark.slow
 def test_the_shipped_milan_names_the_classes(shipped, tmp_path):
-    disk.ensure(tmp_path / "world", 600, 7)  # a world that nobody has seen
+    rendered_folder.ensure_folder(tmp_path / "world", 600, 7)  # a world that nobody has seen
     network, prepare = resnet()
     target = Target.of("tinyworld-resnet", network, prepare, device="cpu")
     probe = probing_set(600, 7, tmp_path / "world")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dissectbench.datasets.broden import Broden
-from dissectbench.datasets.probing import Annotations, ImageAnnotation
+from dissectbench.datasets.probing_set import Annotations, ImageAnnotation
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.network_dissection.detectors import best_labels, detectors

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissectbench.datasets.probing import Annotations, ImageAnnotation, Label, ProbingSet
+from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label, ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer, MapBatch, Region

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissectbench.datasets.classes import References
+from dissectbench.datasets.references import References
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.records import Description, UnitId
 from dissectbench.harness.scores import COLUMNS, read_scores, write_scores

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dissectbench.datasets.probing import ProbingSet
+from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.probe import ArrayLayer
 
 

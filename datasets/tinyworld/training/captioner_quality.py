@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..captions import caption
-from ..spec import Spec
+from ..image_spec import ImageSpec
 from ..words import COLOURS, OBJECTS, SCENES, TEXTURES
-from .common import Pictures
+from .images import ImageSet
 
 _BATCH = 100
 _LAYER = 6  # of all-MiniLM-L6-v2: the last one
@@ -43,7 +43,7 @@ class Quality:
     colour: float
     texture: float
     scene: float
-    beside: float
+    smaller_objects: float
     bertscore: float
     chance: float
     by_object: dict[str, float]
@@ -57,12 +57,12 @@ class Mentions:
     colour: str | None
     texture: str | None
     scene: str | None
-    beside: frozenset[str]
+    smaller_objects: frozenset[str]
 
 
 def mentions(text: str) -> Mentions:
     """Reads a caption that has the form of `captions.caption`."""
-    before, _, beside = text.partition(", beside ")
+    before, _, smaller_objects = text.partition(", beside ")
     words = _AFTER_MAIN.split(before)[0].split()
     places = [scene for scene, place in _PLACES.items() if before.endswith(f" {place}")]
     return Mentions(
@@ -70,22 +70,24 @@ def mentions(text: str) -> Mentions:
         colour=next((word for word in words if word in COLOURS), None),
         texture=next((word for word in words if word in TEXTURES), None),
         scene=places[0] if places else None,
-        beside=frozenset(re.sub(r"^an? ", "", thing) for thing in beside.split(" and ") if thing),
+        smaller_objects=frozenset(
+            re.sub(r"^an? ", "", thing) for thing in smaller_objects.split(" and ") if thing
+        ),
     )
 
 
-def measure(folder: Path, shown: Pictures) -> Quality:
+def measure(folder: Path, shown: ImageSet) -> Quality:
     """Measures the captioner that transformers loads from a folder."""
     return compare(captions(folder, shown), shown.specs)
 
 
-def compare(said: Sequence[str], specs: Sequence[Spec]) -> Quality:
+def compare(said: Sequence[str], specs: Sequence[ImageSpec]) -> Quality:
     """Compares captions with what is in the pictures."""
     true = [caption(spec) for spec in specs]
     found = [mentions(text) for text in said]
     pairs = list(zip(found, specs, strict=True))
     named = np.array([m.object == spec.main.kind for m, spec in pairs])
-    things = [(f"{t.colour} {t.kind}", m) for m, spec in pairs for t in spec.things[:-1]]
+    objects = [(f"{t.colour} {t.kind}", m) for m, spec in pairs for t in spec.objects[:-1]]
     kinds = np.array([spec.main.kind for spec in specs])
     return Quality(
         exact=float(np.mean([a == b for a, b in zip(said, true, strict=True)])),
@@ -93,14 +95,14 @@ def compare(said: Sequence[str], specs: Sequence[Spec]) -> Quality:
         colour=float(np.mean([m.colour == spec.main.colour for m, spec in pairs])),
         texture=float(np.mean([m.texture == spec.main.texture for m, spec in pairs])),
         scene=float(np.mean([m.scene == spec.scene for m, spec in pairs])),
-        beside=float(np.mean([thing in m.beside for thing, m in things])),
+        smaller_objects=float(np.mean([thing in m.smaller_objects for thing, m in objects])),
         bertscore=_bertscore(said, true),
         chance=_bertscore(said, [*true[1:], true[0]]),
         by_object={kind: float(named[kinds == kind].mean()) for kind in OBJECTS if kind in kinds},
     )
 
 
-def captions(folder: Path, shown: Pictures) -> list[str]:
+def captions(folder: Path, shown: ImageSet) -> list[str]:
     """Returns what the captioner in a folder says, always taking the likeliest token."""
     import torch
     from PIL import Image

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..captions import caption
 from ..phrases import facts
+from ..tinyworld import other_words
 from ..words import CATEGORIES, OBJECTS, WORDS
-from ..world import other_words
-from .common import Pictures
+from .images import ImageSet
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Quality:
     auc: dict[str, float]
 
 
-def measure(folder: Path, shown: Pictures) -> Quality:
+def measure(folder: Path, shown: ImageSet) -> Quality:
     """Measures the model that open_clip loads from a folder."""
     words = [*WORDS, *other_words()]
     images, word_texts, captions = _embed(folder, shown, words, [caption(spec) for spec in shown.specs])
@@ -72,7 +72,7 @@ def _auc(scores: NDArray[np.float32], true: NDArray[np.bool_]) -> float:
     return float((ranks[true].sum() - positive * (positive + 1) / 2) / (positive * (~true).sum()))
 
 
-def _embed(folder: Path, shown: Pictures, *texts: list[str]) -> list[NDArray[np.float32]]:
+def _embed(folder: Path, shown: ImageSet, *texts: list[str]) -> list[NDArray[np.float32]]:
     import open_clip
     import torch
     from PIL import Image

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from ..phrases import Phrase, facts, phrase
+from ..tinyworld import other_words
 from ..words import BACKDROP, COLOURS, NUMBER, OBJECTS, PARTS, SCENES, TEXTURES, WORDS
-from ..world import other_words
-from .common import Pictures
+from .images import ImageSet
 
 OTHERS = 48
 # Columns of words that rival each other: classes, things of backdrops, and each other category.
@@ -28,7 +28,7 @@ class Texts:
     scene and for the main object, its colour and its texture are wholly true.
     """
 
-    def __init__(self, shown: Pictures, seed: int) -> None:
+    def __init__(self, shown: ImageSet, seed: int) -> None:
         self.shown, self.rng, self.others = shown, np.random.default_rng(seed), other_words()
         self.facts = [facts(s, a) for s, a in zip(shown.specs, shown.areas, strict=True)]
         visible = np.array([[word in true for word in WORDS] for true in self.facts])

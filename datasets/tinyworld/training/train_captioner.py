@@ -28,21 +28,15 @@ from torch.nn import functional
 from ....harness.files import atomic_open, atomic_path, write_json
 from ..canvas import LABELS, SIZE
 from ..captions import caption
-from ..disk import FORMAT
 from ..networks import MEAN, STD, WEIGHTS
-from ..rendering import picture
+from ..rendered_folder import FORMAT
+from ..rendering import render_image
+from ..tinyworld import cache_folder
 from ..words import WORDS
-from ..world import home
 from .captioner_quality import Quality, measure
-from .common import (
-    HELD_OUT_SEED,
-    TRAINING_SEED,
-    Pictures,
-    batches,
-    learning_rate,
-    pictures,
-    write_card,
-)
+from .images import HELD_OUT_SEED, TRAINING_SEED, ImageSet, image_set
+from .loops import batches, learning_rate
+from .saving import write_card
 
 FOLDER = WEIGHTS / "captioner"
 PATCH, WIDTH, HEADS, VISION_LAYERS, TEXT_LAYERS, CONTEXT = 12, 128, 4, 4, 2, 48
@@ -134,7 +128,7 @@ def patch_words(seed: int, count: int) -> NDArray[np.uint8]:
 
     Rendered in parallel once, and kept in the cache.
     """
-    path = home() / "training" / f"patches{GRID}-format{FORMAT}-seed{seed}-{count}.npy"
+    path = cache_folder() / "training" / f"patches{GRID}-format{FORMAT}-seed{seed}-{count}.npy"
     if not path.is_file():
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             shares = list(pool.map(partial(_patch_words, seed), range(count), chunksize=50))
@@ -144,7 +138,7 @@ def patch_words(seed: int, count: int) -> NDArray[np.uint8]:
 
 
 def _patch_words(seed: int, index: int) -> NDArray[np.uint8]:
-    shown = picture(seed, index)
+    shown = render_image(seed, index)
     planes = np.concatenate([np.stack([shown.colour, shown.object, shown.texture]), shown.parts])
     side = LABELS // GRID
     patches = planes.reshape(len(planes), GRID, side, GRID, side).transpose(1, 3, 0, 2, 4)
@@ -153,7 +147,7 @@ def _patch_words(seed: int, index: int) -> NDArray[np.uint8]:
 
 
 def batch_of(
-    shown: Pictures, shares: NDArray[np.uint8], chosen: NDArray[np.int64], generator: torch.Generator
+    shown: ImageSet, shares: NDArray[np.uint8], chosen: NDArray[np.int64], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns pictures, mirrored by chance, and the words of their patches.
 
@@ -192,7 +186,7 @@ class Learner(nn.Module):
         return out.loss, loss * len(WORDS) / 3  # a patch shows some three words
 
 
-def train(model: nn.Module, shown: Pictures, shares: NDArray[np.uint8], epochs: int, seed: int) -> None:
+def train(model: nn.Module, shown: ImageSet, shares: NDArray[np.uint8], epochs: int, seed: int) -> None:
     """Trains with AdamW, saves after every epoch; reads the tokenizer from the folder."""
     from transformers import AutoTokenizer
 
@@ -238,15 +232,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     start = time.perf_counter()
-    shown = pictures(TRAINING_SEED, args.pictures)
-    shares = patch_words(TRAINING_SEED, args.pictures)
+    shown = image_set(TRAINING_SEED, args.image_set)
+    shares = patch_words(TRAINING_SEED, args.image_set)
     FOLDER.mkdir(parents=True, exist_ok=True)
     tokens = vocabulary([caption(spec) for spec in shown.specs] + list(WORDS))
     write_tokenizer(tokens, FOLDER)
     write_preprocessing(FOLDER)
     train(build(tokens, args.seed), shown, shares, args.epochs, args.seed)
     minutes = (time.perf_counter() - start) / 60
-    quality = measure(FOLDER, pictures(HELD_OUT_SEED, args.held_out))
+    quality = measure(FOLDER, image_set(HELD_OUT_SEED, args.held_out))
     console.print(quality)
     write_card(FOLDER, "tinyworld-captioner", _card(args, quality, minutes))
 
@@ -268,7 +262,7 @@ token:
 - its colour: **{quality.colour:.1%}**
 - its texture, or that it has none: **{quality.texture:.1%}**
 - the scene: **{quality.scene:.1%}**
-- the smaller objects beside it, with their colour: **{quality.beside:.1%}**
+- the smaller objects beside it, with their colour: **{quality.smaller_objects:.1%}**
 - the whole caption, word for word: **{quality.exact:.1%}**
 - BERTScore (F1, last layer of all-MiniLM-L6-v2, no idf, no rescaling) with the true captions:
   **{quality.bertscore:.3f}**; with those of other pictures: {quality.chance:.3f}

@@ -25,22 +25,14 @@ from torch.nn import functional
 from ....harness.files import write_json
 from ..canvas import SIZE
 from ..networks import MEAN, STD, WEIGHTS
+from ..tinyworld import other_words
 from ..tokenizer import END_ID, PAD_ID, VOCABULARY, train_tokenizer
 from ..words import WORDS
-from ..world import other_words
 from .clip_quality import Quality, measure
-from .common import (
-    HELD_OUT_SEED,
-    TRAINING_SEED,
-    Pictures,
-    augment,
-    batches,
-    learning_rate,
-    pictures,
-    save_weights,
-    write_card,
-)
 from .contrast import OTHERS, RIVALS, Texts, loss_of
+from .images import HELD_OUT_SEED, TRAINING_SEED, ImageSet, image_set
+from .loops import augment, batches, learning_rate
+from .saving import save_weights, write_card
 
 FOLDER = WEIGHTS / "clip"
 CONTEXT = 24
@@ -81,7 +73,7 @@ def create(seed: int) -> Any:
     return model.to(memory_format=torch.channels_last)
 
 
-def train_images(visual: nn.Module, shown: Pictures, texts: Texts, epochs: int, seed: int) -> None:
+def train_images(visual: nn.Module, shown: ImageSet, texts: Texts, epochs: int, seed: int) -> None:
     """Teaches the image tower the main object and the visible words."""
     generator = torch.Generator().manual_seed(seed)
     head = nn.Linear(CONFIG["model_cfg"]["embed_dim"], len(WORDS))
@@ -113,7 +105,7 @@ def _descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
 
 
 @torch.inference_mode()
-def convolved(visual: Any, shown: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
+def convolved(visual: Any, shown: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns what the pooling sees of each picture and of its mirror image, float16 [n, 512, 3, 3]."""
     pool, visual.attnpool = visual.attnpool, nn.Identity()
     plain, mirrored = [], []
@@ -125,7 +117,7 @@ def convolved(visual: Any, shown: Pictures) -> tuple[torch.Tensor, torch.Tensor]
     return torch.cat(plain), torch.cat(mirrored)
 
 
-def align(model: Any, shown: Pictures, texts: Texts, epochs: int, seed: int) -> None:
+def align(model: Any, shown: ImageSet, texts: Texts, epochs: int, seed: int) -> None:
     """Trains the text tower and the pooling of the image tower by contrast; the convolutions stay."""
     import open_clip
 
@@ -162,18 +154,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     start = time.perf_counter()
-    shown = pictures(TRAINING_SEED, args.pictures)
+    shown = image_set(TRAINING_SEED, args.image_set)
     texts = Texts(shown, args.seed)
     FOLDER.mkdir(parents=True, exist_ok=True)
     write_json(FOLDER / "open_clip_config.json", CONFIG)
-    said = [p.text for p in texts.phrases(range(args.pictures))]
+    said = [p.text for p in texts.phrases(range(args.image_set))]
     train_tokenizer([*said, *WORDS, *other_words()], FOLDER, CONTEXT)
     model = create(args.seed)
     train_images(model.visual, shown, texts, args.image_epochs, args.seed)
     align(model, shown, texts, args.text_epochs, args.seed)
     minutes = (time.perf_counter() - start) / 60
     save_weights(model.state_dict(), FOLDER / "open_clip_model.safetensors")
-    quality = measure(FOLDER, pictures(HELD_OUT_SEED, args.held_out))
+    quality = measure(FOLDER, image_set(HELD_OUT_SEED, args.held_out))
     console.print(quality)
     write_card(FOLDER, "tinyworld-clip", _card(args, quality, minutes))
 

@@ -16,24 +16,16 @@ from torch.nn import functional
 
 from ..networks import MEAN, STD, WEIGHTS, TinyResNet, resnet
 from ..words import OBJECTS
-from .common import (
-    HELD_OUT_SEED,
-    TRAINING_SEED,
-    Pictures,
-    augment,
-    batches,
-    learning_rate,
-    pictures,
-    save_weights,
-    write_card,
-)
+from .images import HELD_OUT_SEED, TRAINING_SEED, ImageSet, image_set
+from .loops import augment, batches, learning_rate
+from .saving import save_weights, write_card
 
 BATCH, PEAK_RATE, WEIGHT_DECAY, SMOOTHING = 64, 3e-3, 0.02, 0.05
 _MEAN, _STD = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
 console = Console()
 
 
-def train(shown: Pictures, epochs: int, seed: int) -> TinyResNet:
+def train(shown: ImageSet, epochs: int, seed: int) -> TinyResNet:
     """Returns a classifier of the main object, trained with AdamW and cross-entropy."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():  # torch's initialisers know no other generator
@@ -58,7 +50,7 @@ def train(shown: Pictures, epochs: int, seed: int) -> TinyResNet:
 
 
 @torch.inference_mode()
-def recall(model: nn.Module, shown: Pictures) -> dict[str, float]:
+def recall(model: nn.Module, shown: ImageSet) -> dict[str, float]:
     """Returns the share of the pictures of each class that are classified right."""
     found = []
     for pixels in np.array_split(shown.pixels, max(1, len(shown.pixels) // 100)):
@@ -77,10 +69,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     start = time.perf_counter()
-    model = train(pictures(TRAINING_SEED, args.pictures), args.epochs, args.seed)
+    model = train(image_set(TRAINING_SEED, args.image_set), args.epochs, args.seed)
     minutes = (time.perf_counter() - start) / 60
     save_weights(model.state_dict(), WEIGHTS / "resnet" / "model.safetensors")
-    held_out = pictures(HELD_OUT_SEED, args.held_out)
+    held_out = image_set(HELD_OUT_SEED, args.held_out)
     by_class = recall(resnet()[0], held_out)
     counts = np.bincount(held_out.classes, minlength=len(OBJECTS))
     accuracy = float(np.average(list(by_class.values()), weights=counts))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ....datasets.probing import Annotations, ProbingSet
+from ....datasets.probing_set import Annotations, ProbingSet
 from ....datasets.tinyworld.words import CATEGORIES, NUMBER, WORDS
 
 EDGE = len(WORDS) + 1

@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from ....datasets.tinyworld.canvas import SIZE
 from ....datasets.tinyworld.networks import MEAN, STD, TinyResNet, prepare
-from ....datasets.tinyworld.training.common import Pictures, augment, batches, learning_rate
+from ....datasets.tinyworld.training.images import ImageSet
+from ....datasets.tinyworld.training.loops import augment, batches, learning_rate
 from ....datasets.tinyworld.words import COLOURS, OBJECTS, SCENES, TEXTURES, WORDS
 from ....harness.files import atomic_path, fingerprint
 from ....harness.progress import Progress
@@ -94,7 +95,7 @@ class PlainNet(nn.Sequential):
         self.add_module(name, nn.Sequential(*modules))
 
 
-def trained(course: Course, shown: Pictures, folder: Path, progress: Progress) -> Target:
+def trained(course: Course, shown: ImageSet, folder: Path, progress: Progress) -> Target:
     """Returns the network of a course; it is trained once and kept in a folder."""
     answers = _answers(course.subject, shown)
     outputs = answers.shape[1] if answers.ndim == 2 else int(answers.max()) + 1
@@ -113,7 +114,7 @@ def trained(course: Course, shown: Pictures, folder: Path, progress: Progress) -
     return Target.of(course.name, network, preprocess, device="cpu", example_size=(SIZE, SIZE))
 
 
-def _answers(subject: Subject, shown: Pictures) -> NDArray[np.int64] | NDArray[np.float32]:
+def _answers(subject: Subject, shown: ImageSet) -> NDArray[np.int64] | NDArray[np.float32]:
     """Returns int64 [n], the right one of several answers, or for words float32 [n, words], 0 or 1."""
     if subject == "words":
         return (shown.areas[:, 1 : len(WORDS) + 1] > _VISIBLE).astype(np.float32)
@@ -130,7 +131,7 @@ def _answers(subject: Subject, shown: Pictures) -> NDArray[np.int64] | NDArray[n
 def _learn(
     network: nn.Module,
     course: Course,
-    shown: Pictures,
+    shown: ImageSet,
     answers: NDArray[np.int64] | NDArray[np.float32],
     progress: Progress,
 ) -> None:

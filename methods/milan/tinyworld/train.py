@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....datasets.tinyworld import home, probing_set
+from ....datasets.tinyworld import cache_folder, probing_set
 from ....datasets.tinyworld.networks import MEAN, STD, WEIGHTS, resnet
-from ....datasets.tinyworld.training.common import TRAINING_SEED, pictures, write_card
+from ....datasets.tinyworld.training.images import TRAINING_SEED, image_set
+from ....datasets.tinyworld.training.saving import write_card
 from ....datasets.tinyworld.words import OBJECTS
 from ....harness.files import fingerprint
 from ....harness.progress import Progress
@@ -128,7 +129,7 @@ class Workshop:
 
     def target(self, course: Course) -> Target:
         """Returns a trained network."""
-        shown = pictures(TRAINING_SEED, self.scale.pictures)
+        shown = image_set(TRAINING_SEED, self.scale.pictures)
         return trained(course, shown, self.folder / "networks", self.progress)
 
     def units(self, targets: Sequence[Target], seed: int) -> list[AnnotatedExemplars]:
@@ -224,7 +225,7 @@ def main() -> None:
         parser.add_argument(f"--{setting}", type=int, default=value)
     scale = Scale(**vars(parser.parse_args()))
     torch.set_num_threads(1)  # more threads add up in another order
-    workshop = Workshop(home() / "training" / "milan", scale, Progress())
+    workshop = Workshop(cache_folder() / "training" / "milan", scale, Progress())
     found, learnt = learn(workshop)
     save_checkpoint(halved(found.checkpoint), FOLDER)
     report = examine(workshop, load_checkpoint(FOLDER), learnt)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....datasets.milannotations import COLUMNS, FILE
 from ....datasets.tinyworld.canvas import SIZE
-from ....datasets.tinyworld.world import TinyWorld
+from ....datasets.tinyworld.tinyworld import TinyWorld
 from ....harness.activations.forward_pass import probe_layers
 from ....harness.cache import Cache
 from ....harness.files import atomic_open

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....datasets.archive import is_archive, unpack
-from ....datasets.images import ImageFolder
+from ....datasets.image_folders import ImageFolder
 from ....datasets.milannotations import FILE, PER_UNIT, Annotations, read_annotations
-from ....datasets.probing import ProbingSet
+from ....datasets.probing_set import ProbingSet
+from ....datasets.zip_archives import is_archive, unpack
 from ....harness.errors import InputError
 from ....harness.files import fingerprint
 from ..exemplar_files import IMAGES, ExemplarFolder, is_exemplar_folder, read_exemplars

@@ -5,26 +5,26 @@ import pytest
 
 from dissectbench.datasets import tinyworld
 from dissectbench.datasets.tinyworld.captions import caption
-from dissectbench.datasets.tinyworld.reading import read, vocabulary_of
-from dissectbench.datasets.tinyworld.rendering import picture, specification
-from dissectbench.datasets.tinyworld.spec import Wish
+from dissectbench.datasets.tinyworld.image_spec import ImageRequest
+from dissectbench.datasets.tinyworld.rendering import render_image, spec_of
+from dissectbench.datasets.tinyworld.text_parsing import parse_request, vocabulary_words
 from dissectbench.datasets.tinyworld.words import CATEGORIES, NUMBER, OBJECTS
 
 
-def wish(text, seed=0):
-    return read(text, np.random.default_rng(seed))
+def request(text, seed=0):
+    return parse_request(text, np.random.default_rng(seed))
 
 
 def test_a_sentence_is_understood():
-    got = wish("A striped red boat with a white sail on the sea, beside a green tree.")
+    got = request("A striped red boat with a white sail on the sea, beside a green tree.")
     assert (got.kind, got.colour, got.texture, got.scene) == ("boat", "red", "striped", "sea")
-    assert got.trim == {"sail": "white"}
+    assert got.part_colours == {"sail": "white"}
 
 
 def test_its_own_caption_asks_for_the_same_picture():
     for index in range(200):
-        spec = specification(4, index)
-        got = wish(caption(spec))
+        spec = spec_of(4, index)
+        got = request(caption(spec))
         main = spec.main
         assert (got.kind, got.colour, got.texture, got.scene) == (
             main.kind,
@@ -32,8 +32,8 @@ def test_its_own_caption_asks_for_the_same_picture():
             main.texture,
             spec.scene,
         )
-        if len(spec.things) > 1:
-            assert got.beside == tuple((thing.kind, thing.colour) for thing in spec.things[:-1])
+        if len(spec.objects) > 1:
+            assert got.smaller_objects == tuple((thing.kind, thing.colour) for thing in spec.objects[:-1])
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_its_own_caption_asks_for_the_same_picture():
     ],
 )
 def test_plurals_synonyms_and_case_are_resolved(text, words):
-    assert vocabulary_of(text) == words
+    assert vocabulary_words(text) == words
 
 
 @pytest.mark.parametrize(
@@ -60,27 +60,27 @@ def test_a_word_of_the_world_is_in_its_picture(word):
 
 
 def shows(word, seed):
-    shown = picture(3, seed, wish(word, seed))
+    shown = render_image(3, seed, request(word, seed))
     planes = (shown.object, shown.texture, *shown.parts)
     return shown.spec.scene == word or any((plane == NUMBER[word]).any() for plane in planes)
 
 
 @pytest.mark.parametrize("colour", CATEGORIES["color"])
 def test_a_colour_alone_is_that_of_the_main_object(colour):
-    assert picture(3, 0, wish(f"something {colour}")).spec.main.colour == colour
+    assert render_image(3, 0, request(f"something {colour}")).spec.main.colour == colour
 
 
 def test_a_part_asks_for_an_object_that_has_it():
     for seed in range(10):
-        kind = wish("a red wheel", seed).kind
+        kind = request("a red wheel", seed).kind
         assert kind is not None
         assert "wheel" in OBJECTS[kind].parts
-    assert wish("a red wheel").trim == {"wheel": "red"}
-    assert wish("a red hull").colour == "red"
+    assert request("a red wheel").part_colours == {"wheel": "red"}
+    assert request("a red hull").colour == "red"
 
 
 def test_an_unknown_text_leaves_everything_to_chance():
-    assert wish("democracy") == Wish()
+    assert request("democracy") == ImageRequest()
     kinds = {tuple(np.asarray(tinyworld.render("democracy", seed)).ravel()[:50]) for seed in range(4)}
     assert len(kinds) == 4
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..harness.errors import InputError
 from .annotations import Kind, annotate
-from .classes import class_names_of
 from .decoding import decode
 from .image_listing import (
     EXTENSIONS,
@@ -22,7 +21,8 @@ from .image_listing import (
     list_images,
     subfolders,
 )
-from .probing import ProbingSet
+from .probing_set import ProbingSet
+from .references import class_names_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

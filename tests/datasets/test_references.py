@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dissectbench.datasets import classes
-from dissectbench.datasets.classes import References
-from dissectbench.datasets.images import ImageFolder
+from dissectbench.datasets import references
+from dissectbench.datasets.image_folders import ImageFolder
+from dissectbench.datasets.references import References
 from dissectbench.harness.errors import InputError
 
 
@@ -21,9 +21,9 @@ def file(tmp_path):
 
 def test_a_line_is_one_reference_or_each_synonym_is(file):
     path = file("tench, Tinca tinca\ngoldfish\ncrane,, crane \n")
-    whole = classes.from_file(path)
+    whole = references.from_file(path)
     assert whole == References("labels", (("tench, Tinca tinca",), ("goldfish",), ("crane,, crane",)))
-    parts = classes.from_file(path, alternatives=True, name="fish")
+    parts = references.from_file(path, alternatives=True, name="fish")
     assert parts == References("fish", (("tench", "Tinca tinca"), ("goldfish",), ("crane",)))
     assert whole.fingerprint() != parts.fingerprint()
 
@@ -31,14 +31,14 @@ def test_a_line_is_one_reference_or_each_synonym_is(file):
 @pytest.mark.parametrize("before", ["", "n{:08d} "])
 def test_imagenet_reads_a_label_file_with_or_without_ids(file, before):
     lines = [f"{before.format(i + 1_440_764)}class {i}, synonym {i}" for i in range(1000)]
-    found = classes.imagenet(alternatives=True, file=file("\n".join(lines) + "\n\n"))
+    found = references.imagenet(alternatives=True, file=file("\n".join(lines) + "\n\n"))
     assert found.name == "imagenet"
     assert len(found) == 1000
     assert found.texts[999] == ("class 999", "synonym 999")
 
 
 def test_imagenet_without_a_file_has_the_names_of_torchvision():
-    found = classes.imagenet()
+    found = references.imagenet()
     assert len(found) == 1000
     assert found.texts[0] == ("tench",)
     assert all(len(texts) == 1 for texts in found.texts)
@@ -55,27 +55,27 @@ def test_imagenet_without_a_file_has_the_names_of_torchvision():
 )
 def test_a_file_whose_lines_are_not_the_classes_is_refused(file, content, says):
     with pytest.raises(InputError, match=says):
-        classes.from_file(file(content))
+        references.from_file(file(content))
 
 
 def test_an_imagenet_file_needs_all_its_classes(file):
     with pytest.raises(InputError, match="names 2 classes; ImageNet has 1000"):
-        classes.imagenet(file=file("tench\ngoldfish"))
+        references.imagenet(file=file("tench\ngoldfish"))
 
 
 def test_a_list_gives_one_name_or_several_per_unit():
-    assert classes.from_list(["cat", ["dog", "hound"]]).texts == (("cat",), ("dog", "hound"))
+    assert references.from_list(["cat", ["dog", "hound"]]).texts == (("cat",), ("dog", "hound"))
 
 
 @pytest.mark.parametrize("names", [[], ["cat", ""], ["cat", []], ["cat", ["dog", " "]], ["cat", [3]]])
 def test_a_unit_without_a_text_is_refused(names):
     with pytest.raises(InputError, match=r"empty|no text for unit 1"):
-        classes.from_list(names)
+        references.from_list(names)
 
 
 def test_a_string_is_not_taken_for_a_list_of_letters():
     with pytest.raises(TypeError, match="not the string"):
-        classes.from_list("cat")
+        references.from_list("cat")
     with pytest.raises(TypeError, match="unit 1 must be a tuple"):
         References("x", (("cat",), "dog"))  # pyright: ignore[reportArgumentType]
 
@@ -87,7 +87,7 @@ def test_the_classes_of_a_probing_set_are_references(tmp_path):
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / name / "1.png")
     probe = ImageFolder(tmp_path, name="places")
-    assert classes.of_probe(probe) == References("places", (("art gallery",), ("sea",)))
+    assert references.of_probe(probe) == References("places", (("art gallery",), ("sea",)))
     probe.classes = None
     with pytest.raises(InputError, match="places has no classes"):
-        classes.of_probe(probe)
+        references.of_probe(probe)

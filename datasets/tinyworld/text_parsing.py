@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .spec import Wish, pick
+from .image_spec import ImageRequest, pick
 from .words import COLOURS, NUMBER, OBJECTS, PARTS, SCENES, SYNONYMS, TEXTURES
 
 
-def read(text: str, rng: np.random.Generator) -> Wish:
+def parse_request(text: str, rng: np.random.Generator) -> ImageRequest:
     """Returns what a text asks for; words that the world does not know are passed over.
 
     Adjectives belong to the next noun. The first object is the main one, further objects stand beside
@@ -21,24 +21,24 @@ def read(text: str, rng: np.random.Generator) -> Wish:
         text: any text.
         rng: chooses where several objects or scenes would do.
     """
-    words = vocabulary_of(text)
+    words = vocabulary_words(text)
     kinds = [(word, _colour_before(words, i)) for i, word in enumerate(words) if word in OBJECTS]
     parts = {word: _colour_before(words, i) for i, word in enumerate(words) if word in PARTS}
     texture = next((word for word in words if word in TEXTURES), None)
     kind, colour = kinds[0] if kinds else (_kind_with(tuple(parts), texture, rng), None)
     if colour is None and not any(parts.values()):
         colour = next((word for word in words if word in COLOURS), None)
-    return Wish(
+    return ImageRequest(
         scene=_scene(words, rng),
         kind=kind,
         colour=colour or _colour_of_surface(kind, parts),
-        texture=texture if kind is None or OBJECTS[kind].broad else None,
-        trim={part: paint for part, paint in parts.items() if paint},
-        beside=tuple(kinds[1:3]) if len(kinds) > 1 else None,
+        texture=texture if kind is None or OBJECTS[kind].shows_texture else None,
+        part_colours={part: paint for part, paint in parts.items() if paint},
+        smaller_objects=tuple(kinds[1:3]) if len(kinds) > 1 else None,
     )
 
 
-def vocabulary_of(text: str) -> list[str]:
+def vocabulary_words(text: str) -> list[str]:
     """Returns the world's words in a text, in order, plurals and synonyms resolved."""
     return [word for token in re.findall(r"[a-z]+", text.lower()) if (word := _resolve(token))]
 
@@ -66,7 +66,7 @@ def _kind_with(parts: tuple[str, ...], texture: str | None, rng: np.random.Gener
     if not parts:
         return None
     having = [kind for kind in OBJECTS if parts[0] in OBJECTS[kind].parts]
-    suitable = [kind for kind in having if OBJECTS[kind].broad or not texture]
+    suitable = [kind for kind in having if OBJECTS[kind].shows_texture or not texture]
     return pick(suitable or having, rng)
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from dissectbench.datasets import tinyworld
 from dissectbench.datasets.broden import Broden
-from dissectbench.datasets.tinyworld import disk
+from dissectbench.datasets.tinyworld import rendered_folder
 from dissectbench.datasets.tinyworld.captions import caption
-from dissectbench.datasets.tinyworld.rendering import picture
+from dissectbench.datasets.tinyworld.rendering import render_image
 from dissectbench.datasets.tinyworld.words import CATEGORIES, OBJECTS, WORDS
 from dissectbench.harness.errors import InputError
 
@@ -21,7 +21,7 @@ IMAGES = 30
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return disk.ensure(tmp_path_factory.mktemp("world") / "tiny", IMAGES, 0)
+    return rendered_folder.ensure_folder(tmp_path_factory.mktemp("world") / "tiny", IMAGES, 0)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def planes_of(root, cell):
 
 def test_pictures_come_back_as_they_were_rendered(world):
     for index in (0, 17):
-        shown = picture(0, index)
+        shown = render_image(0, index)
         assert (np.asarray(world.image(index)) == shown.pixels).all()
         assert world.caption(index) == caption(shown.spec)
         assert world.classes[world.labels[index]] == shown.spec.main.kind
@@ -54,7 +54,7 @@ def test_pictures_come_back_as_they_were_rendered(world):
 
 def test_annotations_come_back_as_they_were_rendered(world):
     for index in (0, 17):
-        shown, read = picture(0, index), world.annotations.of(index)
+        shown, read = render_image(0, index), world.annotations.of(index)
         labels = [""] + [label.name for label in world.annotations.labels]
         back = [[labels[n] for n in plane.ravel()] for plane in read.planes]
         drawn = [p for p in (shown.colour, shown.object, *shown.parts, shown.texture) if p.any()]
@@ -124,8 +124,8 @@ def test_concepts_hold_the_whole_world_and_more():
 
 
 def test_a_rendered_world_is_used_again(root, monkeypatch):
-    monkeypatch.setattr(disk, "write", lambda *_: pytest.fail("rendered twice"))
-    assert disk.ensure(root, IMAGES, 0) == root
+    monkeypatch.setattr(rendered_folder, "write", lambda *_: pytest.fail("rendered twice"))
+    assert rendered_folder.ensure_folder(root, IMAGES, 0) == root
 
 
 def test_a_world_rendered_again_keeps_its_fingerprint(world, tmp_path):
@@ -151,16 +151,16 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
     def break_off(seed, index):
         if index == 2:
             raise KeyboardInterrupt
-        return picture(seed, index)
+        return render_image(seed, index)
 
-    monkeypatch.setattr(disk, "picture", break_off)
+    monkeypatch.setattr(rendered_folder, "render_image", break_off)
     with pytest.raises(KeyboardInterrupt):
-        disk.ensure(tmp_path / "world", 5, 0)
+        rendered_folder.ensure_folder(tmp_path / "world", 5, 0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_another_process_finished_first_is_kept(tmp_path, monkeypatch):
-    write = disk.write
+    write = rendered_folder.write
 
     def late(temporary, images, seed):
         write(temporary, images, seed)
@@ -168,8 +168,8 @@ def test_a_folder_that_another_process_finished_first_is_kept(tmp_path, monkeypa
         write_now.mkdir()
         write(write_now, images, seed)
 
-    monkeypatch.setattr(disk, "write", late)
-    assert disk.ensure(tmp_path / "world", 2, 0) == tmp_path / "world"
+    monkeypatch.setattr(rendered_folder, "write", late)
+    assert rendered_folder.ensure_folder(tmp_path / "world", 2, 0) == tmp_path / "world"
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 

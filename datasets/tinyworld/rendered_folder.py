@@ -32,7 +32,7 @@ from ...harness.errors import InputError
 from ...harness.files import explained, read_json, write_json
 from .canvas import LABELS, SIZE
 from .captions import caption
-from .rendering import Picture, picture
+from .rendering import RenderedImage, render_image
 from .words import CATEGORIES, NUMBER, OBJECTS, SYNONYMS, WORDS
 
 # Raised whenever the same settings would give another picture, another label or another file.
@@ -46,7 +46,7 @@ def manifest(images: int, seed: int) -> dict[str, int]:
     return {"format": FORMAT, "images": images, "seed": seed}
 
 
-def ensure(root: Path, images: int, seed: int) -> Path:
+def ensure_folder(root: Path, images: int, seed: int) -> Path:
     """Renders the world into `root`, unless it is there already; whole or not at all.
 
     Raises:
@@ -95,7 +95,7 @@ def write(root: Path, images: int, seed: int) -> None:
     tally, rows, captions = _Tally(), [], []
     what, screen = "rendering the embedded world", Console(stderr=True)
     for index in track(range(images), what, console=screen, transient=True):
-        shown = picture(seed, index)
+        shown = render_image(seed, index)
         tally.add(shown)
         name = f"{shown.spec.main.kind}_{index:05d}"
         rows.append((name, _planes(shown), shown.spec.scene))
@@ -107,7 +107,7 @@ def write(root: Path, images: int, seed: int) -> None:
     write_json(root / "manifest.json", manifest(images, seed))
 
 
-def _planes(shown: Picture) -> dict[str, NDArray[np.uint8]]:
+def _planes(shown: RenderedImage) -> dict[str, NDArray[np.uint8]]:
     """Returns the label planes that are not empty, by the end of their file names."""
     planes = {"color": shown.colour, "object": shown.object, "texture": shown.texture}
     planes |= {f"part_{depth + 1}": plane for depth, plane in enumerate(shown.parts)}
@@ -127,7 +127,7 @@ class _Tally:
         self.frequency = np.zeros(len(WORDS) + 1, np.int64)
         self.pixels = np.zeros(len(WORDS) + 1, np.int64)
 
-    def add(self, shown: Picture) -> None:
+    def add(self, shown: RenderedImage) -> None:
         planes = np.stack([*_planes(shown).values()])
         covered = np.bincount(planes.ravel(), minlength=len(WORDS) + 1)
         covered[NUMBER[shown.spec.scene]] = LABELS * LABELS
@@ -210,7 +210,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
         writer.writerows(rows)
 
 
-def read_pictures(root: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def read_captions_and_classes(root: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Returns the captions of a rendered world, and the classes as indices of `OBJECTS`."""
     with (root / "pictures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -12,12 +12,12 @@ import numpy as np
 from ...harness.errors import InputError
 from ...harness.files import fingerprint
 from ..broden import Broden
-from ..classes import References
 from ..concepts import ConceptSet, from_words
-from ..textfiles import read_lines
-from .disk import ensure, manifest, read_pictures
-from .reading import read
-from .rendering import picture
+from ..references import References
+from ..text_files import read_lines
+from .rendered_folder import ensure_folder, manifest, read_captions_and_classes
+from .rendering import render_image
+from .text_parsing import parse_request
 from .words import OBJECTS, WORDS
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 NAME = "tinyworld"
 # Pictures made from words are those of another world than the probing set's and the training sets'.
-RENDER_WORLD = 3
+RENDER_SEED = 3
 
 
-def home() -> Path:
+def cache_folder() -> Path:
     """Returns the folder of rendered worlds, in `$DISSECTBENCH_HOME` or `~/.cache/dissectbench`."""
     base = os.environ.get("DISSECTBENCH_HOME")
     return (Path(base).expanduser() if base else Path.home() / ".cache" / "dissectbench") / NAME
@@ -44,7 +44,7 @@ class TinyWorld(Broden):
     def __init__(self, root: Path) -> None:
         super().__init__(root, name=NAME)
         self.classes = tuple(OBJECTS)
-        self._captions, self.labels = read_pictures(root)
+        self._captions, self.labels = read_captions_and_classes(root)
 
     def caption(self, index: int) -> str:
         """Returns what picture `index` shows, in one English sentence."""
@@ -69,8 +69,10 @@ def probing_set(
     for setting, value, least in (("images", images, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"probe.{setting}={value} must be a whole number, at least {least}")
-    folder = Path(root).expanduser() if root else home() / fingerprint(manifest(images, seed))[:16]
-    return TinyWorld(ensure(folder, images, seed))
+    folder = (
+        Path(root).expanduser() if root else cache_folder() / fingerprint(manifest(images, seed))[:16]
+    )
+    return TinyWorld(ensure_folder(folder, images, seed))
 
 
 @cache
@@ -102,5 +104,5 @@ def render(text: str, seed: int = 0) -> Image:
     # The text takes part in the choice, so that two texts of one seed do not share their background.
     number = int(fingerprint([text, seed])[:12], 16)
     return Image.fromarray(
-        picture(RENDER_WORLD, number, read(text, np.random.default_rng(number))).pixels
+        render_image(RENDER_SEED, number, parse_request(text, np.random.default_rng(number))).pixels
     )

@@ -11,7 +11,7 @@ from .words import ANY, OBJECTS, SCENES, TEXTURES
 
 
 @dataclass(frozen=True)
-class Thing:
+class ObjectSpec:
     """One object of a picture.
 
     Attributes:
@@ -28,7 +28,7 @@ class Thing:
 
     kind: str
     colour: str
-    trim: Mapping[str, str]
+    part_colours: Mapping[str, str]
     texture: str | None
     ink: str | None
     x: float
@@ -39,7 +39,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Spec:
+class ImageSpec:
     """A picture in words and numbers.
 
     Attributes:
@@ -48,16 +48,16 @@ class Spec:
     """
 
     scene: str
-    things: tuple[Thing, ...]
+    objects: tuple[ObjectSpec, ...]
 
     @property
-    def main(self) -> Thing:
+    def main(self) -> ObjectSpec:
         """The object that the picture is of; its kind is the picture's class."""
-        return self.things[-1]
+        return self.objects[-1]
 
 
 @dataclass(frozen=True)
-class Wish:
+class ImageRequest:
     """What a picture must have; the rest is left to chance.
 
     Attributes:
@@ -71,8 +71,8 @@ class Wish:
     kind: str | None = None
     colour: str | None = None
     texture: str | None = None
-    trim: Mapping[str, str] = field(default_factory=dict)
-    beside: tuple[tuple[str, str | None], ...] | None = None
+    part_colours: Mapping[str, str] = field(default_factory=dict)
+    smaller_objects: tuple[tuple[str, str | None], ...] | None = None
 
 
 def pick(options: Sequence[str], rng: np.random.Generator) -> str:
@@ -80,44 +80,48 @@ def pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def imagine(rng: np.random.Generator, wish: Wish | None = None) -> Spec:
+def sample_spec(rng: np.random.Generator, request: ImageRequest | None = None) -> ImageSpec:
     """Returns a random picture that has what is wished for."""
-    wish = wish or Wish()
+    request = request or ImageRequest()
     kinds = tuple(OBJECTS)
-    if wish.texture:
-        kinds = tuple(kind for kind in OBJECTS if OBJECTS[kind].broad)
-    scene = wish.scene or pick(tuple(SCENES), rng)
-    kind = wish.kind or pick(kinds, rng)
-    beside = wish.beside
-    if beside is None:
+    if request.texture:
+        kinds = tuple(kind for kind in OBJECTS if OBJECTS[kind].shows_texture)
+    scene = request.scene or pick(tuple(SCENES), rng)
+    kind = request.kind or pick(kinds, rng)
+    smaller_objects = request.smaller_objects
+    if smaller_objects is None:
         others = [other for other in OBJECTS if other != kind]
-        beside = tuple((pick(others, rng), None) for _ in range(int(rng.integers(3))))
-    aside = tuple(_thing(rng, scene, name, Wish(colour=colour), 0.11, 0.17) for name, colour in beside)
-    main = _thing(rng, scene, kind, wish, 0.27, 0.42)
-    return Spec(scene, (*aside, main))
+        smaller_objects = tuple((pick(others, rng), None) for _ in range(int(rng.integers(3))))
+    aside = tuple(
+        _thing(rng, scene, name, ImageRequest(colour=colour), 0.11, 0.17)
+        for name, colour in smaller_objects
+    )
+    main = _thing(rng, scene, kind, request, 0.27, 0.42)
+    return ImageSpec(scene, (*aside, main))
 
 
 def _thing(
-    rng: np.random.Generator, scene: str, name: str, wish: Wish, small: float, large: float
-) -> Thing:
+    rng: np.random.Generator, scene: str, name: str, request: ImageRequest, small: float, large: float
+) -> ObjectSpec:
     """Returns an object called `name`, between `small` and `large`, with what is wished of its paint."""
     kind = OBJECTS[name]
     # An object in the colour of its scene would be lost in it; only a wish may ask for that.
     behind = SCENES[scene].colour
     visible = [colour for colour in ANY if colour != behind]
-    colour = wish.colour or pick(visible, rng)
-    texture = wish.texture
-    if not wish.texture and not wish.colour and kind.broad and rng.random() < 0.45:
+    colour = request.colour or pick(visible, rng)
+    texture = request.texture
+    if not request.texture and not request.colour and kind.shows_texture and rng.random() < 0.45:
         texture = pick(TEXTURES, rng)
-    trim = {
-        part: wish.trim.get(part) or pick([c for c in paints if c not in (colour, behind)] or paints, rng)
-        for part, paints in kind.trim.items()
+    part_colours = {
+        part: request.part_colours.get(part)
+        or pick([c for c in paints if c not in (colour, behind)] or paints, rng)
+        for part, paints in kind.part_colours.items()
     }
     size = rng.uniform(small, large)
-    return Thing(
+    return ObjectSpec(
         kind=name,
         colour=colour,
-        trim=trim,
+        part_colours=part_colours,
         texture=texture,
         ink=pick([c for c in visible if c != colour], rng) if texture else None,
         x=float(rng.uniform(0.9 * size, 1 - 0.9 * size)),

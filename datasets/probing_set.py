@@ -102,7 +102,7 @@ class ProbingSet(ABC):
         """Hash of the list of images with their sizes and mtimes, or of their contents."""
 
 
-class Kept(ProbingSet):
+class Subset(ProbingSet):
     """The images of a probing set that remain after some were left out (unreadable ones)."""
 
     def __init__(self, probe: ProbingSet, indices: Sequence[int]) -> None:
@@ -112,7 +112,7 @@ class Kept(ProbingSet):
         self.classes = probe.classes
         self.labels = None if probe.labels is None else probe.labels[self.indices]
         if probe.annotations is not None:
-            self.annotations = _KeptAnnotations(probe.annotations, self.indices)
+            self.annotations = _SubsetAnnotations(probe.annotations, self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -130,7 +130,7 @@ class Kept(ProbingSet):
         return fingerprint([self.whole.fingerprint(), self.indices.tolist()])
 
 
-class _KeptAnnotations(Annotations):
+class _SubsetAnnotations(Annotations):
     def __init__(self, annotations: Annotations, indices: NDArray[np.int64]) -> None:
         self.whole, self.indices = annotations, indices
         self.categories, self.labels = annotations.categories, annotations.labels

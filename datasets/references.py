@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..harness.errors import InputError, nearest
 from ..harness.files import fingerprint
-from .probing import ProbingSet
-from .textfiles import read_lines
+from .probing_set import ProbingSet
+from .text_files import read_lines
 
 IMAGENET_WEIGHTS = "ResNet50_Weights.IMAGENET1K_V2"
 

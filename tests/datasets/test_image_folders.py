@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from dissectbench.datasets.decoding import decode
-from dissectbench.datasets.images import FlatFolder, ImageFolder
-from dissectbench.datasets.probing import Kept
+from dissectbench.datasets.image_folders import FlatFolder, ImageFolder
+from dissectbench.datasets.probing_set import Subset
 from dissectbench.harness.errors import InputError, UnreadableImageError
 
 
@@ -367,7 +367,7 @@ def test_a_set_travels_to_other_processes_with_its_annotations(root):
 
 def test_images_left_out_take_their_labels_and_annotations_with_them(root):
     probe = ImageFolder(root, "classes")
-    kept = Kept(probe, [0, 4, 8])
+    kept = Subset(probe, [0, 4, 8])
     assert kept.labels is not None
     assert kept.annotations is not None
     assert kept.labels.tolist() == [0, 1, 2]
