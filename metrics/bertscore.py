@@ -8,7 +8,7 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from ..harness.errors import InputError
 from ..harness.foundation.token_vectors import TokenMatrix, TokenVectors
 from .pairs import Pair, PairMetric
-
-if TYPE_CHECKING:
-    import torch
 
 Part = Literal["precision", "recall", "f1"]
 
@@ -44,7 +41,7 @@ class BERTScore(PairMetric):
         layer: which hidden layer; 17 is the library's choice for roberta-large.
         part: "precision", "recall" or "f1".
         device: "auto", "cpu", "cuda" or "cuda:N".
-        batch_size: texts per forward pass and pairs per block; scores do not depend on it.
+        batch_size: texts per forward pass on a GPU; see `fixed_batches.batch_rows`.
         name: column name; None: bertscore_precision, bertscore_recall or bertscore_f1.
     """
 
@@ -112,11 +109,7 @@ class _Matcher:
         if new:
             tokens = self.vectors.encode([text for pair in new for text in pair])
             _refuse_without_tokens(tokens)
-            new.sort(key=lambda pair: [len(tokens[text].vectors) for text in pair])
-            for start in range(0, len(new), self.vectors.batch_size):
-                block = new[start : start + self.vectors.batch_size]
-                predictions, references = ([tokens[pair[side]] for pair in block] for side in (0, 1))
-                self.known.update(zip(block, match(predictions, references), strict=True))
+            self.known.update((pair, match(tokens[pair[0]], tokens[pair[1]])) for pair in new)
         return np.stack([self.known[pair] for pair in pairs])
 
 
@@ -131,37 +124,21 @@ def _refuse_without_tokens(tokens: Mapping[str, TokenMatrix]) -> None:
             raise ValueError(f"no token of {text!r} is known to the model: there is nothing to match")
 
 
-def match(predictions: Sequence[TokenMatrix], references: Sequence[TokenMatrix]) -> NDArray[np.float64]:
-    """Matches pairs of texts token by token.
+def match(prediction: TokenMatrix, reference: TokenMatrix) -> NDArray[np.float64]:
+    """Matches two texts token by token.
+
+    Computed pair by pair, not in padded blocks: the result of a pair does not depend on other pairs.
 
     Returns:
-        float64 [n, 3]: precision, recall and F1 of each pair, computed in float64. No pair depends on
-        the others. F1 is 0 where precision and recall add up to 0.
+        float64 [3]: precision, recall and F1. F1 is 0 where precision and recall add up to 0.
     """
-    import torch
-
-    left, left_real, left_counts = _padded(predictions)
-    right, right_real, right_counts = _padded(references)
-    similarity = left @ right.transpose(1, 2)
-    similarity.masked_fill_(~(left_real[:, :, None] & right_real[:, None, :]), -torch.inf)
-    precision = _average(similarity.amax(2), left_counts)
-    recall = _average(similarity.amax(1), right_counts)
+    similarity = _unit_norm(prediction.vectors) @ _unit_norm(reference.vectors).T
+    precision = similarity.max(axis=1)[prediction.counts].mean()
+    recall = similarity.max(axis=0)[reference.counts].mean()
     total = precision + recall
-    f1 = torch.where(total == 0, 0.0, 2 * precision * recall / total)
-    return torch.stack([precision, recall, f1], 1).cpu().numpy()
+    return np.array([precision, recall, 2 * precision * recall / total if total else 0.0])
 
 
-def _padded(texts: Sequence[TokenMatrix]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns unit vectors, float64 [n, longest, d], which positions are real, and which count."""
-    import torch
-    from torch.nn.functional import normalize
-    from torch.nn.utils.rnn import pad_sequence
-
-    vectors = pad_sequence([normalize(text.vectors.double(), dim=1) for text in texts], batch_first=True)
-    counts = pad_sequence([text.counts for text in texts], batch_first=True)
-    real = pad_sequence([torch.ones_like(text.counts) for text in texts], batch_first=True)
-    return vectors, real, counts
-
-
-def _average(best: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    return best.masked_fill(~counts, 0).sum(1) / counts.sum(1)
+def _unit_norm(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact = vectors.astype(np.float64)
+    return exact / np.linalg.norm(exact, axis=1, keepdims=True)

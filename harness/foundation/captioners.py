@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..devices import resolve
 from ..errors import InputError, at_least, one_of
 from ..files import fingerprint
+from ..fixed_batches import batch_rows, fixed_batches
 from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
 from .loading import loading
 from .precision import AUTO, AutoPrecision, dtype_name
@@ -62,7 +63,7 @@ class TransformersCaptioner:
         decoding: how words are chosen.
         device: see `devices.resolve`.
         precision: "fp32", "fp16", "bf16", or "auto": fp16 on a GPU, fp32 on a CPU.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass on a GPU; see `fixed_batches.batch_rows`.
         revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
         name: name in records and tables; None: the last part of `model`.
 
@@ -110,8 +111,8 @@ class TransformersCaptioner:
             InputError: if the model cannot be found, downloaded or read.
         """
         captions = []
-        for start in range(0, len(images), self.batch_size):
-            captions += self._caption(images[start : start + self.batch_size])
+        for batch, count in fixed_batches(images, batch_rows(resolve(self.device), self.batch_size)):
+            captions += self._caption(batch)[:count]
         return captions
 
     def _caption(self, images: Sequence[Image]) -> list[str]:

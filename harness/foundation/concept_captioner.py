@@ -66,5 +66,6 @@ class ConceptCaptioner:
         """Returns the concept nearest to each image, by the cosine of their embeddings."""
         words = list(self.concepts.words)
         texts = [self.template.replace("{}", word) for word in words]
-        cosines = self.encoder.encode_images(images) @ self.encoder.encode_texts(texts).T
-        return [words[best] for best in cosines.argmax(axis=1).tolist()]
+        concepts = self.encoder.encode_texts(texts)
+        # One product per image: of a product of all, the last bits depend on the number of images.
+        return [words[(concepts @ image).argmax()] for image in self.encoder.encode_images(images)]

@@ -28,7 +28,7 @@ class HuggingFaceEncoder(Encoder):
         revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
         name: name in records and tables; None: `model`.
         device: see `devices.resolve`.
-        batch_size: images, or texts, per forward pass.
+        batch_size: images, or texts, per forward pass on a GPU; see `fixed_batches.batch_rows`.
         precision: "fp32", "fp16" or "bf16".
     """
 
@@ -95,7 +95,7 @@ def _transformers_tokens(tokenizer: Any, context: int, texts: list[str]) -> Toke
     )
     # All positions: SigLIP attends to its padding.
     lengths = np.full(len(texts), context, np.int64)
-    return Tokens(dict(inputs), lengths, sum(length > context for length in full))
+    return Tokens(dict(inputs), lengths, full)
 
 
 def _features(output: Any) -> torch.Tensor:

@@ -102,7 +102,7 @@ class Diffusers:
         precision: "fp32", "fp16", "bf16", or "auto": fp16 on a GPU, fp32 on a CPU.
         variant: which copy of the weights, such as "fp16" for `model.fp16.safetensors`; None: the one
             without a variant in its name.
-        batch_size: images per call; halved permanently if they do not fit into the GPU's memory.
+        batch_size: images per call on a GPU; halved permanently if they do not fit into its memory.
         device: see `devices.resolve`.
         revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
         name: name in records and tables; None: the last part of `model`.
@@ -166,6 +166,8 @@ class Diffusers:
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[Image]:
         """Yields one image per (prompt, seed), in order; no image depends on the others.
 
+        On a GPU, rounding in batches of different sizes may change the last bits of an image.
+
         Raises:
             InputError: if the pipeline cannot be found, downloaded or read, or if a single image does
                 not fit into memory.
@@ -173,13 +175,17 @@ class Diffusers:
         _check_lengths(prompts, seeds)
         start = 0
         while start < len(prompts):
-            end = start + self.batch_size
+            end = min(start + self._images_per_call(), len(prompts))
             images = self._generate_if_it_fits(prompts[start:end], seeds[start:end])
             if images is None:
-                self._halve(min(self.batch_size, len(prompts) - start))
+                self._halve(end - start)
                 continue
             yield from images
             start += len(images)
+
+    def _images_per_call(self) -> int:
+        """One on the CPU: as fast as a batch, and every image is computed in the same shape."""
+        return 1 if resolve(self.device).type == "cpu" else self.batch_size
 
     def _generate_if_it_fits(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image] | None:
         import torch

@@ -7,7 +7,6 @@ depend on the other images or texts of its batch.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import threading
 from abc import ABC, abstractmethod
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..devices import resolve
 from ..errors import InputError, at_least, one_of
+from ..fixed_batches import batch_rows, batches_by_shape, fixed_batches
 from .precision import DTYPES, Precision
 from .text_models import refuse_string
 
@@ -40,12 +40,17 @@ class Tokens:
     Attributes:
         inputs: inputs of the text tower by name, each [n, context].
         lengths: int64 [n], the number of leading positions that each text's embedding depends on.
-        too_long: number of texts that were cut at the context length.
+        uncut: number of tokens of each text before it was cut at the context length.
     """
 
     inputs: Mapping[str, torch.Tensor]
     lengths: NDArray[np.int64]
-    too_long: int
+    uncut: Sequence[int]
+
+    @property
+    def context(self) -> int:
+        """Context length of the model."""
+        return next(iter(self.inputs.values())).shape[1]
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Encoder(ABC):
     Args:
         name: name in records and tables.
         device: see `devices.resolve`.
-        batch_size: images, or texts, per forward pass; embeddings do not depend on it.
+        batch_size: images, or texts, per forward pass on a GPU; see `fixed_batches.batch_rows`.
         precision: "fp32", "fp16" or "bf16".
 
     Raises:
@@ -113,12 +118,13 @@ class Encoder(ABC):
         import torch
 
         towers = self._towers
-        pixels = _in_threads(towers.preprocess, images, ahead=2 * self.batch_size)
-        rows = [
-            self._unit_norm(towers.embed_images, torch.stack(batch).to(towers.device))
-            for batch in _batches(pixels, self.batch_size)
+        rows = batch_rows(towers.device, self.batch_size)
+        pixels = _in_threads(towers.preprocess, images, ahead=2 * rows)
+        embedded = [
+            self._unit_norm(towers.embed_images, torch.stack(batch).to(towers.device))[:count]
+            for batch, count in fixed_batches(pixels, rows)
         ]
-        return np.concatenate(rows) if rows else np.empty((0, self._width()), np.float32)
+        return np.concatenate(embedded) if embedded else np.empty((0, self._width()), np.float32)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns float32 [n, d], unit norm. Texts have no template; each distinct text is embedded once.
@@ -143,21 +149,28 @@ class Encoder(ABC):
 
     def _embed(self, towers: Towers, texts: list[str]) -> NDArray[np.float32]:
         tokens = towers.tokenize(texts)
-        if tokens.too_long:
+        if too_long := sum(length > tokens.context for length in tokens.uncut):
             _LOG.warning(
                 "%s: %d of %d texts are longer than the model's context and were cut there",
                 self.name,
-                tokens.too_long,
+                too_long,
                 len(texts),
             )
-        # A batch holds texts of one length, without padding: the result cannot depend on the batch.
-        order = np.argsort(tokens.lengths, kind="stable")
-        rows: dict[int, NDArray[np.float32]] = {}
-        for length, group in itertools.groupby(order.tolist(), key=lambda i: int(tokens.lengths[i])):
-            for batch in _batches(group, self.batch_size):
-                inputs = {k: v[batch, :length].to(towers.device) for k, v in tokens.inputs.items()}
-                rows.update(zip(batch, self._unit_norm(towers.embed_texts, inputs), strict=True))
-        return np.stack([rows[i] for i in range(len(texts))])
+
+        def shape(i: int) -> tuple[int, bool]:
+            # A text that fills the context has no padding. Without padding in the whole batch,
+            # transformers omits the attention mask, which selects another kernel: a batch holds either
+            # padded texts or full ones.
+            return int(tokens.lengths[i]), tokens.uncut[i] >= tokens.context
+
+        embedded: dict[int, NDArray[np.float32]] = {}
+        rows = batch_rows(towers.device, self.batch_size)
+        for batch, count in batches_by_shape(range(len(texts)), shape, rows):
+            length, _ = shape(batch[0])
+            inputs = {k: v[batch, :length].to(towers.device) for k, v in tokens.inputs.items()}
+            vectors = self._unit_norm(towers.embed_texts, inputs)
+            embedded.update(zip(batch[:count], vectors, strict=False))
+        return np.stack([embedded[i] for i in range(len(texts))])
 
     def _unit_norm(self, embed: Callable[[Any], torch.Tensor], inputs: Any) -> NDArray[np.float32]:
         import torch
@@ -184,12 +197,6 @@ def _in_threads(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
 
 
 def _exact_convolutions(precision: Precision) -> contextlib.AbstractContextManager[Any]:

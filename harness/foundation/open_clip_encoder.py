@@ -36,7 +36,7 @@ class OpenClipEncoder(Encoder):
         revision: branch, tag or commit on the Hub; None: main. Only for weights from the Hub.
         name: name in records and tables; None: made of `model` and `pretrained`.
         device: see `devices.resolve`.
-        batch_size: images, or texts, per forward pass.
+        batch_size: images, or texts, per forward pass on a GPU; see `fixed_batches.batch_rows`.
         precision: "fp32", "fp16" or "bf16".
     """
 
@@ -109,7 +109,7 @@ def _open_clip_tokens(tokenizer: Any, model: Any, texts: list[str]) -> Tokens:
         pool, end = model.text_pool_type, model.text_eos_id
         last = ids.argmax(dim=-1) if pool == "argmax" else (ids == end).to(torch.int32).argmax(dim=-1)
         lengths = np.minimum((last.numpy() // _TEXT_LENGTH_STEP + 1) * _TEXT_LENGTH_STEP, context)
-    return Tokens({"text": ids}, lengths.astype(np.int64), sum(length > context for length in full))
+    return Tokens({"text": ids}, lengths.astype(np.int64), full)
 
 
 def _reads_only_up_to_the_end_token(model: Any) -> bool:

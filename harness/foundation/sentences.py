@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..devices import resolve
 from ..errors import InputError
+from ..fixed_batches import batch_rows, batches_by_shape
 from .text_models import display_name, loading, model_fingerprint, model_folder, refuse_string
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class SentenceTransformerEncoder:
         model: a local folder, a name on the Hugging Face hub, or `minilm` for the packaged
             all-MiniLM-L6-v2.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        batch_size: texts per forward pass; results do not depend on it.
+        batch_size: texts per forward pass on a GPU; see `fixed_batches.batch_rows`.
 
     Attributes:
         name: what the model is called in tables.
@@ -59,19 +60,25 @@ class SentenceTransformerEncoder:
             InputError: if the model cannot be had or read.
         """
         refuse_string(texts)
-        encoder = _load(model_folder(self.model), str(resolve(self.device)))
+        device = resolve(self.device)
+        encoder = _load(model_folder(self.model), str(device))
         if len(texts) == 0:
             return encoder.encode([""], convert_to_numpy=True)[:0]
-        place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        _report_cut(encoder, list(place), self.name)
-        vectors = encoder.encode(
-            list(place),
-            batch_size=self.batch_size,
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
-        return vectors.astype(np.float32, copy=False)[[place[text] for text in texts]]
+        lengths = _token_counts(encoder, list(dict.fromkeys(texts)), self.name)
+        vectors: dict[str, NDArray[np.float32]] = {}
+        # Texts of the same number of tokens go together. No text is padded, so that each is computed
+        # in a shape that is its own.
+        rows = batch_rows(device, self.batch_size)
+        for batch, count in batches_by_shape(lengths, lengths.__getitem__, rows):
+            embedded = encoder.encode(
+                batch,
+                batch_size=rows,
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+            vectors.update(zip(batch[:count], embedded, strict=False))
+        return np.stack([vectors[text] for text in texts]).astype(np.float32, copy=False)
 
 
 @functools.cache
@@ -87,10 +94,16 @@ def _load(folder: Path, device: str) -> SentenceTransformer:
         return SentenceTransformer(str(folder), device=device, local_files_only=True).float()
 
 
-def _report_cut(encoder: SentenceTransformer, texts: list[str], name: str) -> None:
+def _token_counts(encoder: SentenceTransformer, texts: list[str], name: str) -> dict[str, int]:
+    """Returns how many tokens of each text the model reads; logs how many texts are cut.
+
+    All zero for a model without a limit: it is no transformer and does not pad.
+    """
     limit = encoder.max_seq_length
     if limit is None:
-        return
-    lengths = map(len, encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"])
-    if cut := sum(length > limit for length in lengths):
+        return dict.fromkeys(texts, 0)
+    tokens = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+    lengths = dict(zip(texts, map(len, tokens), strict=True))
+    if cut := sum(length > limit for length in lengths.values()):
         logger.warning("%s: %d of %d texts cut at %d tokens", name, cut, len(texts), limit)
+    return {text: min(length, limit) for text, length in lengths.items()}

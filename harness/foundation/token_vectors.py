@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..devices import resolve
 from ..errors import InputError
+from ..fixed_batches import batch_rows, batches_by_shape
 from .text_models import display_name, loading, model_fingerprint, model_folder, refuse_string
 
 if TYPE_CHECKING:
@@ -30,8 +34,8 @@ class TokenMatrix:
         counts: bool [tokens], False at the tokens that open and close every text.
     """
 
-    vectors: torch.Tensor
-    counts: torch.Tensor
+    vectors: NDArray[np.float32]
+    counts: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class TokenVectors:
             all-MiniLM-L6-v2.
         layer: which hidden layer, from 1.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        batch_size: texts per forward pass; results do not depend on it.
+        batch_size: texts per forward pass on a GPU; see `fixed_batches.batch_rows`.
 
     Attributes:
         name: what the model is called in tables.
@@ -69,7 +73,7 @@ class TokenVectors:
         return model_fingerprint(self.model)
 
     def encode(self, texts: Sequence[str]) -> dict[str, TokenMatrix]:
-        """Returns the token vectors of each distinct text, on the device.
+        """Returns the token vectors of each distinct text.
 
         White space around a text does not count, as in the library bert_score.
 
@@ -80,19 +84,21 @@ class TokenVectors:
         import torch
 
         refuse_string(texts)
-        device = str(resolve(self.device))
+        where = resolve(self.device)
+        device = str(where)
         backbone = _load(model_folder(self.model), self.layer, device)
         tokens = self._tokenize(backbone, list(dict.fromkeys(texts)))
-        # Sorted by length, so that little is padded; padding is masked and cut off again.
-        order = sorted(tokens, key=lambda text: len(tokens[text]))
-        found: dict[str, TokenMatrix] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            rows = [torch.tensor(tokens[text]) for text in batch]
-            hidden = _forward(backbone, rows, device)
-            for text, ids, vectors in zip(batch, rows, hidden, strict=True):
-                found[text] = TokenMatrix(vectors, _counted(ids, backbone.tokenizer).to(device))
-        return found
+        matrices: dict[str, TokenMatrix] = {}
+        # Texts of the same number of tokens go together. No text is padded, so that each is computed
+        # in a shape that is its own, without a mask.
+        rows = batch_rows(where, self.batch_size)
+        for batch, count in batches_by_shape(tokens, lambda text: len(tokens[text]), rows):
+            ids = torch.tensor([tokens[text] for text in batch])
+            vectors, counts = _hidden(backbone, ids.to(device)), _counted(ids, backbone.tokenizer)
+            for row, text in enumerate(batch[:count]):
+                # A copy: a view would keep its whole batch in memory.
+                matrices[text] = TokenMatrix(vectors[row].copy(), counts[row])
+        return matrices
 
     def _tokenize(self, backbone: _Backbone, texts: list[str]) -> dict[str, list[int]]:
         """Returns the token numbers of each text, cut at the limit."""
@@ -111,25 +117,22 @@ class TokenVectors:
         return dict(zip(texts, ids, strict=True))
 
 
-def _forward(backbone: _Backbone, rows: list[torch.Tensor], device: str) -> list[torch.Tensor]:
-    """Returns float32 [tokens, d] of each row of token numbers."""
+def _hidden(backbone: _Backbone, ids: torch.Tensor) -> NDArray[np.float32]:
+    """Returns float32 [texts, tokens, d] of texts without padding."""
     import torch
-    from torch.nn.utils.rnn import pad_sequence
 
-    padding = backbone.tokenizer.pad_token_id or 0
-    ids = pad_sequence(rows, batch_first=True, padding_value=padding).to(device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    real = torch.arange(ids.shape[1], device=device) < lengths[:, None]
     with torch.inference_mode():
-        hidden = backbone.model(input_ids=ids, attention_mask=real.long()).last_hidden_state
-    return [hidden[row, :length].clone() for row, length in enumerate(lengths.tolist())]
+        output = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    return output.last_hidden_state.cpu().numpy()
 
 
-def _counted(ids: torch.Tensor, tokenizer: Any) -> torch.Tensor:
+def _counted(ids: torch.Tensor, tokenizer: Any) -> NDArray[np.bool_]:
+    """Returns bool [texts, tokens], False at the tokens that open and close a text."""
     import torch
 
     special = [tokenizer.cls_token_id, tokenizer.sep_token_id]
-    return ~torch.isin(ids, torch.tensor([number for number in special if number is not None]))
+    known = torch.tensor([number for number in special if number is not None])
+    return (~torch.isin(ids, known)).numpy()
 
 
 @functools.cache

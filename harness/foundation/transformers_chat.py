@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..devices import resolve
 from ..errors import InputError, at_least, one_of
 from ..files import fingerprint
+from ..fixed_batches import batch_rows, batches_by_shape
 from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
 from .chat_settings import Sampling
 from .conversations import positions, seed_of
@@ -21,21 +22,22 @@ if TYPE_CHECKING:
     import torch
 
 _FORMAT = 1  # version of the sampling; part of the fingerprint
+_LENGTH_STEP = 32  # tokens; most prompts of one template differ by less, so that most batches are full
 
 
 class TransformersChat:
     """Asks a chat model of transformers; implements `protocols.LanguageModel`.
 
-    The model is loaded at its first use. Every conversation is sampled with its own seed, so that a reply
-    does not depend on the other conversations of its batch.
+    The model is loaded at its first use. Every conversation is sampled with its own seed, and computed in
+    a shape that depends on its own length, so that a reply does not depend on the other conversations.
 
     Args:
         model: a folder, `package:<package>/<path>` or a Hub name of a causal model with a chat template.
         sampling: how replies are sampled; temperature and seed must be numbers.
         device: see `devices.resolve`.
-        batch_size: conversations per forward pass.
+        batch_size: conversations per forward pass on a GPU; see `fixed_batches.batch_rows`.
         precision: "fp32", "fp16" or "bf16"; with the latter two, the rounding in a batch of another size
-            may change which token is sampled.
+            on a GPU may change which token is sampled.
         revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
         name: name in records and tables; None: the last part of `model`.
 
@@ -95,20 +97,20 @@ class TransformersChat:
         indices = positions(conversations)
         if not indices:
             return
-        tokenizer, model = _load(self._folder, str(resolve(self.device)), self.precision)
+        device = resolve(self.device)
+        tokenizer, model = _load(self._folder, str(device), self.precision)
         prompts = {conversation: _prompt(tokenizer, conversation) for conversation in indices}
-        # Conversations of similar length are answered together: less padding.
-        by_length = sorted(indices, key=lambda conversation: len(prompts[conversation]))
         limit = _context(model) - self.max_tokens
-        fitting = [conversation for conversation in by_length if len(prompts[conversation]) <= limit]
-        for conversation in by_length[len(fitting) :]:
-            failure = f"the conversation has {len(prompts[conversation])} tokens, the limit is {limit}"
-            yield from ((index, Reply(None, failure)) for index in indices[conversation])
-        for start in range(0, len(fitting), self.batch_size):
-            batch = fitting[start : start + self.batch_size]
+        for conversation, prompt in prompts.items():
+            if len(prompt) > limit:
+                failure = f"the conversation has {len(prompt)} tokens, the limit is {limit}"
+                yield from ((index, Reply(None, failure)) for index in indices[conversation])
+        fitting = [conversation for conversation in indices if len(prompts[conversation]) <= limit]
+        rows = batch_rows(device, self.batch_size)
+        for batch, count in batches_by_shape(fitting, lambda turns: _padded(len(prompts[turns])), rows):
             seeds = [seed_of(conversation, self.sampling.seed or 0, sample) for conversation in batch]
             texts = self._generate(tokenizer, model, [prompts[turns] for turns in batch], seeds)
-            for conversation, text in zip(batch, texts, strict=True):
+            for conversation, text in zip(batch[:count], texts, strict=False):
                 reply = Reply(text) if text else Reply(None, "the reply has no text")
                 yield from ((index, reply) for index in indices[conversation])
 
@@ -119,7 +121,13 @@ class TransformersChat:
         from transformers import GenerationConfig
 
         # Padding on the left, because generation continues at the right end of every row.
-        inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+        inputs = tokenizer.pad(
+            {"input_ids": prompts},
+            padding="max_length",
+            max_length=_padded(len(prompts[0])),
+            padding_side="left",
+            return_tensors="pt",
+        )
         temperature = self.sampling.temperature
         noise = [_Noise(seeds, temperature)] if temperature else []
         settings = GenerationConfig(
@@ -186,6 +194,15 @@ def _prompt(tokenizer: Any, conversation: Sequence[Message]) -> list[int]:
     turns = [{"role": turn.role, "content": turn.content} for turn in conversation]
     tokens = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     return list(tokens)
+
+
+def _padded(length: int) -> int:
+    """Returns the length to which a prompt is padded; always longer than the prompt.
+
+    Without padding in the whole batch, transformers omits the attention mask, which selects another
+    kernel. With padding in every prompt there is always a mask.
+    """
+    return (length // _LENGTH_STEP + 1) * _LENGTH_STEP
 
 
 def _context(model: Any) -> int:

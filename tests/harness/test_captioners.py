@@ -117,6 +117,7 @@ def test_it_implements_the_protocol(captioner: Blip | Blip2) -> None:
     assert isinstance(captioner, Captioner)
 
 
+@pytest.mark.numerics
 def test_a_caption_does_not_depend_on_the_other_images(captioner: Blip | Blip2) -> None:
     images = block_images(7)
     together = captioner.caption(images)

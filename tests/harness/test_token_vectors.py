@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from rounding import rounding
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import token_vectors
@@ -37,12 +39,16 @@ def copied(minilm, tmp_path):
     return tmp_path
 
 
-def test_no_vector_depends_on_batches_or_order(minilm):
-    together = TokenVectors("minilm", 5, "cpu", batch_size=64).encode(TEXTS)
-    for batch_size in (1, 2):
-        parts = TokenVectors("minilm", 5, "cpu", batch_size).encode(TEXTS[::-1])
-        for text in TEXTS:
-            torch.testing.assert_close(parts[text].vectors, together[text].vectors, rtol=0, atol=2e-6)
+@pytest.mark.numerics
+def test_no_vector_depends_on_batches_order_or_other_texts(minilm):
+    many = [" ".join(["dog"] * n + ["cat"] * m) for n in range(6) for m in range(6)] + TEXTS
+    together = TokenVectors("minilm", 5, "cpu", batch_size=64).encode(many)
+    backwards = TokenVectors("minilm", 5, "cpu", batch_size=2).encode(many[::-1])
+    for text in many:
+        alone = TokenVectors("minilm", 5, "cpu").encode([text])
+        for other in (backwards, alone):
+            np.testing.assert_array_equal(other[text].vectors, together[text].vectors)
+            np.testing.assert_array_equal(other[text].counts, together[text].counts)
 
 
 def test_vectors_are_the_hidden_states_of_the_whole_model(minilm):
@@ -55,7 +61,9 @@ def test_vectors_are_the_hidden_states_of_the_whole_model(minilm):
         ).hidden_states
     for layer in (5, 6):
         found = TokenVectors("minilm", layer, "cpu").encode(TEXTS[:1])[TEXTS[0]]
-        torch.testing.assert_close(found.vectors, states[layer][0], rtol=0, atol=2e-6)
+        expected = states[layer][0].numpy()
+        tolerance = rounding(terms=1536, depth=layer, largest=np.abs(expected).max())
+        np.testing.assert_allclose(found.vectors, expected, rtol=0, atol=tolerance)
 
 
 def test_only_the_tokens_around_a_text_do_not_count(minilm):
@@ -68,11 +76,13 @@ def test_only_the_tokens_around_a_text_do_not_count(minilm):
 
 
 def test_each_distinct_text_is_computed_once(minilm, monkeypatch):
-    rows = []
-    real = token_vectors._forward
-    monkeypatch.setattr(token_vectors, "_forward", lambda *given: rows.extend(given[1]) or real(*given))
+    texts = []
+    real = token_vectors.batches_by_shape
+    monkeypatch.setattr(
+        token_vectors, "batches_by_shape", lambda items, *rest: texts.extend(items) or real(items, *rest)
+    )
     assert set(TokenVectors("minilm", 5, "cpu").encode(TEXTS)) == set(TEXTS)
-    assert len(rows) == len(set(TEXTS))
+    assert len(texts) == len(set(TEXTS))
 
 
 def test_a_backbone_is_loaded_once_per_layer(minilm):

@@ -100,6 +100,7 @@ def test_greedy_replies_are_those_of_the_library(folder):
     assert len(set(expected)) > 1
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_a_reply_does_not_depend_on_the_other_conversations(folder, temperature):
     together = texts(chat(folder, temperature=temperature, batch_size=8), CONVERSATIONS)
