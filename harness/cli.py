@@ -242,12 +242,27 @@ def _add_milan_exemplars(actions: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where a folder a layer is made"
     )
-    parser.add_argument("--k", type=int, default=15, help="exemplars a unit (default: %(default)s)")
     parser.add_argument(
-        "--quantile", type=float, default=0.01, help="upper fraction in a mask (default: %(default)s)"
+        "--exemplars", type=int, default=15, help="exemplars per unit (default: %(default)s)"
     )
-    parser.add_argument("--side", type=int, default=224, help="of the pictures (default: %(default)s)")
-    parser.add_argument("--variant", default="paper", choices=("paper", "official"))
+    parser.add_argument(
+        "--quantile",
+        type=float,
+        default=0.01,
+        help="upper fraction of all positions, above a mask's threshold (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=224,
+        help="height and width of exemplar images, in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--variant",
+        default="paper",
+        choices=("paper", "official"),
+        help="official: as the published program makes exemplars (default: %(default)s)",
+    )
     parser.set_defaults(command=_milan_exemplars)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from ..harness.probe import ProbedLayer
 from ..harness.records import Description
@@ -37,7 +37,7 @@ class Method(ABC):
         name: name of the method in records and tables.
     """
 
-    name: ClassVar[str]
+    name: str
 
     @abstractmethod
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:

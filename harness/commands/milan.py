@@ -54,7 +54,7 @@ def _summary(checkpoint: Checkpoint) -> str:
 def _use(folder: Path, **settings: object) -> str:
     given = {"checkpoint": folder, **settings}
     overrides = " ".join(f"method.milan.{name}={value}" for name, value in given.items())
-    return f"describe with it: dissectbench run method=[milan_published] {overrides}"
+    return f"describe with it: dissectbench run method=[milan] {overrides}"
 
 
 def train_command(options: argparse.Namespace) -> int:
@@ -140,10 +140,10 @@ def _quality(trained: Trained) -> str:
 def exemplars_command(options: argparse.Namespace) -> int:
     """Writes the exemplars of some layers in the layout of the published program, a folder each."""
     from ...methods.milan.exemplar_files import write_exemplars
-    from ...methods.milan.exemplars import ExemplarSettings
+    from ...methods.milan.settings import ExemplarSettings
     from ..targets.layers import Taps
 
-    chosen = ExemplarSettings(options.k, options.quantile, options.side, options.variant)
+    chosen = ExemplarSettings(options.exemplars, options.quantile, options.image_size, options.variant)
     overrides = [*options.settings, "method=[]", "metric=[]"]
     config = compose(overrides, config_dir=options.config_dir).config
     probe, target = build(config.probe, "probe"), build(config.target, "target")

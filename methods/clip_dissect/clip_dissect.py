@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class CLIPDissect(Method):
         InputError: if a setting is unknown or out of range.
     """
 
-    name: ClassVar[str] = "clip_dissect"
+    name = "clip_dissect"
 
     def __init__(
         self,

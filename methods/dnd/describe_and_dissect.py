@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ class DescribeAndDissect(Method):
         InputError: if a setting is unknown or out of range.
     """
 
-    name: ClassVar[str] = "describe_and_dissect"
+    name = "describe_and_dissect"
 
     def __init__(
         self,

@@ -1,3 +1,4 @@
 from .milan import MILAN
+from .settings import DecodingOverrides, ExemplarOverrides
 
-__all__ = ["MILAN"]
+__all__ = ["MILAN", "DecodingOverrides", "ExemplarOverrides"]

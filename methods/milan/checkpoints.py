@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...harness.errors import InputError
 from ...harness.files import atomic_path, file_digest, read_json, write_json
@@ -18,8 +18,8 @@ from ...harness.targets.fingerprints import weights_digest
 from . import published_checkpoints as published
 from .attention import AttentionDecoder, DecoderSizes
 from .encoder import PyramidEncoder
-from .exemplars import ExemplarSettings
 from .language_model import CaptionLanguageModel, LanguageModelSizes
+from .settings import DecodingSettings, ExemplarSettings
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,41 +27,9 @@ if TYPE_CHECKING:
 
     Network = TypeVar("Network", bound=nn.Module)
 
-Strategy = Literal["greedy", "beam", "rerank", "mi-greedy", "mi-beam"]
-
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _FORMAT = 1
 _HEADS = ("encoder.encoder.model.fc.", "encoder.encoder.model.classifier.")
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a caption is searched for.
-
-    Attributes:
-        strategy: `greedy` and `beam` look for the largest log p(d|E); `rerank` takes the beam of
-            log p(d|E) and chooses by log p(d|E) - temperature * log p(d); `mi-greedy` and `mi-beam` look
-            for the largest sum of that difference word by word.
-        length: at most so many words, stop included.
-        beam: hypotheses of a unit.
-        temperature: the weight of the language model, lambda in the paper.
-
-    Raises:
-        InputError: if a value is unknown or out of range.
-    """
-
-    strategy: Strategy = "rerank"
-    length: int = 15
-    beam: int = 50
-    temperature: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.strategy not in get_args(Strategy):
-            known = ", ".join(get_args(Strategy))
-            raise InputError(f"strategy={self.strategy!r} is unknown", f"use one of {known}")
-        for name in ("length", "beam"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -90,8 +58,8 @@ class Checkpoint:
         state: weights on the CPU; names begin with `decoder.`, `lm.` and `encoder.`, the last of which
             may be absent.
         official: whether it is one of the published checkpoints, or made from one.
-        exemplars: `k`, `q` and `side` of the exemplars that it learnt from, see `ExemplarSettings`; what
-            is missing is as published.
+        exemplars: `count`, `quantile` and `image_size` of the exemplars that it learnt from, see
+            `ExemplarSettings`; what is missing is as published.
 
     Raises:
         InputError: if such a setting is out of range.
@@ -100,7 +68,7 @@ class Checkpoint:
     vocabulary: Vocabulary
     sizes: DecoderSizes
     language_model: LanguageModelSizes | None
-    decoding: Decoding
+    decoding: DecodingSettings
     encoder: EncoderConfig
     state: Mapping[str, Tensor]
     official: bool = False
@@ -274,7 +242,7 @@ def _own(folder: Path) -> Checkpoint:
             Vocabulary(tuple(words["tokens"]), words["tokenizer"]),
             DecoderSizes(**config["decoder"]),
             None if language_model is None else LanguageModelSizes(**language_model),
-            Decoding(**config["decoding"]),
+            DecodingSettings(**config["decoding"]),
             EncoderConfig(**config["encoder"]),
             state,
             config["official"],
@@ -335,8 +303,8 @@ def _translated(properties: Mapping[str, Any], state: Mapping[str, Tensor]) -> C
     if language_model is not None and strategy in ("greedy", "beam"):
         # With a language model, the published program lets it in at every word unless it reranks.
         strategy = f"mi-{strategy}"
-    decoding = Decoding(
-        strategy,  # type: ignore[arg-type] - checked by Decoding
+    decoding = DecodingSettings(
+        strategy,  # type: ignore[arg-type] - checked by DecodingSettings
         int(properties["length"]),
         int(properties["beam_size"]),
         float(properties["temperature"]),

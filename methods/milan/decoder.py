@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +21,11 @@ from ...harness.activations.batches import full_precision
 from ...harness.errors import InputError
 from .attention import AttentionDecoder
 from .beam import Hypotheses, State, Step, search
-from .checkpoints import Checkpoint, Decoding
+from .checkpoints import Checkpoint
 from .fixed_blocks import in_blocks
 from .language_model import CaptionLanguageModel
+from .settings import Counting, DecodingSettings
 from .vocabulary import Vocabulary
-
-Counting = Literal["exact", "one_more", "batch"]
 
 _ROWS, _UNITS = 800, 128
 """About how many beams and units are searched for at once: the attention keeps k vectors a beam."""
@@ -115,13 +114,13 @@ class Decoder:
         network: AttentionDecoder,
         vocabulary: Vocabulary,
         language_model: CaptionLanguageModel | None = None,
-        decoding: Decoding | None = None,
+        decoding: DecodingSettings | None = None,
         *,
         counting: Counting = "exact",
     ) -> None:
         if counting not in ("exact", "one_more", "batch"):
             raise InputError(f"counting={counting!r} is unknown", "use exact, one_more or batch")
-        self.decoding = decoding or Decoding("beam" if language_model is None else "rerank")
+        self.decoding = decoding or DecodingSettings("beam" if language_model is None else "rerank")
         if language_model is None and self.decoding.strategy not in ("greedy", "beam"):
             raise InputError(
                 f"strategy={self.decoding.strategy} needs a language model, and the checkpoint has none",
@@ -147,7 +146,7 @@ class Decoder:
             checkpoint: the trained MILAN.
             device: where it computes.
             counting: None: `one_more` for a published checkpoint, else `exact`.
-            decoding: settings of `Decoding` other than the checkpoint's.
+            decoding: settings of `DecodingSettings` other than the checkpoint's.
 
         Raises:
             InputError: if the weights do not fit or a setting is wrong.

@@ -25,7 +25,8 @@ from ...harness.errors import InputError
 from ...harness.files import atomic_open, atomic_path, explained, fingerprint, read_json, write_json
 from ...harness.probe import ProbedLayer
 from ...harness.progress import Progress
-from .exemplars import ExemplarSettings, Shown, TopImages, exemplars, top_images
+from .exemplars import Shown, TopImages, exemplars, top_images
+from .settings import ExemplarSettings
 from .slots import Slots
 
 FORMAT = 1
@@ -60,15 +61,16 @@ class ExemplarFolder:
     meta: Mapping[str, Any] | None = None
 
     @property
-    def side(self) -> int:
+    def image_size(self) -> int:
         """Side of pictures and masks in pixels."""
         return self.masks.shape[-1]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """`k`, `q` and `side` of `ExemplarSettings`; without `meta`, `q` is the published one."""
+        """Those of `ExemplarSettings` without the variant; without `meta`, the published `quantile`."""
         made = {} if self.meta is None else self.meta["settings"]
-        return {"k": self.masks.shape[1], "q": made.get("q", ExemplarSettings.q), "side": self.side}
+        quantile = made.get("quantile", ExemplarSettings.quantile)
+        return {"count": self.masks.shape[1], "quantile": quantile, "image_size": self.image_size}
 
 
 def is_exemplar_folder(path: Path) -> bool:
@@ -179,7 +181,7 @@ def write_exemplars(
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             return _existing(path, meta)
         try:
-            top = top_images(layer, chosen, settings.k)
+            top = top_images(layer, chosen, settings.count)
         except ValueError as error:
             raise InputError(f"layer {layer.name}: {error}", "leave the unit out (units=...)") from error
         part = path.with_name(f"{path.name}.part")
@@ -242,7 +244,7 @@ def _fill(
 ) -> None:
     """Writes pictures and masks, from where an earlier attempt for the same `key` left off."""
     after = _state(part, key)
-    shape, side = top.indices.shape, settings.side
+    shape, side = top.indices.shape, settings.image_size
     done = np.unique(top.indices)
     with ExitStack() as stack:
         images = stack.enter_context(Slots(part / IMAGES, (*shape, 3, side, side)))

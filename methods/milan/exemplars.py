@@ -8,63 +8,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...harness.errors import InputError
 from ...harness.probe import ProbedLayer, Region
 from ..upsample import Upsampling, grid, upsample
+from .settings import ExemplarSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Variant = Literal["paper", "official"]
-
 _COLUMNS = 64  # units whose maxima are read at once
 _MASKS = 64  # masks made at once, 13 MB of floats at 224 x 224
-
-
-@dataclass(frozen=True)
-class ExemplarSettings:
-    """What exemplars are.
-
-    `paper`: a picture shows the part of the image that the target saw, and the value at the border of
-    a feature map goes on beyond its outermost cells. `official`, as the published program: the picture
-    is the central part after a resize, whatever the target saw; values fall off towards 0 beyond the
-    outermost cells, which empties the borders of masks and marks the borders of units with negative
-    values; a unit without spatial extent marks the whole picture only if its value lies in the upper
-    fraction `q`, of which there are few in a small probing set, and nothing otherwise.
-
-    Attributes:
-        k: exemplars per unit.
-        q: upper fraction of all positions of all images whose value lies above the mask's threshold.
-        side: of the square pictures and masks, in pixels.
-        variant: "paper" or "official".
-
-    Raises:
-        InputError: if a setting is out of range.
-    """
-
-    k: int = 15
-    q: float = 0.01
-    side: int = 224
-    variant: Variant = "paper"
-
-    def __post_init__(self) -> None:
-        if self.variant not in ("paper", "official"):
-            raise InputError(f"variant must be paper or official, got {self.variant!r}")
-        if self.k < 1 or self.side < 1:
-            raise InputError(f"k and side must be positive, got k={self.k}, side={self.side}")
-        if not 0 < self.q <= 1:
-            raise InputError(f"the quantile q={self.q} is not in (0, 1]")
-
-    def identity(self) -> dict[str, Any]:
-        """Returns the settings, JSON-able."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -82,8 +41,8 @@ class TopImages:
     values: NDArray[np.float32]
 
 
-def top_images(layer: ProbedLayer, units: Sequence[int], k: int = 15) -> TopImages:
-    """Finds the (at most) `k` top images of each unit; reads the maxima of several units at a time.
+def top_images(layer: ProbedLayer, units: Sequence[int], count: int = 15) -> TopImages:
+    """Finds the (at most) `count` top images of each unit; reads the maxima of several units at a time.
 
     Raises:
         IndexError: if the layer has no such unit.
@@ -92,7 +51,7 @@ def top_images(layer: ProbedLayer, units: Sequence[int], k: int = 15) -> TopImag
     chosen = np.asarray(units, np.int64)
     if chosen.size and (chosen.min() < 0 or chosen.max() >= layer.n_units):
         raise IndexError(f"unit {chosen.max()} (or below 0) of {layer.n_units} units")
-    shape = (len(chosen), min(k, len(layer.maxima)))
+    shape = (len(chosen), min(count, len(layer.maxima)))
     indices, values = np.empty(shape, np.int64), np.empty(shape, np.float32)
     for start in range(0, len(chosen), _COLUMNS):
         block = chosen[start : start + _COLUMNS]
@@ -122,7 +81,7 @@ def levels(layer: ProbedLayer, settings: ExemplarSettings) -> NDArray[np.float64
     """
     # Asks the layer for the fraction that puts its quantile at the same place.
     last = len(layer.maxima) * layer.map_shape[0] * layer.map_shape[1] - 1
-    fraction = (settings.q * (last + 1) - 0.5) / max(last, 1)
+    fraction = (settings.quantile * (last + 1) - 0.5) / max(last, 1)
     return layer.threshold(min(max(fraction, sys.float_info.min), 1.0))
 
 
@@ -142,9 +101,9 @@ def masks(
     import torch
 
     if maps.shape[1:] == (1, 1) and settings.variant == "paper":
-        return np.ones((len(maps), settings.side, settings.side), np.bool_)
+        return np.ones((len(maps), settings.image_size, settings.image_size), np.bool_)
     mode = "half_pixel" if settings.variant == "paper" else "zero_padded"
-    shape = (settings.side, settings.side)
+    shape = (settings.image_size, settings.image_size)
     over = grid(shape, (maps.shape[1], maps.shape[2]), Region(), Upsampling(mode))
     with torch.inference_mode():
         above = upsample(torch.from_numpy(maps), over) > torch.from_numpy(limits)[:, None, None]
@@ -227,7 +186,7 @@ def exemplars(
     for batch in layer.maps(wanted[wanted > after].tolist()):
         for index, maps in zip(batch.indices.tolist(), batch.maps, strict=True):
             region = None if settings.variant == "official" else layer.region(index)
-            pixels = picture(layer.probe.image(index), settings.side, region)
+            pixels = picture(layer.probe.image(index), settings.image_size, region)
             for start in range(0, len(places[index]), _MASKS):
                 rows, ranks = np.divmod(places[index][start : start + _MASKS], top.indices.shape[1])
                 active = masks(maps[top.units[rows]], limits[rows], settings)

@@ -11,22 +11,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, get_args
 
 import numpy as np
 
 from ...harness.devices import resolve
-from ...harness.errors import InputError
+from ...harness.errors import InputError, one_of
 from ...harness.files import file_digest
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ...harness.targets.target import Target, from_factory
 from ...harness.weights import PACKAGE_PREFIX, snapshot
 from ..method import Method
-from .checkpoints import CONFIG, Checkpoint, Decoding, load_checkpoint
-from .decoder import Caption, Counting, Decoder
+from .checkpoints import CONFIG, Checkpoint, load_checkpoint
+from .decoder import Caption, Decoder
 from .encoder import PyramidEncoder
-from .exemplars import ExemplarSettings, TopImages, Variant, levels, top_images
+from .exemplars import TopImages, levels, top_images
+from .settings import DecodingOverrides, ExemplarOverrides, ExemplarSettings, Variant
 from .unit_vectors import UnitVectors, encoder_fingerprint
 
 PUBLISHED = "http://milan.csail.mit.edu/models/"
@@ -52,70 +53,49 @@ class MILAN(Method):
     before the longest search of its batch: `official` counts it as for a unit that is alone.
 
     Args:
-        checkpoint: a published file, a folder that `dissectbench milan` wrote, or
+        checkpoint: a published file, a folder written by `dissectbench milan`, or
             `package:<package>/<path>` of such a folder.
-        encoder: the image network, for a checkpoint that does not hold it: a target, or the
-            `package.module:function` that makes one (see `from_factory`). Otherwise not looked at.
-        label: what the model is called in tables; by default the name of the file or folder.
+        name: of the method in records and tables.
+        encoder: the image network, for a checkpoint without it: a target, or the
+            `package.module:function` that makes one (see `from_factory`). Otherwise ignored.
+        label: name of the checkpoint in tables; None: its file or folder name.
         variant: "paper"; or "official", with the published program's exemplars (see
             `ExemplarSettings`) and counting.
-        strategy: "greedy", "beam", "rerank", "mi-greedy" or "mi-beam" (see `Decoding`). This and the
-            next three: None for what the checkpoint says.
-        beam: captions of a unit that are searched for.
-        length: at most so many words.
-        temperature: the weight lambda of the language model.
-        counting: "exact" or "one_more" (see `Decoder`); None: "one_more" for a published checkpoint
-            and for `official`, else "exact".
-        k: exemplars per unit. This and the next two: None for those that the checkpoint learnt from.
-        q: upper fraction of all positions whose values lie above a mask's threshold.
-        side: of the exemplars' pictures, in pixels.
-        top: captions kept as candidates.
-        block: units whose captions are written at once.
+        exemplars: settings that differ from those of the checkpoint's training.
+        decoding: settings of the search that differ from the checkpoint's.
+        keep_candidates: captions kept as candidates.
+        block: units captioned together.
         device: where encoder and decoder compute.
 
     Raises:
-        InputError: if there is no such checkpoint, or a setting is unknown or out of range.
+        InputError: if the checkpoint does not exist, or a setting is unknown or out of range.
     """
-
-    name: ClassVar[str] = "milan"
 
     def __init__(
         self,
         checkpoint: str,
         *,
+        name: str = "milan",
         encoder: Target | str | None = None,
         label: str | None = None,
         variant: Variant = "paper",
-        strategy: str | None = None,
-        beam: int | None = None,
-        length: int | None = None,
-        temperature: float | None = None,
-        counting: Counting | None = None,
-        k: int | None = None,
-        q: float | None = None,
-        side: int | None = None,
-        top: int = 10,
+        exemplars: ExemplarOverrides | None = None,
+        decoding: DecodingOverrides | None = None,
+        keep_candidates: int = 10,
         block: int = 64,
         device: str = "auto",
     ) -> None:
-        if counting not in (None, "exact", "one_more"):
-            raise InputError(
-                f"milan.counting is {counting!r}",
-                "choose exact or one_more: what depends on other units is no description of a unit",
-            )
-        for setting, value in (("top", top), ("block", block)):
+        self.name = name
+        self.variant: Variant = one_of(f"{name}.variant", variant, get_args(Variant))
+        for setting, value in (("keep_candidates", keep_candidates), ("block", block)):
             if value < 1:
-                raise InputError(f"milan.{setting} must be at least 1, not {value}")
-        self._decoding = _given(strategy=strategy, beam=beam, length=length, temperature=temperature)
-        self._exemplars = _given(k=k, q=q, side=side, variant=variant)
-        Decoding(**self._decoding)  # refuses what is wrong before anything is computed
-        ExemplarSettings(**self._exemplars)
-        self.path = locate(checkpoint)
+                raise InputError(f"{name}.{setting} must be at least 1, not {value}")
+        self._exemplars = exemplars or ExemplarOverrides()
+        self._decoding = decoding or DecodingOverrides()
+        self.path = locate(checkpoint, f"method.{name}.checkpoint")
         self.encoder = from_factory(encoder, device=device) if isinstance(encoder, str) else encoder
         self.label = label or self.path.stem
-        self._counting: Counting | None = "one_more" if variant == "official" else None
-        self._counting = counting or self._counting
-        self.top, self.block, self.device = top, block, device
+        self.keep_candidates, self.block, self.device = keep_candidates, block, device
 
     def models(self) -> Mapping[str, str]:
         """See `Method.models`."""
@@ -133,7 +113,7 @@ class MILAN(Method):
             "exemplars": self.exemplars.identity(),
             "decoding": asdict(decoder.decoding),
             "counting": decoder.counting,
-            "top": self.top,
+            "keep_candidates": self.keep_candidates,
         }
 
     @cached_property
@@ -143,12 +123,18 @@ class MILAN(Method):
     @cached_property
     def exemplars(self) -> ExemplarSettings:
         """What is looked at. Reads the checkpoint."""
-        return ExemplarSettings(**{**self._checkpoint.exemplars, **self._exemplars})
+        settings = {**self._checkpoint.exemplars, **self._exemplars.values()}
+        return ExemplarSettings(**settings, variant=self.variant)
 
     @cached_property
     def _decoder(self) -> Decoder:
-        device = resolve(self.device)
-        return Decoder.of(self._checkpoint, device=device, counting=self._counting, **self._decoding)
+        counting = self._decoding.counting or ("one_more" if self.variant == "official" else None)
+        return Decoder.of(
+            self._checkpoint,
+            device=resolve(self.device),
+            counting=counting,
+            **self._decoding.values(),
+        )
 
     @cached_property
     def _encoder(self) -> PyramidEncoder:
@@ -156,7 +142,7 @@ class MILAN(Method):
         try:
             return self._checkpoint.build_encoder(network).to(resolve(self.device))
         except InputError as error:
-            hint = f"{error.hint} (method.milan.encoder)"
+            hint = f"{error.hint} (method.{self.name}.encoder)"
             raise InputError(f"checkpoint {self.path}: {error.message}", hint) from error
 
     @cached_property
@@ -167,7 +153,7 @@ class MILAN(Method):
         """See `Method.describe`. A unit's seconds are its share of what is done for several."""
         finite = np.isfinite(layer.maxima.max(axis=0)) & np.isfinite(layer.maxima.min(axis=0))
         alive = [unit for unit in units if finite[unit] and not layer.dead[unit]]
-        top = top_images(layer, alive, self.exemplars.k)
+        top = top_images(layer, alive, self.exemplars.count)
         limits, captions = levels(layer, self.exemplars), self._captions(layer, top)
         rows = {unit: row for row, unit in enumerate(alive)}
         for unit in units:
@@ -192,7 +178,7 @@ class MILAN(Method):
         for start in range(0, len(top.units), self.block):
             started = time.perf_counter()
             block = range(start, min(start + self.block, len(top.units)))
-            found = self._decoder.n_best(vectors.read(block), self.top)
+            found = self._decoder.n_best(vectors.read(block), self.keep_candidates)
             share = shared + (time.perf_counter() - started) / len(block)
             yield from ((captions, share) for captions in found)
 
@@ -217,15 +203,12 @@ class MILAN(Method):
         return Description(name, self.name, best.text, "ok", best.score, candidates, evidence=evidence)
 
 
-def _given(**settings: Any) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def locate(checkpoint: str) -> Path:
+def locate(checkpoint: str, setting: str) -> Path:
     """Returns the file or folder of a checkpoint.
 
     Args:
         checkpoint: a path, or `package:<package>/<path>`.
+        setting: name of the setting in messages.
 
     Raises:
         InputError: if it is not there; says what to download.
@@ -238,5 +221,5 @@ def locate(checkpoint: str) -> Path:
     files = ", ".join(f"milan-{name}.pth" for name in NAMES)
     raise InputError(
         f"no such checkpoint of MILAN: {checkpoint}",
-        f"download one of {files} from {PUBLISHED} and give its path (method.milan.checkpoint=...)",
+        f"download one of {files} from {PUBLISHED} and give its path ({setting}=...)",
     )

@@ -16,7 +16,8 @@ from ...harness.files import explained, fingerprint, read_json, write_json
 from ...harness.probe import ProbedLayer
 from ...harness.targets.fingerprints import weights_digest
 from .encoder import PyramidEncoder
-from .exemplars import ExemplarSettings, Shown, TopImages, exemplars
+from .exemplars import Shown, TopImages, exemplars
+from .settings import ExemplarSettings
 from .slots import Slots
 
 _FORMAT = 1

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class NetworkDissection(Method):
         InputError: if a setting is out of range.
     """
 
-    name: ClassVar[str] = "network_dissection"
+    name = "network_dissection"
 
     def __init__(
         self,

@@ -38,15 +38,20 @@ from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes, Memory
 from dissectbench.methods.milan.checkpoints import (
     Checkpoint,
-    Decoding,
     EncoderConfig,
     load_checkpoint,
     save_checkpoint,
 )
 from dissectbench.methods.milan.encoder import PyramidEncoder
-from dissectbench.methods.milan.exemplars import ExemplarSettings, exemplars, top_images
+from dissectbench.methods.milan.exemplars import exemplars, top_images
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
 from dissectbench.methods.milan.milan import MILAN
+from dissectbench.methods.milan.settings import (
+    DecodingOverrides,
+    DecodingSettings,
+    ExemplarOverrides,
+    ExemplarSettings,
+)
 from dissectbench.methods.milan.vocabulary import Vocabulary
 
 IMAGES, UNITS, WORDS, BEAM, K = 400, 256, 5000, 50, 15
@@ -101,7 +106,7 @@ def milan(folder: Path, words: int, sizes: dict[str, int]) -> Path:
         last.bias[len(vocabulary.tokens) :] = -50.0
         last.bias[vocabulary.stop] = STOP
     state = {f"{n}.{k}": v for n, part in parts.items() for k, v in part.state_dict().items()}
-    decoding, config = Decoding(beam=BEAM, length=LENGTH), EncoderConfig("resnet18")
+    decoding, config = DecodingSettings(beam=BEAM, length=LENGTH), EncoderConfig("resnet18")
     save_checkpoint(Checkpoint(vocabulary, decoder_sizes, lm_sizes, decoding, config, state), folder)
     return folder
 
@@ -174,8 +179,8 @@ class OneByOne:
 def of_units(layer: ArrayLayer, units: Sequence[int]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Returns pictures [k, 3, side, side] and masks [k, side, side] of the exemplars of some units."""
     settings = ExemplarSettings()
-    pictures = np.empty((len(units), K, 3, settings.side, settings.side), np.uint8)
-    masks = np.empty((len(units), K, settings.side, settings.side), np.bool_)
+    pictures = np.empty((len(units), K, 3, settings.image_size, settings.image_size), np.uint8)
+    masks = np.empty((len(units), K, settings.image_size, settings.image_size), np.bool_)
     for shown in exemplars(layer, top_images(layer, units), settings):
         pictures[shown.rows, shown.ranks] = shown.pixels
         masks[shown.rows, shown.ranks] = shown.masks
@@ -193,7 +198,7 @@ def compare() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         path = milan(Path(name) / "milan", WORDS, {})
         layer = layer_of(Path(name), IMAGES, UNITS, 224)
-        described, alone = MILAN(str(path), device="cpu", top=BEAM), OneByOne(path)
+        described, alone = MILAN(str(path), device="cpu", keep_candidates=BEAM), OneByOne(path)
         described.identity()  # reads the checkpoint, as `alone` has
         given = of_units(layer, range(MANY))
         few, many = [], []
@@ -240,7 +245,12 @@ def memory(units: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         path = milan(Path(name) / "milan", 50, {"embedding": 16, "hidden": 32, "attention": 32})
         layer = layer_of(Path(name), 100, 512, 32)
-        made = MILAN(str(path), device="cpu", side=32, beam=5, length=5)
+        made = MILAN(
+            str(path),
+            device="cpu",
+            exemplars=ExemplarOverrides(image_size=32),
+            decoding=DecodingOverrides(beam=5, length=5),
+        )
         described = sum(len(one.candidates) == 5 for one in made.describe(layer, range(units)))
         stored = sum(file.stat().st_size for file in Path(name).glob("milan_vectors/*.npy"))
     assert described == units

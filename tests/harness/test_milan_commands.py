@@ -124,7 +124,7 @@ def test_a_trained_milan_holds_its_encoder_and_training_again_reads_it(capsys, d
     made = load_checkpoint(tmp_path / "mine")
     assert made.has_encoder
     assert set(made.vocabulary.tokens) == {"red", "green", "things"}
-    assert made.exemplars == {"k": K, "q": 0.01, "side": SIDE}
+    assert made.exemplars == {"count": K, "quantile": 0.01, "image_size": SIDE}
     before = (tmp_path / "mine" / "model.safetensors").stat().st_mtime_ns
     code, again, error = train(capsys, data, tmp_path / "mine", *named(weights))
     assert (code, again) == (0, out)
@@ -220,7 +220,16 @@ def test_exemplars_are_written_in_the_published_layout_and_can_be_learnt_from(
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     command = ["milan", "exemplars", "target=tinyworld", "probe=flat", "probe.root=photos"]
-    command += ["layers=[layer1,fc]", "device=cpu", "--k", K, "--side", SIDE, "--out", "world"]
+    command += [
+        "layers=[layer1,fc]",
+        "device=cpu",
+        "--exemplars",
+        K,
+        "--image-size",
+        SIDE,
+        "--out",
+        "world",
+    ]
     for units in ("units=3", "units=3"):  # again: what is there is left
         code, out, _ = run(capsys, *command, units)
         assert code == 0
@@ -314,9 +323,11 @@ def test_the_embedded_milan_describes_and_metrics_that_score_nothing_are_not_ask
 ):
     monkeypatch.chdir(tmp_path)
     settings = ["probe.images=20", "layers=[layer1]", "units=2", "device=cpu", "table.resamples=50"]
-    code, out, _ = run(capsys, "run", "name=a", "method=[milan]", "metric=[bertscore_f1]", *settings)
+    code, out, _ = run(
+        capsys, "run", "name=a", "method=[milan_tinyworld]", "metric=[bertscore_f1]", *settings
+    )
     assert code == 0
-    assert "milan: tinyworld-milan" in out
+    assert "milan_tinyworld: tinyworld-milan" in out
     records = [json.loads(line) for line in (tmp_path / "runs/a/descriptions.jsonl").open()]
     assert {record["status"] for record in records} <= {"ok", "dead"}
     assert json.loads((tmp_path / "runs/a/metrics.json").read_text()) == {}

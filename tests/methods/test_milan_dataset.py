@@ -80,7 +80,7 @@ def test_units_meet_their_exemplars_and_their_first_three_texts(data):
     assert found.texts[0] == ("red things", "red, round things", "apples")
     assert found.texts[1] == ("sky", "the sky", "blue")
     assert (found.dropped, len(found)) == (1, 3)
-    assert found.settings == {"k": K, "q": 0.01, "side": SIDE}
+    assert found.settings == {"count": K, "quantile": 0.01, "image_size": SIDE}
     images, masks = found.exemplars(2)
     assert np.array_equal(images, np.load(data / "5" / "images.npy")[1])
     assert np.array_equal(masks, np.load(data / "5" / "masks.npy")[1])
@@ -215,7 +215,7 @@ def test_layers_with_different_numbers_of_exemplars_are_refused(data):
     for name in ("masks.npy", "images.npy"):
         np.save(layer / name, np.load(layer / name)[:, :2])
     np.savetxt(layer / "ids.csv", np.zeros((2, 2)), fmt="%d", delimiter=",")
-    with pytest.raises(InputError, match="k is 3 in alexnet-places, conv1, 2 in alexnet-places, 5"):
+    with pytest.raises(InputError, match="count is 3 in alexnet-places, conv1, 2 in alexnet-places, 5"):
         open_annotated(data)
 
 
@@ -223,10 +223,10 @@ def test_layers_with_different_numbers_of_exemplars_are_refused(data):
 def test_exemplars_say_what_fraction_their_masks_mark(data, written, found):
     for layer in ("conv1", "5"):
         if written:
-            (data / layer / "exemplars.json").write_text(json.dumps({"settings": {"q": written}}))
-    assert open_annotated(data).settings["q"] == found
-    (data / "5" / "exemplars.json").write_text(json.dumps({"settings": {"q": 0.02}}))
-    with pytest.raises(InputError, match=f"q is {found} in .*conv1, 0.02 in .*5"):
+            (data / layer / "exemplars.json").write_text(json.dumps({"settings": {"quantile": written}}))
+    assert open_annotated(data).settings["quantile"] == found
+    (data / "5" / "exemplars.json").write_text(json.dumps({"settings": {"quantile": 0.02}}))
+    with pytest.raises(InputError, match=f"quantile is {found} in .*conv1, 0.02 in .*5"):
         open_annotated(data)
 
 

@@ -9,9 +9,10 @@ import torch
 
 from dissectbench.harness.errors import InputError
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
-from dissectbench.methods.milan.checkpoints import Decoding, Strategy, load_checkpoint
-from dissectbench.methods.milan.decoder import Counting, Decoder
+from dissectbench.methods.milan.checkpoints import load_checkpoint
+from dissectbench.methods.milan.decoder import Decoder
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
+from dissectbench.methods.milan.settings import Counting, DecodingSettings, Strategy
 from dissectbench.methods.milan.vocabulary import Vocabulary
 
 WITH_LM = ["resnet18", "small_no_encoder"]
@@ -194,7 +195,7 @@ def toy():
 @torch.no_grad()
 def test_the_best_of_all_captions_is_found(toy, strategy):
     network, vocabulary, language_model, features = toy
-    decoder = Decoder(network, vocabulary, language_model, Decoding(strategy, 3, 400, 0.4))
+    decoder = Decoder(network, vocabulary, language_model, DecodingSettings(strategy, 3, 400, 0.4))
     sequences = list(itertools.product(range(len(vocabulary)), repeat=3))
     tokens = torch.tensor(sequences)
     inputs = torch.cat([torch.full((len(tokens), 1), vocabulary.start), tokens[:, :-1]], dim=1)
@@ -220,7 +221,7 @@ def test_a_caption_does_not_depend_on_the_other_units(toy, strategy, counting):
         network,
         vocabulary,
         language_model,
-        Decoding(strategy, 6, 60, 0.4),
+        DecodingSettings(strategy, 6, 60, 0.4),
         counting=counting,
     )
     together = decoder.n_best(features, 5)
@@ -241,7 +242,7 @@ def test_counting_by_the_batch_depends_on_the_other_units(reference):
 
 def test_the_best_come_first_and_no_caption_twice(toy):
     network, vocabulary, language_model, features = toy
-    decoder = Decoder(network, vocabulary, language_model, Decoding("rerank", 4, 30, 0.4))
+    decoder = Decoder(network, vocabulary, language_model, DecodingSettings("rerank", 4, 30, 0.4))
     for captions in decoder.n_best(features, 10):
         assert len(captions) == 10
         assert len({caption.tokens for caption in captions}) == 10
@@ -258,7 +259,7 @@ def test_no_units_get_no_captions(toy):
 def test_without_a_language_model_information_cannot_be_had(toy, strategy):
     network, vocabulary, _, _ = toy
     with pytest.raises(InputError, match="language model"):
-        Decoder(network, vocabulary, None, Decoding(strategy))
+        Decoder(network, vocabulary, None, DecodingSettings(strategy))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_without_a_language_model_information_cannot_be_had(toy, strategy):
 )
 def test_a_setting_out_of_range_is_named(settings, named):
     with pytest.raises(InputError, match=named):
-        Decoding(**settings)
+        DecodingSettings(**settings)
 
 
 def test_features_that_cannot_be_are_refused(toy):

@@ -9,9 +9,9 @@ from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.milan import exemplar_files as layout
 from dissectbench.methods.milan.exemplar_files import read_exemplars, write_exemplars
-from dissectbench.methods.milan.exemplars import ExemplarSettings
+from dissectbench.methods.milan.settings import ExemplarSettings
 
-SMALL = ExemplarSettings(k=3, q=0.1, side=16)
+SMALL = ExemplarSettings(count=3, quantile=0.1, image_size=16)
 
 
 def layer_of(dies_at=None, seed=0):
@@ -47,7 +47,7 @@ def test_what_is_written_is_read_and_memory_mapped(tmp_path):
     assert found.units.tolist() == [3, 1]
     assert found.ids[0].tolist() == np.argsort(-layer.maxima[:, 3])[:3].tolist()
     assert np.array_equal(found.images[0], layer.probe.pixels[found.ids[0]])
-    assert found.side == 16
+    assert found.image_size == 16
     assert found.meta is not None
     assert found.meta["settings"] == SMALL.identity()
     assert found.activations is not None
@@ -76,7 +76,7 @@ def test_what_was_begun_for_other_settings_is_not_gone_on_with(tmp_path, monkeyp
     whole = write_exemplars(layer_of(), tmp_path / "whole", SMALL)
     with pytest.raises(KeyboardInterrupt):
         write_exemplars(
-            layer_of(int(whole.ids.max())), tmp_path / "again", ExemplarSettings(k=3, side=16)
+            layer_of(int(whole.ids.max())), tmp_path / "again", ExemplarSettings(count=3, image_size=16)
         )
     write_exemplars(layer_of(), tmp_path / "again", SMALL)
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
@@ -93,7 +93,7 @@ def test_other_exemplars_are_not_overwritten(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     before = contents(tmp_path / "conv")
     with pytest.raises(InputError, match="another settings"):
-        write_exemplars(layer_of(), tmp_path / "conv", ExemplarSettings(k=2, side=16))
+        write_exemplars(layer_of(), tmp_path / "conv", ExemplarSettings(count=2, image_size=16))
     with pytest.raises(InputError, match="another activations"):
         write_exemplars(layer_of(seed=1), tmp_path / "conv", SMALL)
     assert contents(tmp_path / "conv") == before

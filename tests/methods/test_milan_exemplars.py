@@ -10,7 +10,6 @@ from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer, Region
 from dissectbench.methods.milan.exemplars import (
-    ExemplarSettings,
     TopImages,
     exemplars,
     levels,
@@ -18,6 +17,7 @@ from dissectbench.methods.milan.exemplars import (
     picture,
     top_images,
 )
+from dissectbench.methods.milan.settings import ExemplarSettings
 
 VARIANTS = {"official": "zero", "paper": "edge"}
 
@@ -68,7 +68,7 @@ def layer_of(maps, pixels=None):
 
 def drawn(layer, top, chosen):
     """All masks [n, k, side, side] and pictures [n, k, 3, side, side] of a stream."""
-    shape = (*top.indices.shape, chosen.side, chosen.side)
+    shape = (*top.indices.shape, chosen.image_size, chosen.image_size)
     found = np.zeros(shape, bool)
     pictures = np.zeros((*top.indices.shape, 3, *shape[2:]), np.uint8)
     for shown in exemplars(layer, top, chosen):
@@ -87,7 +87,7 @@ def test_top_images_are_those_of_the_reference(reference):
 @pytest.mark.parametrize("percent", [99, 90])
 def test_levels_and_masks_are_those_of_the_reference(reference, variant, percent):
     layer = layer_of(reference["activations"], reference["images"])
-    chosen = ExemplarSettings(q=1 - percent / 100, variant=variant)
+    chosen = ExemplarSettings(quantile=1 - percent / 100, variant=variant)
     np.testing.assert_allclose(levels(layer, chosen), reference[f"level_q{percent}"], atol=1e-5)
     top = top_images(layer, range(6))
     found, pictures = drawn(layer, top, chosen)
@@ -112,7 +112,7 @@ def test_a_unit_at_the_border_loses_the_border_only_in_the_official_variant():
 def test_ties_go_to_the_earlier_image_whatever_units_are_asked_for(columns, data):
     layer = layer_of(np.array(columns, np.float32).T)
     units = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=5))
-    top = top_images(layer, units, k=4)
+    top = top_images(layer, units, count=4)
     for row, unit in enumerate(units):
         ranked = sorted(range(9), key=lambda image: (-columns[unit][image], image))
         assert top.indices[row].tolist() == ranked[:4]
@@ -123,7 +123,7 @@ def test_the_spatial_maximum_ranks_even_where_values_are_means():
     maps = np.zeros((3, 1, 2, 2), np.float32)
     maps[1, 0] = 0.5
     maps[2, 0, 0, 0] = 1
-    assert top_images(layer_of(maps), [0], k=2).indices.tolist() == [[2, 1]]
+    assert top_images(layer_of(maps), [0], count=2).indices.tolist() == [[2, 1]]
 
 
 def test_each_image_is_shown_and_decoded_once_for_all_units():
@@ -131,7 +131,7 @@ def test_each_image_is_shown_and_decoded_once_for_all_units():
     maps = rng.random((40, 90, 3, 3), np.float32)
     maps[5] += 1  # an exemplar of every unit: more masks than are made at once
     layer = layer_of(maps, rng.integers(0, 256, (40, 3, 8, 8), np.uint8))
-    chosen = ExemplarSettings(k=4, side=16)
+    chosen = ExemplarSettings(count=4, image_size=16)
     top = top_images(layer, range(90), 4)
     stream = list(exemplars(layer, top, chosen))
     wanted = np.unique(top.indices).tolist()
@@ -147,7 +147,7 @@ def test_each_image_is_shown_and_decoded_once_for_all_units():
 def test_a_units_exemplars_do_not_depend_on_the_other_units():
     rng = np.random.default_rng(1)
     layer = layer_of(rng.random((30, 5, 4, 4), np.float32))
-    chosen = ExemplarSettings(k=6, side=20, q=0.1)
+    chosen = ExemplarSettings(count=6, image_size=20, quantile=0.1)
     together = drawn(layer, top_images(layer, range(5), 6), chosen)
     alone = drawn(layer, top_images(layer, [3], 6), chosen)
     assert np.array_equal(together[0][3], alone[0][0])
@@ -156,7 +156,7 @@ def test_a_units_exemplars_do_not_depend_on_the_other_units():
 
 def test_a_stream_goes_on_after_an_image():
     layer = layer_of(np.random.default_rng(2).random((20, 2, 2, 2), np.float32))
-    top, chosen = top_images(layer, [0, 1], 5), ExemplarSettings(k=5, side=8)
+    top, chosen = top_images(layer, [0, 1], 5), ExemplarSettings(count=5, image_size=8)
     images = [shown.index for shown in exemplars(layer, top, chosen)]
     assert [s.index for s in exemplars(layer, top, chosen, after=images[3])] == images[4:]
     assert not list(exemplars(layer, TopImages(*(a[:0] for a in vars(top).values())), chosen))
@@ -165,14 +165,14 @@ def test_a_stream_goes_on_after_an_image():
 @pytest.mark.parametrize(("variant", "shares"), [("paper", [1, 1, 1, 1]), ("official", [1, 1, 0, 0])])
 def test_units_without_extent_mark_the_whole_picture(variant, shares):
     layer = layer_of(np.arange(200, dtype=np.float32)[:, None])
-    chosen = ExemplarSettings(k=4, side=8, variant=variant)
+    chosen = ExemplarSettings(count=4, image_size=8, variant=variant)
     found, _ = drawn(layer, top_images(layer, [0], 4), chosen)
     assert found.mean(axis=(2, 3)).tolist() == [shares]
 
 
 def test_a_constant_unit_has_empty_masks():
     layer = layer_of(np.full((30, 1, 3, 3), 0.25))
-    found, _ = drawn(layer, top_images(layer, [0], 4), ExemplarSettings(k=4, side=12))
+    found, _ = drawn(layer, top_images(layer, [0], 4), ExemplarSettings(count=4, image_size=12))
     assert not found.any()
 
 
@@ -214,7 +214,9 @@ def test_padding_beyond_the_image_is_black():
     assert not shown[:, 31:].any()
 
 
-@pytest.mark.parametrize("wrong", [{"k": 0}, {"q": 0.0}, {"q": 1.5}, {"side": 0}, {"variant": "other"}])
+@pytest.mark.parametrize(
+    "wrong", [{"count": 0}, {"quantile": 0.0}, {"quantile": 1.5}, {"image_size": 0}, {"variant": "other"}]
+)
 def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(InputError, match=next(iter(wrong)) if "q" not in wrong else "quantile"):
+    with pytest.raises(InputError, match=next(iter(wrong))):
         ExemplarSettings(**wrong)

@@ -14,13 +14,13 @@ from dissectbench.harness.config import build, compose
 from dissectbench.harness.describing import describe
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.journal import Journal
+from dissectbench.harness.run import build_all
 from dissectbench.harness.targets.fingerprints import weights_digest
 from dissectbench.harness.targets.target import Target
 from dissectbench.methods.milan import milan, unit_vectors
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
 from dissectbench.methods.milan.checkpoints import (
     Checkpoint,
-    Decoding,
     EncoderConfig,
     load_checkpoint,
     save_checkpoint,
@@ -28,6 +28,12 @@ from dissectbench.methods.milan.checkpoints import (
 from dissectbench.methods.milan.encoder import PyramidEncoder
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
 from dissectbench.methods.milan.milan import MILAN
+from dissectbench.methods.milan.settings import (
+    DecodingOverrides,
+    DecodingSettings,
+    ExemplarOverrides,
+    ExemplarSettings,
+)
 from dissectbench.methods.milan.vocabulary import Vocabulary
 
 WORDS = Vocabulary(("red", "round", "things", "with", "wheels"), "words-1")
@@ -68,7 +74,7 @@ def own_checkpoint(folder, **changes):
     state |= {f"lm.{name}": value for name, value in language.items()}
     state["decoder.output.1.bias"][[WORDS.start, WORDS.stop, WORDS.pad, WORDS.unknown]] -= 6.0
     config = EncoderConfig("small", weights_digest(encoder.model))
-    made = Checkpoint(WORDS, sizes, lm, Decoding(length=6, beam=4), config, state)
+    made = Checkpoint(WORDS, sizes, lm, DecodingSettings(length=6, beam=4), config, state)
     save_checkpoint(replace(made, **changes), folder)
     return folder
 
@@ -78,9 +84,15 @@ def checkpoint(tmp_path_factory):
     return own_checkpoint(tmp_path_factory.mktemp("milan") / "small")
 
 
-def method(checkpoint, **settings):
-    given = {"encoder": target(), "side": SIDE, "k": 5, "q": 0.1, "device": "cpu"}
-    return MILAN(str(checkpoint), **{**given, **settings})
+def method(checkpoint, *, exemplars=None, decoding=None, **settings):
+    """Returns a MILAN with small exemplars; mappings replace some settings of a group."""
+    small = {"count": 5, "quantile": 0.1, "image_size": SIDE}
+    return MILAN(
+        str(checkpoint),
+        exemplars=ExemplarOverrides(**{**small, **(exemplars or {})}),
+        decoding=DecodingOverrides(**(decoding or {})),
+        **{"encoder": target(), "device": "cpu", **settings},
+    )
 
 
 def layer_of(folder, *, dies_at=None, vector=False):
@@ -105,7 +117,13 @@ def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
         layer = ImageArrayLayer(given["activations"], ImageArray(pixels), Cache(tmp_path))
     with np.load(folder / "exemplars.npz") as given:
         numbers, ids = given["units"].tolist(), given["ids"]
-    made = MILAN(str(folder / "milan_resnet18.pth"), variant="official", q=0.1, device="cpu", top=50)
+    made = MILAN(
+        str(folder / "milan_resnet18.pth"),
+        variant="official",
+        exemplars=ExemplarOverrides(quantile=0.1),
+        keep_candidates=50,
+        device="cpu",
+    )
     found = list(made.describe(layer, numbers))
     for place in (0, 2, 3):  # masks of the one at place 1 were replaced by hand
         expected, record = units[place]["rerank_reference_when_alone"], found[place]
@@ -131,7 +149,7 @@ def test_a_description_depends_on_its_unit_alone(checkpoint, tmp_path, block):
 def test_units_get_different_captions_with_their_candidates(checkpoint, tmp_path):
     layer = layer_of(tmp_path)
     alive = [u for u in range(UNITS) if u not in (DEAD, WILD)]
-    found = list(method(checkpoint, top=3).describe(layer, alive))
+    found = list(method(checkpoint, keep_candidates=3).describe(layer, alive))
     assert len({one.text for one in found}) > 1
     for one in found:
         scores = [candidate.score or 0.0 for candidate in one.candidates]
@@ -178,7 +196,7 @@ def test_each_picture_is_encoded_once(checkpoint, tmp_path, monkeypatch):
         PyramidEncoder, "maps", lambda self, images: shown.append(images) or original(self, images)
     )
     layer = layer_of(tmp_path)
-    found = list(method(checkpoint, k=15, block=2).describe(layer, [0, 1, 3, 5, 6]))
+    found = list(method(checkpoint, exemplars={"count": 15}, block=2).describe(layer, [0, 1, 3, 5, 6]))
     distinct = {image for one in found for image in one.evidence["images"]}
     assert len(distinct) > 16  # more than one batch of pictures
     assert sorted(layer.probe.asked) == sorted(distinct)
@@ -234,7 +252,7 @@ def test_a_run_killed_while_it_keeps_vectors_encodes_nothing_again(checkpoint, t
 def test_the_rest_of_a_run_needs_no_picture(checkpoint, tmp_path):
     whole = lines(method(checkpoint).describe(layer_of(tmp_path), [0, 1, 3, 5]))
     rest = layer_of(tmp_path)
-    assert lines(method(checkpoint, strategy="rerank").describe(rest, [3, 5])) == {
+    assert lines(method(checkpoint, decoding={"strategy": "rerank"}).describe(rest, [3, 5])) == {
         unit: whole[unit] for unit in (3, 5)
     }
     assert rest.probe.asked == []
@@ -248,6 +266,30 @@ def test_a_damaged_file_in_the_cache_is_made_anew(checkpoint, tmp_path):
     assert lines(method(checkpoint).describe(layer_of(tmp_path), [0, 1])) == whole
 
 
+def test_the_name_of_the_choice_is_the_name_in_records(checkpoint, tmp_path):
+    named = method(checkpoint, name="other")
+    assert named.models() == {"other": "small"}
+    assert {record.method for record in named.describe(layer_of(tmp_path), range(UNITS))} == {"other"}
+    with pytest.raises(InputError, match=r"method\.other\.checkpoint"):
+        MILAN("nowhere.pth", name="other")
+
+
+def test_two_milans_are_configured_side_by_side(checkpoint):
+    methods = compose(
+        [
+            "method=[milan,milan_tinyworld]",
+            f"method.milan.checkpoint={checkpoint}",
+            "method.milan_tinyworld.decoding.beam=3",
+            "device=cpu",
+        ]
+    ).config.method
+    own, tinyworld = build_all(methods, "method")
+    assert (own.name, tinyworld.name) == ("milan", "milan_tinyworld")
+    own.encoder = target()
+    assert own.identity()["decoding"]["beam"] == 4
+    assert tinyworld.identity()["decoding"]["beam"] == 3
+
+
 def test_making_it_reads_no_weights(checkpoint, monkeypatch):
     monkeypatch.setattr(milan, "load_checkpoint", None)
     assert method(checkpoint).models() == {"milan": "small"}
@@ -258,15 +300,15 @@ def test_making_it_reads_no_weights(checkpoint, monkeypatch):
     "changed",
     [
         {"variant": "official"},
-        {"strategy": "beam"},
-        {"beam": 3},
-        {"length": 5},
-        {"temperature": 0.5},
-        {"counting": "one_more"},
-        {"k": 4},
-        {"q": 0.2},
-        {"side": 24},
-        {"top": 2},
+        {"decoding": {"strategy": "beam"}},
+        {"decoding": {"beam": 3}},
+        {"decoding": {"length": 5}},
+        {"decoding": {"temperature": 0.5}},
+        {"decoding": {"counting": "one_more"}},
+        {"exemplars": {"count": 4}},
+        {"exemplars": {"quantile": 0.2}},
+        {"exemplars": {"image_size": 24}},
+        {"keep_candidates": 2},
     ],
 )
 def test_what_changes_a_description_changes_the_identity(checkpoint, changed):
@@ -276,13 +318,14 @@ def test_what_changes_a_description_changes_the_identity(checkpoint, changed):
 
 
 def test_exemplars_are_those_that_the_checkpoint_learnt_from_unless_others_are_asked_for(tmp_path):
-    learnt = own_checkpoint(tmp_path / "learnt", exemplars={"k": 4, "q": 0.2, "side": 24})
-    found = MILAN(str(learnt)).exemplars
-    assert (found.k, found.q, found.side) == (4, 0.2, 24)
-    found = MILAN(str(learnt), k=3, side=16).exemplars
-    assert (found.k, found.q, found.side) == (3, 0.2, 16)
-    published = MILAN(str(own_checkpoint(tmp_path / "published"))).exemplars
-    assert (published.k, published.q, published.side) == (15, 0.01, 224)
+    learnt = own_checkpoint(
+        tmp_path / "learnt", exemplars={"count": 4, "quantile": 0.2, "image_size": 24}
+    )
+    assert MILAN(str(learnt)).exemplars == ExemplarSettings(4, 0.2, 24)
+    changed = MILAN(str(learnt), exemplars=ExemplarOverrides(count=3, image_size=16))
+    assert changed.exemplars == ExemplarSettings(3, 0.2, 16)
+    published = MILAN(str(own_checkpoint(tmp_path / "published")))
+    assert published.exemplars == ExemplarSettings(15, 0.01, 224)
 
 
 def test_other_weights_are_another_identity(checkpoint, tmp_path):
@@ -297,20 +340,20 @@ def test_counting_is_the_published_one_where_published_numbers_are_met(checkpoin
     assert method(checkpoint).identity()["counting"] == "exact"
     assert method(checkpoint, variant="official").identity()["counting"] == "one_more"
     assert method(published).identity()["counting"] == "one_more"
-    assert method(published, counting="exact").identity()["counting"] == "exact"
+    assert method(published, decoding={"counting": "exact"}).identity()["counting"] == "exact"
     with pytest.raises(InputError, match="counting"):
-        method(published, counting="batch")
+        method(published, decoding={"counting": "batch"})
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"strategy": "bean"}, "rerank"),
+        ({"decoding": {"strategy": "bean"}}, "rerank"),
         ({"variant": "lite"}, "paper or official"),
-        ({"beam": 0}, "beam=0"),
-        ({"k": 0}, "k=0"),
-        ({"q": 2.0}, r"\(0, 1\]"),
-        ({"top": 0}, r"milan\.top"),
+        ({"decoding": {"beam": 0}}, "beam=0"),
+        ({"exemplars": {"count": 0}}, "count=0"),
+        ({"exemplars": {"quantile": 2.0}}, r"\(0, 1\]"),
+        ({"keep_candidates": 0}, r"milan\.keep_candidates"),
         ({"block": 0}, r"milan\.block"),
     ],
 )
@@ -340,10 +383,10 @@ def test_a_missing_or_another_encoder_is_refused(checkpoint, tmp_path):
 def test_a_journal_holds_what_the_configuration_asked_for(checkpoint, tmp_path):
     config = compose(
         [
-            "method=[milan_published]",
+            "method=[milan]",
             f"method.milan.checkpoint={checkpoint}",
-            f"method.milan.side={SIDE}",
-            "method.milan.q=0.1",
+            f"method.milan.exemplars.image_size={SIDE}",
+            "method.milan.exemplars.quantile=0.1",
             "device=cpu",
         ]
     ).config
@@ -358,4 +401,4 @@ def test_a_journal_holds_what_the_configuration_asked_for(checkpoint, tmp_path):
 
 def test_a_choice_without_its_checkpoint_asks_for_it():
     with pytest.raises(InputError, match=r"method\.milan\.checkpoint is not set"):
-        compose(["method=[milan_published]"])
+        compose(["method=[milan]"])

@@ -17,11 +17,11 @@ from dissectbench.harness.activations.forward_pass import probe_layers
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.progress import Progress
 from dissectbench.harness.targets.target import Target
-from dissectbench.methods.milan.checkpoints import Decoding, load_checkpoint
+from dissectbench.methods.milan.checkpoints import load_checkpoint
 from dissectbench.methods.milan.decoder import Decoder
 from dissectbench.methods.milan.exemplar_files import write_exemplars
-from dissectbench.methods.milan.exemplars import ExemplarSettings
 from dissectbench.methods.milan.language_model import LanguageModelSizes
+from dissectbench.methods.milan.settings import DecodingSettings, ExemplarSettings
 from dissectbench.methods.milan.tinyworld import train as script
 from dissectbench.methods.milan.tinyworld.annotations import Finding, annotate, find, plural
 from dissectbench.methods.milan.tinyworld.census import EDGE, census, coarse, word_planes
@@ -245,7 +245,9 @@ def test_true_descriptions_are_better_than_the_controls():
 
 
 FIT = FitSettings(batch=16, epochs=2)
-TINY = TrainingSettings(8, 16, 16, 0.2, LanguageModelSizes(8, 16, 2, 0.2), Decoding(beam=4), FIT, FIT)
+TINY = TrainingSettings(
+    8, 16, 16, 0.2, LanguageModelSizes(8, 16, 2, 0.2), DecodingSettings(beam=4), FIT, FIT
+)
 COURSES = (Course("colours", "colours", 4, 1, epochs=1), Course("objects", "objects", 4, 2, epochs=1))
 
 
@@ -344,7 +346,7 @@ def test_the_shipped_milan_names_the_classes(shipped, tmp_path):
     layer = probe_layers(
         target, probe, ["fc"], store=tmp_path / "store", cache=Cache(tmp_path / "cache")
     )["fc"]
-    shown = write_exemplars(layer, tmp_path / "exemplars", ExemplarSettings(side=96))
+    shown = write_exemplars(layer, tmp_path / "exemplars", ExemplarSettings(image_size=96))
     features = shipped.build_encoder(network).encode(shown.images, shown.masks, shown.ids)
     captions = Decoder.of(shipped).describe(features)
     named = [names_class(c.text, kind) for c, kind in zip(captions, OBJECTS, strict=True)]

@@ -10,10 +10,11 @@ from torch import nn
 
 from dissectbench.harness.errors import InputError
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
-from dissectbench.methods.milan.checkpoints import Decoding, load_checkpoint
+from dissectbench.methods.milan.checkpoints import load_checkpoint
 from dissectbench.methods.milan.decoder import Decoder
 from dissectbench.methods.milan.encoder import PyramidEncoder
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
+from dissectbench.methods.milan.settings import DecodingSettings
 from dissectbench.methods.milan.tokenizer import tokenize
 from dissectbench.methods.milan.training import features as features_module
 from dissectbench.methods.milan.training import fitting
@@ -39,7 +40,7 @@ TINY = TrainingSettings(
     attention=16,
     dropout=0.2,
     language_model=LanguageModelSizes(8, 16, 2, 0.2),
-    decoding=Decoding("rerank", length=6, beam=5),
+    decoding=DecodingSettings("rerank", length=6, beam=5),
     fit_decoder=FIT,
     fit_language_model=FIT,
     hold_out=0.2,
@@ -309,7 +310,7 @@ def test_features_must_fit(units, tmp_path):
 
 
 def test_a_decoder_can_be_trained_without_a_language_model(units, tmp_path):
-    settings = replace(TINY, language_model=None, decoding=Decoding("beam", 6, 3))
+    settings = replace(TINY, language_model=None, decoding=DecodingSettings("beam", 6, 3))
     found = trained(units, tmp_path, settings)
     assert found.language_model == ()
     assert load_checkpoint(tmp_path).language_model is None

@@ -24,10 +24,11 @@ from ....datasets.tinyworld.words import OBJECTS
 from ....harness.files import fingerprint
 from ....harness.progress import Progress
 from ....harness.targets.target import Target
-from ..checkpoints import Checkpoint, Decoding, load_checkpoint, save_checkpoint
+from ..checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from ..decoder import Decoder
 from ..encoder import PyramidEncoder
 from ..language_model import LanguageModelSizes
+from ..settings import DecodingSettings
 from ..training.dataset import AnnotatedExemplars, agreed
 from ..training.features import unit_features
 from ..training.fitting import FitSettings
@@ -62,7 +63,7 @@ SETTINGS = TrainingSettings(
     attention=128,
     dropout=0.5,
     language_model=LanguageModelSizes(64, 128, 2, 0.5),
-    decoding=Decoding("rerank", length=15, beam=20, temperature=0.05),
+    decoding=DecodingSettings("rerank", length=15, beam=20, temperature=0.05),
     fit_decoder=FitSettings(batch=64, epochs=60, patience=8),
     fit_language_model=FitSettings(batch=128, epochs=60, patience=4),
 )
@@ -240,11 +241,12 @@ def card(scale: Scale, found: Trained, report: Report) -> dict[str, str]:
     examples = "\n".join(f"| {name} | {said} | {true} |" for name, said, true in report.examples)
     classes = "\n".join(f"| {k} | {t} |" for k, t in zip(OBJECTS, report.classes, strict=True))
     split, decoder, worlds = found.split, found.decoder, ", ".join(map(str, SHOWN))
+    count, size = EXEMPLARS.count, EXEMPLARS.image_size
     return {
         "What it is": f"""
 A MILAN (Hernandez et al., ICLR 2022) with a small decoder and language model. It looks at exemplars with
-the embedded classifier, {ENCODER}, whose weights are not repeated here. Exemplars: {EXEMPLARS.k} pictures
-of {EXEMPLARS.side} x {EXEMPLARS.side}, masks above the {1 - EXEMPLARS.q:.2f} quantile.
+the embedded classifier, {ENCODER}, whose weights are not repeated here. Exemplars: {count} pictures
+of {size} x {size}, masks above the {1 - EXEMPLARS.quantile:.2f} quantile.
 
 No person annotated a unit. Annotations are generated from the labels of the pictures: what most of a
 unit's exemplars show under their masks, more than all pictures do, in {PER_UNIT} wordings.

@@ -19,14 +19,14 @@ from ....harness.probe import ProbedLayer
 from ....harness.progress import Progress
 from ....harness.targets.target import Target
 from ..exemplar_files import ExemplarFolder, write_exemplars
-from ..exemplars import ExemplarSettings
+from ..settings import ExemplarSettings
 from ..training.dataset import AnnotatedExemplars, open_annotated
 from .annotations import annotate, find
 from .census import World
 
 log = logging.getLogger(__name__)
 
-EXEMPLARS = ExemplarSettings(side=SIZE)
+EXEMPLARS = ExemplarSettings(image_size=SIZE)
 """Pictures as large as they were rendered: the embedded networks know no other size."""
 
 

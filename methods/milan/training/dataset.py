@@ -85,7 +85,7 @@ class AnnotatedExemplars:
         Raises:
             UnreadableImageError: if an image cannot be decoded; names the file.
         """
-        ranks = range(self.settings["k"])
+        ranks = range(self.settings["count"])
         pictures = np.stack([self.picture(index, rank) for rank in ranks])
         return pictures, np.stack([self.mask(index, rank) for rank in ranks])[:, None]
 
@@ -102,7 +102,7 @@ class AnnotatedExemplars:
         if folder.images is not None:
             return np.array(folder.images[row, rank])
         assert self.images is not None
-        return picture(self.images.image(int(folder.ids[row, rank])), folder.side)
+        return picture(self.images.image(int(folder.ids[row, rank])), folder.image_size)
 
     def mask(self, index: int, rank: int) -> NDArray[np.uint8]:
         """Returns the mask of an exemplar of a unit, uint8 [side, side]."""

@@ -60,7 +60,7 @@ def unit_features(
     path = Path(folder) / f"{key}.npy"
     if not path.is_file():
         units = [(part, index) for part in data for index in range(len(part))]
-        _compute(units, (len(units), settings["k"], encoder.size), encoder, path, progress)
+        _compute(units, (len(units), settings["count"], encoder.size), encoder, path, progress)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

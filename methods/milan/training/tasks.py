@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ....harness.errors import InputError
 from ..attention import AttentionDecoder
-from ..checkpoints import Decoding
 from ..decoder import Decoder
 from ..language_model import CaptionLanguageModel
+from ..settings import DecodingSettings
 from ..vocabulary import Vocabulary
 from .bleu import corpus_bleu
 
@@ -95,7 +95,7 @@ class DecoderTask:
     def __init__(self, network: AttentionDecoder, corpus: Corpus, length: int, penalty: float) -> None:
         self.network, self._corpus, self._penalty = network, corpus, penalty
         self._samples = corpus.samples(corpus.split.train)
-        self._decoder = Decoder(network, corpus.vocabulary, decoding=Decoding("greedy", length))
+        self._decoder = Decoder(network, corpus.vocabulary, decoding=DecodingSettings("greedy", length))
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -24,9 +24,10 @@ from ....harness.files import fingerprint, read_json, write_json
 from ....harness.progress import Progress
 from ....harness.targets.fingerprints import weights_digest
 from ..attention import AttentionDecoder, DecoderSizes
-from ..checkpoints import Checkpoint, Decoding, EncoderConfig, load_checkpoint, save_checkpoint
+from ..checkpoints import Checkpoint, EncoderConfig, load_checkpoint, save_checkpoint
 from ..encoder import PyramidEncoder
 from ..language_model import CaptionLanguageModel, LanguageModelSizes
+from ..settings import DecodingSettings
 from ..tokenizer import TOKENIZER, tokenize
 from ..vocabulary import Vocabulary
 from .dataset import AnnotatedExemplars, agreed
@@ -61,7 +62,7 @@ class TrainingSettings:
     attention: int = 512
     dropout: float = 0.5
     language_model: LanguageModelSizes | None = field(default_factory=LanguageModelSizes)
-    decoding: Decoding = field(default_factory=Decoding)
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
     fit_decoder: FitSettings = field(default_factory=lambda: FitSettings(batch=64))
     fit_language_model: FitSettings = field(default_factory=lambda: FitSettings(batch=128))
     attention_penalty: float = 1.0
