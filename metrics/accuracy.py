@@ -1,4 +1,4 @@
-"""Accuracy: is the description the true name?"""
+"""Accuracy: whether a description is a reference, or one of its synonyms."""
 
 from __future__ import annotations
 
@@ -16,35 +16,46 @@ NORMALISATION = "NFKC, case folded, _ - / as spaces, runs of white space as one 
 
 
 def normalise(text: str) -> str:
-    """Returns the text as it is compared: "Art_Gallery", "art-gallery" and "art gallery" are the same.
+    """Returns the form in which texts are compared: "Art_Gallery" and "art-gallery" are "art gallery".
 
-    Unicode is brought to NFKC and case-folded; underscore, hyphen and slash become spaces; runs of
-    white space become one space, and none stays at the ends.
+    Unicode is normalised to NFKC and case-folded; underscore, hyphen and slash become spaces; runs of
+    white space become one space, and leading and trailing white space is removed.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(re.sub(r"[_/-]", " ", folded).split())
 
 
 class ExactAccuracy(PairMetric):
-    """1 if the description is a reference, after `normalise`; else 0."""
+    """1 if the description is a reference, after `normalise`; else 0.
+
+    Example:
+        >>> ExactAccuracy().score(["Art_Gallery", "gallery"], [["art gallery"], ["art gallery"]])
+        array([1., 0.])
+    """
 
     name = "exact_accuracy"
     percent = True
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""
-        return np.array([_named(prediction, [reference]) for prediction, reference in pairs], np.float64)
+        return np.array(
+            [_matches(prediction, [reference]) for prediction, reference in pairs], np.float64
+        )
 
     def identity(self) -> Mapping[str, Any]:
-        """How texts are compared."""
+        """The normalisation of texts."""
         return {"normalisation": NORMALISATION}
 
 
 class SynonymAccuracy(PairMetric):
     """1 if the description is a reference or one of its synonyms, after `normalise`; else 0.
 
-    A reference such as "tench, Tinca tinca" holds synonyms between commas. A unit counts once, however
-    many of them match; a description that lists several words is compared as the one text it is.
+    The synonyms of a reference such as "tench, Tinca tinca" are separated by commas. A description is
+    compared as a whole, also if it lists several words.
+
+    Example:
+        >>> SynonymAccuracy().score(["tinca tinca", "tinca"], [["tench, Tinca tinca"]] * 2)
+        array([1., 0.])
     """
 
     name = "synonym_accuracy"
@@ -53,14 +64,16 @@ class SynonymAccuracy(PairMetric):
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""
         return np.array(
-            [_named(prediction, [known, *known.split(",")]) for prediction, known in pairs], np.float64
+            [_matches(prediction, [reference, *reference.split(",")]) for prediction, reference in pairs],
+            np.float64,
         )
 
     def identity(self) -> Mapping[str, Any]:
-        """How texts are compared."""
+        """The normalisation of texts, and what separates synonyms."""
         return {"normalisation": NORMALISATION, "synonyms": "between commas"}
 
 
-def _named(prediction: str, names: Sequence[str]) -> bool:
+def _matches(prediction: str, names: Sequence[str]) -> bool:
     words = normalise(prediction)
+    # A prediction of separators alone is empty after normalisation and must not match an empty synonym.
     return words != "" and words in {normalise(name) for name in names}

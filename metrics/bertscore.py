@@ -1,4 +1,4 @@
-"""BERTScore: how well the tokens of two texts match, by their contextual vectors."""
+"""BERTScore: the similarity of two texts by matching the contextual vectors of their tokens."""
 
 from __future__ import annotations
 
@@ -23,26 +23,31 @@ Part = Literal["precision", "recall", "f1"]
 class BERTScore(PairMetric):
     """BERTScore (Zhang et al., ICLR 2020, section 3) of one layer, without idf and without rescaling.
 
-    Every token of the prediction takes its best cosine among the reference's tokens; the average is the
-    precision. Recall is the reverse, F1 their harmonic mean. The tokens that open and close every text
-    are not averaged over but may be matched. All of this is as in the library bert_score, with two
-    differences:
+    Each token of the prediction is matched with the reference token of the highest cosine; the mean over
+    tokens is the precision. Recall is the same with the roles exchanged, F1 their harmonic mean. The
+    start and end tokens can be matched but are not averaged over. This is the definition of the library
+    bert_score, with two differences:
 
-    * Padding never takes part. In the library a padding position has similarity 0 and wins where all
-      true similarities are negative, so that a score depends on the texts in its batch.
-    * A text without tokens is refused. The library prints a warning and scores it 0.
+    * Padding is never matched. In the library a padding position has similarity 0 and is the best match
+      if all true similarities are negative, so that a score depends on the other texts in its batch.
+    * A text without tokens is an error. The library prints a warning and scores it 0.
 
-    Several metrics with the same model, layer, device and batch size (precision, recall, F1) share one
-    computation: a pair is matched once per process.
+    Metrics with the same model, layer, device and batch size (precision, recall, F1) share their
+    computation: each pair is matched once per process.
 
     Args:
         model: a local folder, a name on the Hugging Face hub, or `minilm` for the packaged
             all-MiniLM-L6-v2 (layers 1 to 6).
-        layer: which hidden layer; 17 is the library's choice for roberta-large.
+        layer: number of the hidden layer; 17 is the library's choice for roberta-large.
         part: "precision", "recall" or "f1".
         device: "auto", "cpu", "cuda" or "cuda:N".
         batch_size: texts per forward pass on a GPU; see `fixed_batches.batch_rows`.
         name: column name; None: bertscore_precision, bertscore_recall or bertscore_f1.
+
+    Example:
+        >>> metric = BERTScore("minilm", layer=5, device="cpu")
+        >>> metric.score(["a small dog", "a car"], [["dog"], ["dog"]]).round(2)
+        array([0.67, 0.4 ])
     """
 
     def __init__(
@@ -65,11 +70,11 @@ class BERTScore(PairMetric):
         return self._matcher.scores(pairs)[:, get_args(Part).index(self.part)]
 
     def models(self) -> Mapping[str, str]:
-        """Names the model as the library's hash does, with layer and versions."""
+        """The library's hash of the setting: model, layer and versions."""
         return {"backbone": self._hash()}
 
     def identity(self) -> Mapping[str, Any]:
-        """The backbone by content, its layer, the part, and the library's hash."""
+        """The fingerprint of the model, its layer, the part, and the library's hash."""
         vectors = self._matcher.vectors
         return {
             "hash": self._hash(),
@@ -79,38 +84,38 @@ class BERTScore(PairMetric):
         }
 
     def _hash(self) -> str:
-        """The string by which bert_score names a setting; its definition is the one followed here."""
+        """Returns the string by which bert_score names a setting."""
         vectors = self._matcher.vectors
         versions = _library_version(), importlib.metadata.version("transformers")
         return "{}_L{}_no-idf_version={}(hug_trans={})".format(vectors.name, vectors.layer, *versions)
 
 
 def _library_version() -> str:
-    """Returns what bert_score calls its version, which may lag behind the version of its package.
+    """Returns the `__version__` of bert_score, which may be older than the version of its package.
 
-    Read from its source: importing it takes seconds, and it imports a plotting library.
+    It is read from the source, because importing the library takes seconds.
     """
     spec = importlib.util.find_spec("bert_score")
     source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
-    found = re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE)
-    return found[1] if found else importlib.metadata.version("bert-score")
+    match = re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE)
+    return match[1] if match else importlib.metadata.version("bert-score")
 
 
 class _Matcher:
-    """Scores of pairs by one backbone; what was scored is remembered."""
+    """Matches pairs with the vectors of one model, and keeps their scores."""
 
     def __init__(self, vectors: TokenVectors) -> None:
         self.vectors = vectors
-        self.known: dict[Pair, NDArray[np.float64]] = {}
+        self.scored: dict[Pair, NDArray[np.float64]] = {}
 
     def scores(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Returns float64 [n, 3]: precision, recall, F1."""
-        new = [pair for pair in pairs if pair not in self.known]
+        new = [pair for pair in pairs if pair not in self.scored]
         if new:
             tokens = self.vectors.encode([text for pair in new for text in pair])
-            _refuse_without_tokens(tokens)
-            self.known.update((pair, match(tokens[pair[0]], tokens[pair[1]])) for pair in new)
-        return np.stack([self.known[pair] for pair in pairs])
+            _check_tokens(tokens)
+            self.scored.update((pair, match(tokens[pair[0]], tokens[pair[1]])) for pair in new)
+        return np.stack([self.scored[pair] for pair in pairs])
 
 
 @functools.cache
@@ -118,10 +123,10 @@ def _shared_matcher(model: str, layer: int, device: str, batch_size: int) -> _Ma
     return _Matcher(TokenVectors(model, layer, device, batch_size))
 
 
-def _refuse_without_tokens(tokens: Mapping[str, TokenMatrix]) -> None:
+def _check_tokens(tokens: Mapping[str, TokenMatrix]) -> None:
     for text, matrix in tokens.items():
         if not matrix.counts.any():
-            raise ValueError(f"no token of {text!r} is known to the model: there is nothing to match")
+            raise ValueError(f"{text!r} has no token that the model knows: there is nothing to match")
 
 
 def match(prediction: TokenMatrix, reference: TokenMatrix) -> NDArray[np.float64]:
@@ -130,8 +135,9 @@ def match(prediction: TokenMatrix, reference: TokenMatrix) -> NDArray[np.float64
     Computed pair by pair, not in padded blocks: the result of a pair does not depend on other pairs.
 
     Returns:
-        float64 [3]: precision, recall and F1. F1 is 0 where precision and recall add up to 0.
+        float64 [3]: precision, recall and F1. F1 is 0 if the sum of precision and recall is 0.
     """
+    # [tokens of the prediction, tokens of the reference]
     similarity = _unit_norm(prediction.vectors) @ _unit_norm(reference.vectors).T
     precision = similarity.max(axis=1)[prediction.counts].mean()
     recall = similarity.max(axis=0)[reference.counts].mean()

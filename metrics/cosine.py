@@ -1,4 +1,4 @@
-"""Cosine of text embeddings: of a sentence encoder, or of CLIP's text side."""
+"""Cosines of text embeddings: of a sentence encoder, or of the text side of an image-text model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from .pairs import Pair, PairMetric
 class ClipCosine(PairMetric):
     """Cosine between the text embeddings of an image-text model, from -1 to 1.
 
-    The evaluations of CLIP-Dissect and Describe-and-Dissect use OpenAI's ViT-B/16 with raw strings and
-    no template. They average in half precision, which rounds their means to multiples of 0.0005;
-    here everything after the encoder is float64.
+    The evaluations of CLIP-Dissect and Describe-and-Dissect use OpenAI's ViT-B/16 on the unchanged texts,
+    without a template. They average in half precision, which rounds means to multiples of 0.0005; here
+    everything after the encoder is float64.
 
     Args:
         encoder: the image-text model; only its text side is used.
         name: column name.
+
+    Example:
+        >>> from dissectbench.harness.foundation import OpenClipEncoder
+        >>> clip = OpenClipEncoder("package:dissectbench.datasets.tinyworld/weights/clip", device="cpu")
+        >>> ClipCosine(clip).score(["a red boat"], [["a boat"]]).round(2)
+        array([0.64])
     """
 
     def __init__(self, encoder: ImageTextEncoder, name: str = "clip_cosine") -> None:
@@ -32,22 +38,28 @@ class ClipCosine(PairMetric):
         return _cosines(self.encoder.encode_texts, pairs)
 
     def models(self) -> Mapping[str, str]:
-        """Names the image-text model."""
+        """The name of the image-text model."""
         return {"image-text model": self.encoder.name}
 
     def identity(self) -> Mapping[str, Any]:
-        """The image-text model by name and content."""
+        """Name and fingerprint of the image-text model."""
         return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint()}
 
 
 class SentenceCosine(PairMetric):
     """Cosine between sentence embeddings, from -1 to 1.
 
-    The evaluations of CLIP-Dissect and Describe-and-Dissect use all-mpnet-base-v2 with raw strings.
+    The evaluations of CLIP-Dissect and Describe-and-Dissect use all-mpnet-base-v2 on the unchanged texts.
 
     Args:
         encoder: the sentence encoder.
         name: column name.
+
+    Example:
+        >>> from dissectbench.harness.foundation import SentenceTransformerEncoder
+        >>> minilm = SentenceTransformerEncoder("minilm", device="cpu")
+        >>> SentenceCosine(minilm).score(["a small dog", "a car"], [["dog"], ["dog"]]).round(2)
+        array([0.58, 0.35])
     """
 
     def __init__(self, encoder: SentenceEncoder, name: str = "sentence_cosine") -> None:
@@ -58,11 +70,11 @@ class SentenceCosine(PairMetric):
         return _cosines(self.encoder.encode, pairs)
 
     def models(self) -> Mapping[str, str]:
-        """Names the sentence encoder."""
+        """The name of the sentence encoder."""
         return {"sentence encoder": self.encoder.name}
 
     def identity(self) -> Mapping[str, Any]:
-        """The sentence encoder by name and content."""
+        """Name and fingerprint of the sentence encoder."""
         return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint()}
 
 
@@ -70,8 +82,8 @@ def _cosines(
     embed: Callable[[Sequence[str]], NDArray[np.float32]], pairs: Sequence[Pair]
 ) -> NDArray[np.float64]:
     """Embeds each distinct text once and returns the cosine of each pair."""
-    place = {text: row for row, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair))}
-    vectors = np.asarray(embed(list(place)), np.float64)
+    row = {text: number for number, text in enumerate(dict.fromkeys(text for p in pairs for text in p))}
+    vectors = np.asarray(embed(list(row)), np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # of unit norm only up to float32
-    rows = np.array([[place[text] for text in pair] for pair in pairs])
+    rows = np.array([[row[text] for text in pair] for pair in pairs])
     return np.einsum("nd,nd->n", vectors[rows[:, 0]], vectors[rows[:, 1]])

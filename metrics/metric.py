@@ -13,7 +13,7 @@ from ..harness.scores import MetricInfo
 
 
 class Metric(ABC):
-    """Scores predictions against references, one number per unit, so that tables can give intervals.
+    """Scores predictions against references: one number per unit, from which tables get their intervals.
 
     A class sets the attributes below; an instance may override them.
 
@@ -42,15 +42,15 @@ class Metric(ABC):
         """
 
     def models(self) -> Mapping[str, str]:
-        """Names the models behind the scores, for tables; empty if there are none."""
+        """Returns the names of the models used, by their role, for tables."""
         return {}
 
     def identity(self) -> Mapping[str, Any]:
-        """Returns what the scores depend on: settings, weights, library versions. JSON-able."""
+        """Returns everything the scores depend on: settings, weights, library versions. JSON-able."""
         return {}
 
     def info(self) -> MetricInfo:
-        """Returns what is stored with the scores for their readers."""
+        """Returns the properties that are stored with the scores."""
         return MetricInfo(self.higher_is_better, self.percent, dict(self.identity()))
 
 

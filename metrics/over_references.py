@@ -1,4 +1,4 @@
-"""Scores against several references: their mean, where metrics take the best."""
+"""The mean of a metric over several references; metrics themselves take the best."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from .metric import Metric, check_pairs
 
 
 class MeanOverReferences(Metric):
-    """Another metric's scores against each reference of a unit by itself, averaged.
+    """The mean of another metric over the references of a unit, each scored separately.
 
-    Where people described a unit, the best of their texts flatters a description that agrees with one
-    person by chance; published BERTScores take the best nevertheless, so both are of use.
+    Where several people described a unit, the best score overestimates a description that agrees with one
+    of them by chance. Published BERTScores take the best nevertheless, so both reductions are useful.
 
     Args:
-        metric: the metric; the column is called after it, with `_mean` behind.
+        metric: the metric. The name of the column is its name with the suffix `_mean`; direction and
+            percent are those of the metric.
+
+    Example:
+        >>> from dissectbench.metrics import ExactAccuracy
+        >>> MeanOverReferences(ExactAccuracy()).score(["boat"], [["boat", "ship"]])
+        array([0.5])
     """
 
     def __init__(self, metric: Metric) -> None:
@@ -32,15 +38,15 @@ class MeanOverReferences(Metric):
         check_pairs(predictions, references)
         if not predictions:
             return np.empty(0)
-        counts = np.array([len(known) for known in references])
-        texts = np.repeat(np.array(predictions, dtype=object), counts).tolist()
-        single = self.metric.score(texts, [[text] for known in references for text in known])
-        return np.add.reduceat(single, np.cumsum(counts) - counts) / counts
+        counts = np.array([len(texts) for texts in references])
+        repeated = np.repeat(np.array(predictions, dtype=object), counts).tolist()
+        scores = self.metric.score(repeated, [[text] for texts in references for text in texts])
+        return np.add.reduceat(scores, np.cumsum(counts) - counts) / counts
 
     def models(self) -> Mapping[str, str]:
-        """Those of the metric."""
+        """The models of the metric."""
         return self.metric.models()
 
     def identity(self) -> Mapping[str, Any]:
-        """That of the metric, and what becomes of several references."""
+        """The identity of the metric, and the reduction."""
         return {"over references": "mean", "metric": self.metric.name, **self.metric.identity()}

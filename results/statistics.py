@@ -1,8 +1,8 @@
-"""Means over units with their uncertainty, paired comparisons, correction for several comparisons.
+"""Means over units with bootstrap intervals, paired permutation tests, and Holm's correction.
 
-The unit is the sample: every score belongs to one unit of a layer, and every statement below is about
-the mean over units. All arithmetic is float64, all randomness comes from the seed, and no result depends
-on the order in which the units are given.
+The unit is the sample: every score belongs to one unit of a layer, and all statistics are about the mean
+over units. All arithmetic is float64, all randomness comes from the seed, and no result depends on the
+order of the units.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-_CELLS_PER_BATCH = 1 << 20  # 8 MiB of float64: resamples are drawn in batches of about this size
+_CELLS_PER_BATCH = 1 << 20  # resamples are drawn in batches of about 8 MiB of float64
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The mean of scores over units, and how sure it is.
+    """The mean of scores over units, and its uncertainty.
 
     Attributes:
-        mean: mean of the scores that are there; None without any.
+        mean: mean of the scores; None without any.
         standard_error: sample standard deviation (ddof = 1) / sqrt(n); None for fewer than two scores.
         low: lower end of the 95 % bootstrap interval of the mean; None for fewer than two scores.
         high: upper end.
         n: number of scores.
-        n_missing: number of units without a score (NaN), left out of the mean and said beside it.
-        reason: why a value above is None; None if all are there.
+        n_missing: number of units without a score (NaN); they do not count in the mean.
+        reason: why a value above is None; None if no value is.
     """
 
     mean: float | None
@@ -44,11 +44,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two methods on the units that both have.
+    """Compares two methods on the units for which both have a score.
 
     Attributes:
-        difference: summary of first minus second; its `n_missing` counts the units that only one or
-            neither of them has.
+        difference: summary of first minus second; its `n_missing` counts the units that lack one score or
+            both.
         p_value: two-sided p-value of the sign-flip test; None without a common unit.
         exact: whether all sign patterns were enumerated.
     """
@@ -62,8 +62,8 @@ def summary(scores: ArrayLike, *, seed: int = 0, n_resamples: int = RESAMPLES) -
     """Returns mean, standard error and bootstrap interval over units.
 
     The interval is the expanded percentile interval (Hesterberg, "What Teachers Should Know About the
-    Bootstrap", 2015, section 4.3): the plain percentile interval is too short by sqrt((n - 1) / n) and
-    by the ratio of normal to Student quantiles, which is felt below about 50 units.
+    Bootstrap", 2015, section 4.3). The plain percentile interval is too short by sqrt((n - 1) / n) and by
+    the ratio of normal to Student quantiles, which matters below about 50 units.
 
     Args:
         scores: [units]; NaN where a unit has no score.
@@ -71,9 +71,10 @@ def summary(scores: ArrayLike, *, seed: int = 0, n_resamples: int = RESAMPLES) -
         n_resamples: number of bootstrap resamples.
 
     Raises:
-        ValueError: if `scores` is not one-dimensional or holds an infinity.
+        ValueError: if `scores` is not one-dimensional or has an infinite value.
     """
     values = _scores(scores)
+    # Sorted, so that neither sums nor resamples depend on the order of the units.
     present = np.sort(values[~np.isnan(values)])
     n, n_missing = len(present), len(values) - len(present)
     if n == 0:
@@ -89,12 +90,12 @@ def summary(scores: ArrayLike, *, seed: int = 0, n_resamples: int = RESAMPLES) -
 def paired_permutation(
     first: ArrayLike, second: ArrayLike, *, seed: int = 0, n_resamples: int = RESAMPLES
 ) -> PairedTest:
-    """Tests whether two methods differ in the mean, on the units that both have.
+    """Tests whether two methods differ in the mean, on the units for which both have a score.
 
-    Under the null hypothesis the two methods are exchangeable on every unit, so the sign of each
-    difference is a fair coin. With at most `n_resamples` sign patterns all are enumerated; otherwise
-    `n_resamples` are drawn and p = (1 + number at least as extreme) / (1 + n_resamples), which is never
-    zero and keeps its level (Phipson and Smyth, 2010).
+    Under the null hypothesis the two methods are exchangeable on every unit, so each difference has
+    either sign with probability 1/2. If there are at most `n_resamples` sign patterns, all are
+    enumerated; otherwise `n_resamples` are drawn and p = (1 + number at least as extreme) /
+    (1 + n_resamples), which is never zero and keeps the level of the test (Phipson and Smyth, 2010).
 
     Args:
         first: [units]; NaN where a unit has no score.
@@ -103,13 +104,14 @@ def paired_permutation(
         n_resamples: number of sign patterns and of bootstrap resamples.
 
     Raises:
-        ValueError: if the lengths differ, a side is not one-dimensional or holds an infinity.
+        ValueError: if the lengths differ, or a side is not one-dimensional or has an infinite value.
     """
     a, b = _scores(first), _scores(second)
     if len(a) != len(b):
-        raise ValueError(f"paired scores must belong to the same units: {len(a)} and {len(b)} given")
+        raise ValueError(f"paired scores must be of the same units, not of {len(a)} and {len(b)} units")
     differences = a - b
     present = np.sort(differences[~np.isnan(differences)])
+    # Patterns are enumerated as bits of int64, so there can be at most 62 units.
     exact = len(present) < 63 and 2 ** len(present) <= n_resamples
     return PairedTest(
         summary(differences, seed=seed, n_resamples=n_resamples),
@@ -119,16 +121,17 @@ def paired_permutation(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns Holm's step-down corrected p-values, in the order given.
+    """Returns Holm's step-down corrected p-values, in the given order.
 
-    They control the chance of at least one false claim among all comparisons, whatever their dependence.
+    They control the probability of at least one false rejection among all comparisons, under any
+    dependence between them.
 
     Raises:
         ValueError: if a value is not in [0, 1].
     """
     p = np.asarray(p_values, dtype=np.float64)
     if not np.all((p >= 0) & (p <= 1)):
-        raise ValueError(f"p-values lie between 0 and 1: {list(p_values)}")
+        raise ValueError(f"p-values must be between 0 and 1: {list(p_values)}")
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty_like(p)
@@ -141,7 +144,7 @@ def _scores(scores: ArrayLike) -> NDArray[np.float64]:
     if values.ndim != 1:
         raise ValueError(f"scores must be one-dimensional, not of shape {values.shape}")
     if np.isinf(values).any():
-        raise ValueError("scores must be finite (NaN: the unit has none)")
+        raise ValueError("scores must be finite, or NaN for a unit without a score")
     return values
 
 
@@ -150,6 +153,7 @@ def _interval(values: NDArray[np.float64], seed: int, n_resamples: int) -> tuple
     from scipy import special
 
     n = len(values)
+    # Quantiles of the expanded interval: Phi(-sqrt(n / (n - 1)) t) for the Student quantile t.
     half_width = math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)
     tail = float(special.ndtr(-half_width))
     rng = np.random.default_rng(seed)
@@ -168,7 +172,8 @@ def _batches(n_resamples: int, n_units: int) -> Iterator[int]:
 def _sign_flip_p(differences: NDArray[np.float64], exact: bool, seed: int, n_resamples: int) -> float:
     """Returns the two-sided p-value of the sum of differences under independent sign flips."""
     n = len(differences)
-    # A flipped sum that equals the observed one in exact arithmetic may be smaller by rounding.
+    # A flipped sum that equals the observed one in exact arithmetic may be smaller by rounding: the
+    # tolerance counts it as equally extreme.
     observed = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()
     rng = np.random.default_rng(seed)
     total = 2**n if exact else n_resamples

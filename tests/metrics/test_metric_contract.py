@@ -62,7 +62,7 @@ METRICS = {
 def metric(request):
     made = METRICS[request.param]()
     if isinstance(made, BERTScore):
-        made._matcher.known.clear()  # what an earlier test scored must not hide anything
+        made._matcher.scored.clear()  # what an earlier test scored must not hide anything
     return made
 
 
@@ -76,7 +76,7 @@ def test_a_score_per_prediction_in_float64(metric):
 def test_no_score_depends_on_its_companions(metric):
     together = metric.score(PREDICTIONS, REFERENCES)
     if isinstance(metric, BERTScore):
-        metric._matcher.known.clear()
+        metric._matcher.scored.clear()
     for row, (prediction, known) in enumerate(zip(PREDICTIONS, REFERENCES, strict=True)):
         assert metric.score([prediction], [known]) == pytest.approx(together[row], abs=TOLERANCE)
 
@@ -86,7 +86,7 @@ def test_no_score_depends_on_its_companions(metric):
 def test_scores_follow_their_rows(metric, order):
     together = metric.score(PREDICTIONS, REFERENCES)
     if isinstance(metric, BERTScore):
-        metric._matcher.known.clear()
+        metric._matcher.scored.clear()
     moved = metric.score([PREDICTIONS[row] for row in order], [REFERENCES[row] for row in order])
     np.testing.assert_allclose(moved, together[list(order)], rtol=0, atol=TOLERANCE)
 
