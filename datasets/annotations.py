@@ -1,4 +1,4 @@
-"""Annotations that need no files: classes, colours, and several annotations of the same images."""
+"""Annotations made from class labels and pixel colours, and merging of several annotations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..harness.errors import InputError, nearest
+from ..harness.errors import InputError, one_of
 from ..harness.files import fingerprint
 from .colours import COLOURS, NAMES, name_colours
 from .probing_set import Annotations, ImageAnnotation, Label, ProbingSet
@@ -16,22 +16,23 @@ from .probing_set import Annotations, ImageAnnotation, Label, ProbingSet
 Kind = Literal["classes", "colours"]
 
 MASK_SIZE = 112
-"""Side of a label plane where nothing in the data set says otherwise: that of Broden for 224 pixels."""
+"""Default side of a label plane: Broden's, whose planes are half as large as its 224-pixel images."""
 
 
 def annotate(
     probe: ProbingSet, kinds: Kind | Sequence[Kind] | None, mask_size: int | None = None
 ) -> Annotations | None:
-    """Makes the annotations that can be told from classes and pixels.
+    """Makes annotations from class labels, pixel colours, or both.
 
     Args:
         probe: the images.
         kinds: "classes", "colours", both in a list, or None for no annotations.
-        mask_size: side of the square label planes, onto which an image is squashed. By default colours
-            are named at the image's own resolution, and classes alone use `MASK_SIZE`.
+        mask_size: side of the square label planes; the image is squashed to a square. By default,
+            colours are named at the image's own resolution, and classes alone use `MASK_SIZE`.
 
     Raises:
-        InputError: if a kind is unknown, the images have no classes, or `mask_size` is no size.
+        InputError: if a kind is unknown, the images have no classes, or `mask_size` is not a positive
+            integer.
     """
     if kinds is None:
         return None
@@ -39,29 +40,22 @@ def annotate(
         raise InputError(f"mask_size must be a positive integer or null, got {mask_size!r}")
     members: list[Annotations] = []
     for kind in [kinds] if isinstance(kinds, str) else kinds:
-        if kind == "colours":
+        if one_of("annotations", kind, ("classes", "colours")) == "colours":
             members.append(ColourAnnotations(probe, mask_size))
-        elif kind != "classes":
-            known = ("classes", "colours")
-            raise InputError(
-                f"unknown annotations {kind!r}: use classes, colours", nearest(kind, known) or None
-            )
         elif probe.classes is None or probe.labels is None:
-            raise InputError(
-                f"{probe.name} has no class labels to annotate with", "leave out annotations: classes"
-            )
+            raise InputError(f"annotations: {probe.name} has no class labels", 'remove "classes" from it')
         else:
             members.append(ClassAnnotations(probe.classes, probe.labels, mask_size or MASK_SIZE))
     return merge(members)
 
 
 class ClassAnnotations(Annotations):
-    """The class of each image as a label of the whole image, category "class".
+    """The class of each image as a label of the whole image, in the category "class".
 
     Args:
         classes: names of the classes; label i + 1 is class i.
         labels: int64 [images], class of each image.
-        mask_size: every image counts as so many pixels squared.
+        mask_size: side of the label planes; a label of the whole image covers mask_size ** 2 pixels.
     """
 
     def __init__(
@@ -78,21 +72,22 @@ class ClassAnnotations(Annotations):
         return ImageAnnotation(self._shape, planes, (int(self._classes[index]) + 1,))
 
     def fingerprint(self) -> str:
-        """Hash of names, classes and size."""
+        """Hash of names, classes and plane size."""
         names = [label.name for label in self.labels]
         return fingerprint(["classes", names, self._classes.tolist(), self._shape])
 
 
 class ColourAnnotations(Annotations):
-    """The basic colour of each pixel, category "color"; `colours` states the rule.
+    """The basic colour of each pixel, in the category "color"; `colours` defines the rule.
 
     Args:
         probe: the images.
-        mask_size: side of the plane, onto which an image is squashed by averaging its pixels; None
+        mask_size: side of the plane; the image is squashed to a square by averaging its pixels. None
             names the pixels of the image itself.
     """
 
     def __init__(self, probe: ProbingSet, mask_size: int | None = None) -> None:
+        # "color" is the name of Broden's category: both merge in a union.
         self.categories = ("color",)
         self.labels = tuple(Label(i + 1, name, "color") for i, name in enumerate(NAMES))
         self._probe, self._mask_size = probe, mask_size
@@ -107,19 +102,20 @@ class ColourAnnotations(Annotations):
         if self._mask_size is not None:
             from PIL.Image import Resampling
 
+            # BOX is the plain average of the pixels; bicubic filters overshoot at edges.
             image = image.resize((self._mask_size, self._mask_size), Resampling.BOX)
         plane = name_colours(np.asarray(image)).astype(np.int32) + 1
         return ImageAnnotation(plane.shape, plane[None])
 
     def fingerprint(self) -> str:
-        """Hash of the rule, the size and the images."""
+        """Hash of the colour rule, the plane size and the images."""
         return fingerprint(["colours", COLOURS, self._mask_size, self._probe.fingerprint()])
 
 
 def merge(members: Sequence[Annotations]) -> Annotations:
     """Joins several annotations of the same images; equal (category, name) become one label.
 
-    Label planes of one image must agree in shape; labels of the whole image take it over.
+    All label planes of an image must have one shape. Labels of the whole image then cover that shape.
 
     Raises:
         ValueError: if there is nothing to merge.
@@ -132,13 +128,14 @@ def merge(members: Sequence[Annotations]) -> Annotations:
 class Numbering:
     """One numbering for the labels of several annotations, in the order of first appearance.
 
-    Two labels are the same if name and category are. Where one annotation has several labels of the
-    same name and category (ImageNet has two cranes) they stay apart, first to first, second to second.
+    Two labels are the same if both name and category are equal. If one annotation has several labels
+    with the same name and category (ImageNet has two classes "crane"), they stay separate: its first
+    is joined with the first of the others, its second with the second.
 
     Attributes:
         categories: all categories.
         labels: all labels.
-        tables: for each annotation, int32 [its labels + 1] from its numbers to the common ones.
+        tables: for each annotation, int32 [its labels + 1]: from its numbers to the common ones.
     """
 
     def __init__(self, members: Sequence[Annotations]) -> None:
@@ -146,12 +143,12 @@ class Numbering:
         numbers: dict[tuple[str, str, int], int] = {}
         self.tables: list[NDArray[np.int32]] = []
         for member in members:
-            seen: dict[tuple[str, str], int] = {}
+            occurrences: dict[tuple[str, str], int] = {}
             table = np.zeros(len(member.labels) + 1, dtype=np.int32)
             for label in member.labels:
-                pair = (label.name, label.category)
-                seen[pair] = seen.get(pair, 0) + 1
-                table[label.number] = numbers.setdefault((*pair, seen[pair]), len(numbers) + 1)
+                key = (label.name, label.category)
+                occurrences[key] = occurrences.get(key, 0) + 1
+                table[label.number] = numbers.setdefault((*key, occurrences[key]), len(numbers) + 1)
             self.tables.append(table)
         self.labels = tuple(Label(n, name, category) for (name, category, _), n in numbers.items())
 
@@ -171,7 +168,7 @@ class _Merged(Annotations):
         """Returns the planes and whole-image labels of all members.
 
         Raises:
-            ValueError: if planes of different shapes meet.
+            ValueError: if planes have different shapes.
         """
         parts = [self._numbering.translate(k, m.of(index)) for k, m in enumerate(self._members)]
         shapes = {part.shape for part in parts if len(part.planes)} or {parts[0].shape}

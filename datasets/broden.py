@@ -1,14 +1,14 @@
-"""Broden, the broadly and densely labelled data set of Network Dissection, exactly as it lies on disk.
+"""Reads Broden, the broadly and densely labelled data set of Network Dissection, in its published layout.
 
-    root/index.csv      image, split, ih, iw, sh, sw, then one column per category
-    root/category.csv   the categories, in the order that breaks ties
-    root/label.csv      number and name of every label
-    root/c_<category>.csv   which labels occur in a category, with their coverage
-    root/images/...     pictures, and label planes as PNG: label = red + 256 * green, 0 is unlabelled
+    root/index.csv          image, split, ih, iw, sh, sw, then one column per category
+    root/category.csv       the categories, in the order that breaks ties
+    root/label.csv          number and name of every label
+    root/c_<category>.csv   the labels of a category, with their coverage
+    root/images/...         images, and label planes as PNG: label = red + 256 * green, 0 is unlabelled
 
-A cell of a category column is empty or holds tokens between semicolons: a decimal number labels the
-whole image (0 is unlabelled and ignored), anything else is the path of a plane below `images`, with
-`/` on every system. Images and planes are read when they are asked for.
+A cell of a category column is empty or contains tokens separated by semicolons: a decimal number labels
+the whole image (0 means unlabelled and is ignored), anything else is the path of a plane below `images`,
+with `/` on every system. Images and planes are read on access.
 """
 
 from __future__ import annotations
@@ -33,10 +33,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 UNLISTED = -1
+"""Number of a label that none of the chosen categories lists."""
 
 
 class Entry(NamedTuple):
-    """One row of index.csv: where it stands, and what it says of its image."""
+    """One row of index.csv.
+
+    Attributes:
+        line: its line number in the file.
+        image: path of the image below `images`.
+        split: "train" or "val".
+        shape: (sh, sw) of the label planes.
+        planes: paths of the label planes of the chosen categories.
+        whole: numbers of the labels of the whole image.
+    """
 
     line: int
     image: str
@@ -51,16 +61,16 @@ class Broden(ImageFiles):
 
     Args:
         root: the folder with index.csv, such as `broden1_224`.
-        categories: which categories to read; default all. Labels that none of them lists are left
-            out, and the others are numbered anew.
-        split: "train", "val", or None for both, as published.
-        name: what the set is called.
-        limit: how many images to take at most, None for all.
-        seed: of the choice under `limit`; None takes the first images.
-        identity: "stat" (paths, sizes, mtimes) or "content" names images and planes in keys.
+        categories: the categories to read; default: all. Labels that none of them lists are left
+            out, and the others are renumbered.
+        split: "train", "val", or None for both.
+        name: name of the set.
+        limit: maximum number of images; None: all.
+        seed: seed of the random choice under `limit`; None takes the first images.
+        identity: whether fingerprints use "stat" (paths, sizes, mtimes) or "content" of the files.
 
     Raises:
-        InputError: if a table is missing or wrong, naming file, line and column.
+        InputError: if a table is missing or invalid; names file, line and column.
     """
 
     def __init__(
@@ -96,13 +106,13 @@ class Broden(ImageFiles):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The categories and labels that are read.
+    """The categories and labels in use.
 
     Attributes:
         categories: in the order of category.csv.
         labels: numbered from 1.
-        numbers: int32 [labels on disk + 1], from a number on disk to that of a label; 0 to 0, and
-            `UNLISTED` where no chosen category lists the label.
+        numbers: int32 [labels on disk + 1]: maps a number on disk to the number in `labels`; 0 to 0,
+            and labels that no chosen category lists to `UNLISTED`.
     """
 
     categories: tuple[str, ...]
@@ -113,16 +123,17 @@ class Catalogue:
 def read_catalogue(root: Path, categories: Sequence[str] | None = None) -> Catalogue:
     """Reads category.csv, label.csv and c_<category>.csv.
 
-    A label's primary category is the chosen one in which it covers most; of several, the last in
-    category.csv.
+    A label's primary category is the chosen category in which its coverage is largest; ties go to the
+    last one in category.csv.
 
     Raises:
-        InputError: if a table is missing or wrong, or a category is unknown.
+        InputError: if a table is missing or invalid, or a category is unknown.
     """
     chosen = _choose_categories(root / "category.csv", categories)
     names = _read_labels(root / "label.csv")
     coverage = np.stack([_read_coverage(root / f"c_{c}.csv", len(names)) for c in chosen])
-    # The last of the largest: argmax takes the first, so it looks from behind.
+    # argmax returns the first of equal maxima; reversing the categories makes it the last one, which is
+    # the original code's rule for ties.
     primary = len(chosen) - 1 - coverage[::-1].argmax(axis=0)
     listed = coverage.max(axis=0) >= 0
     if categories is None and not listed.all():
@@ -139,27 +150,30 @@ def read_catalogue(root: Path, categories: Sequence[str] | None = None) -> Catal
     return Catalogue(chosen, labels, numbers)
 
 
-def _choose_categories(path: Path, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    known: list[str] = []
+def _choose_categories(path: Path, requested: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the requested categories (None: all) in the order of category.csv."""
+    available: list[str] = []
     for row in read_table(path, ["name"]):
         name = row.text("name")
-        if name in known:
-            raise row.error("name", f"the category {name!r} stands twice")
-        known.append(name)
-    if not known:
-        raise InputError(f"{path} lists no category")
-    if wanted is None:
-        return tuple(known)
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-    for name in wanted:
-        if name not in known:
+        if name in available:
+            raise row.error("name", f"duplicate category {name!r}")
+        available.append(name)
+    if not available:
+        raise InputError(f"{path} lists no categories")
+    if requested is None:
+        return tuple(available)
+    requested = [requested] if isinstance(requested, str) else list(requested)
+    for name in requested:
+        if name not in available:
             raise InputError(
-                f"Broden has no category {name!r}; {path} lists {', '.join(known)}",
-                nearest(name, known) or None,
+                f"categories: {path} has no category {name!r}; it has {', '.join(available)}",
+                nearest(name, available) or None,
             )
-    if not wanted:
-        raise InputError("categories is empty", f"choose from {', '.join(known)}, or null for all")
-    return tuple(name for name in known if name in wanted)
+    if not requested:
+        raise InputError(
+            "categories is empty", f"choose from {', '.join(available)}, or use null for all"
+        )
+    return tuple(name for name in available if name in requested)
 
 
 def _read_labels(path: Path) -> list[str]:
@@ -167,27 +181,28 @@ def _read_labels(path: Path) -> list[str]:
     for row in read_table(path, ["number", "name"]):
         number = row.integer("number", at_least=1)
         if number in names:
-            raise row.error("number", f"the label {number} stands twice")
+            raise row.error("number", f"duplicate label {number}")
         names[number] = row.text("name")
     if not names:
-        raise InputError(f"{path} lists no label")
+        raise InputError(f"{path} lists no labels")
     for number in range(1, len(names) + 1):
         if number not in names:
             raise InputError(
-                f"{path}: there is no label {number}, but a label {max(names)}",
-                "labels are numbered from 1 without gaps",
+                f"{path}: label {number} is missing, but there is a label {max(names)}",
+                "number the labels from 1 without gaps",
             )
     return [names[number] for number in sorted(names)]
 
 
 def _read_coverage(path: Path, n_labels: int) -> NDArray[np.float64]:
-    coverage = np.full(n_labels, -1.0)  # below any coverage: not listed
+    """Returns the coverage of each label, float64 [labels]; -1 for labels that the file does not list."""
+    coverage = np.full(n_labels, -1.0)
     for row in read_table(path, ["number", "coverage"]):
         number = row.integer("number", at_least=1)
         if number > n_labels:
-            raise row.error("number", f"label {number}, but label.csv ends with {n_labels}")
+            raise row.error("number", f"label {number}, but the last label in label.csv is {n_labels}")
         if coverage[number - 1] >= 0:
-            raise row.error("number", f"the label {number} stands twice")
+            raise row.error("number", f"duplicate label {number}")
         coverage[number - 1] = row.number("coverage")
     return coverage
 
@@ -198,6 +213,7 @@ def _read_index(path: Path, catalogue: Catalogue) -> list[Entry]:
 
 
 def _entry(row: Row, catalogue: Catalogue) -> Entry:
+    # The size of the image is not used, but a damaged table is refused here and not in mid-run.
     row.integer("ih", at_least=1)
     row.integer("iw", at_least=1)
     planes: list[str] = []
@@ -210,7 +226,7 @@ def _entry(row: Row, catalogue: Catalogue) -> Entry:
                 planes.append(token)
             else:
                 raise row.error(
-                    category, f"{token!r} is neither the number of a label nor the path of a PNG"
+                    category, f"{token!r} is neither a label number nor the path of a PNG file"
                 )
     shape = (row.integer("sh", at_least=1), row.integer("sw", at_least=1))
     return Entry(
@@ -225,7 +241,8 @@ def _entry(row: Row, catalogue: Catalogue) -> Entry:
 
 def _whole_label(row: Row, category: str, number: int, catalogue: Catalogue) -> int:
     if number >= len(catalogue.numbers):
-        raise row.error(category, f"label {number}, but label.csv ends with {len(catalogue.numbers) - 1}")
+        last = len(catalogue.numbers) - 1
+        raise row.error(category, f"label {number}, but the last label in label.csv is {last}")
     renumbered = int(catalogue.numbers[number])
     if renumbered == UNLISTED:
         raise row.error(category, f"label {number} is not listed in c_{category}.csv")
@@ -234,24 +251,26 @@ def _whole_label(row: Row, category: str, number: int, catalogue: Catalogue) -> 
 
 def _of_split(entries: list[Entry], split: str | None, path: Path) -> list[Entry]:
     if not entries:
-        raise InputError(f"{path} lists no image")
+        raise InputError(f"{path} lists no images")
     if split is None:
         return entries
-    found = [entry for entry in entries if entry.split == split]
-    if not found:
-        known = sorted({entry.split for entry in entries})
-        raise InputError(f"{path} has no split {split!r}", f"it has {', '.join(known)}; null takes all")
-    return found
+    chosen = [entry for entry in entries if entry.split == split]
+    if not chosen:
+        splits = sorted({entry.split for entry in entries})
+        raise InputError(
+            f"split: {path} has no split {split!r}", f"it has {', '.join(splits)}; null takes all"
+        )
+    return chosen
 
 
 class BrodenAnnotations(Annotations):
-    """The label planes and whole-image labels of a Broden folder, read image by image.
+    """The label planes and whole-image labels of a Broden folder, read on access.
 
     Args:
         root: the folder.
         catalogue: categories and labels.
         entries: the images.
-        identity: what names the planes in keys, see `listing.identify`.
+        identity: what the fingerprint uses, see `image_listing.identify`.
     """
 
     def __init__(
@@ -268,7 +287,7 @@ class BrodenAnnotations(Annotations):
         """Reads the label planes of image `index`.
 
         Raises:
-            InputError: if a plane is missing or wrong, naming it and its line in index.csv.
+            InputError: if a plane is missing or invalid; names the plane and its line in index.csv.
         """
         entry = self.entries[index]
         planes = np.empty((len(entry.planes), *entry.shape), dtype=np.int32)
@@ -278,18 +297,19 @@ class BrodenAnnotations(Annotations):
 
     def _read_plane(self, entry: Entry, token: str, out: NDArray[np.int32]) -> None:
         pixels = self._pixels(entry, token)
-        # NumPy 2 keeps uint8 in uint8 * 256: widen first.
+        # NumPy 2 computes uint8 * 256 in uint8, which overflows; int32 holds label numbers to 65535.
         np.multiply(pixels[..., 1], 256, out=out, dtype=np.int32)
         out += pixels[..., 0]
         largest = int(out.max())
         if largest >= len(self._numbers):
-            raise self._wrong(
-                entry, token, f"label {largest}, but label.csv ends with {len(self._numbers) - 1}"
-            )
+            last = len(self._numbers) - 1
+            raise self._error(entry, token, f"label {largest}, but the last label in label.csv is {last}")
         if self._renumbered:
             out[...] = self._numbers[out]
             if out.min() == UNLISTED:
-                raise self._wrong(entry, token, "it has a label that none of the chosen categories lists")
+                raise self._error(
+                    entry, token, "it contains a label that none of the chosen categories lists"
+                )
 
     def _pixels(self, entry: Entry, token: str) -> NDArray[np.uint8]:
         """Returns uint8 [sh, sw, 3]."""
@@ -297,30 +317,30 @@ class BrodenAnnotations(Annotations):
 
         try:
             with Image.open(f"{self.root}/images/{token}") as image:
-                found = (image.format, image.mode, image.size)
+                format_, mode, size = image.format, image.mode, image.size
                 pixels = np.asarray(image)
         except FileNotFoundError:
-            raise self._wrong(entry, token, "no such file") from None
-        except Exception as error:  # damaged data makes decoders raise anything
-            raise self._wrong(entry, token, f"cannot be read: {error}") from error
+            raise self._error(entry, token, "no such file") from None
+        except Exception as error:  # decoders raise many types of exceptions on damaged files
+            raise self._error(entry, token, f"cannot be read: {error}") from error
         height, width = entry.shape
-        if found[:2] != ("PNG", "RGB"):
-            raise self._wrong(
-                entry, token, f"a label plane is a PNG in RGB, this is a {found[0]} in {found[1]}"
+        # Another format or mode would decode to other numbers without an error (JPEG is lossy).
+        if (format_, mode) != ("PNG", "RGB"):
+            raise self._error(entry, token, f"expected a PNG file in RGB, found {format_} in {mode}")
+        if size != (width, height):
+            raise self._error(
+                entry, token, f"expected {width} x {height} pixels, found {size[0]} x {size[1]}"
             )
-        if found[2] != (width, height):
-            size = "{} x {}".format(*found[2])
-            raise self._wrong(entry, token, f"it has {size} pixels; index.csv says {width} x {height}")
         return pixels
 
-    def _wrong(self, entry: Entry, token: str, problem: str) -> InputError:
+    def _error(self, entry: Entry, token: str, problem: str) -> InputError:
         return InputError(
             f"{self.root / 'index.csv'}, line {entry.line}: label plane images/{token}: {problem}",
-            "restore the file from the data set's archive",
+            "restore the file from the archive of the data set",
         )
 
     def fingerprint(self) -> str:
-        """Hash of labels, rows and planes (sizes and mtimes, or contents); taken once per object."""
+        """Hash of labels, rows and planes (sizes and mtimes, or contents); computed once per object."""
         if self._fingerprint is None:
             rows = [(entry.shape, entry.planes, entry.whole) for entry in self.entries]
             labels = [(label.name, label.category) for label in self.labels]

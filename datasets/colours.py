@@ -1,10 +1,10 @@
-"""The eleven basic colour terms, told from pixels.
+"""Names the basic colour of each pixel, one of eleven.
 
-Rule: a pixel has the basic colour of the named colour that lies nearest to it in CIELAB (D65,
-Euclidean distance). The named colours are those 558 of the xkcd colour survey (R. Munroe, 2010, public
-domain) whose names end in a basic term, which is the noun that the name is about: "dusty blue" is a
-blue, "blue grey" a grey. Each has the sRGB value that its participants most agreed on. One reference
-per term would not do: most of what is blue in photographs lies nearer to plain grey than to plain blue.
+Rule: a pixel gets the basic colour of the named colour nearest to it in CIELAB (D65, Euclidean
+distance). The named colours are the 558 of the xkcd colour survey (R. Munroe, 2010, public domain) whose
+names end in a basic colour term, because the last word is the noun: "dusty blue" is a blue, "blue grey" a
+grey. Each has the sRGB value that most participants agreed on. One reference per basic colour is not
+enough: most blues in photographs are nearer to pure grey than to pure blue.
 """
 
 from __future__ import annotations
@@ -82,31 +82,32 @@ COLOURS: dict[str, str] = {
         "feff7f ffad01 ffda03 ffdf22 fff917 fffd01 fffd37 fffd74 fffe40 fffe71 fffe7a ffff14 ffff84"
     ),
 }
-"""The sRGB values that have each basic colour."""
+"""The sRGB values (hexadecimal) of the named colours of each basic colour."""
 
 NAMES = tuple(COLOURS)
 
 _BITS = 6
+"""Bits kept of each channel: the table of all colours has 2 ** 18 entries instead of 2 ** 24."""
 
 
 def name_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Names the colour of every pixel.
 
-    The channels are read to six bits, so that naming is one look-up: a colour is named as the centre
-    of its 4 x 4 x 4 cell.
+    Each channel is reduced to six bits, so that naming is one table look-up: a colour gets the name of
+    the centre of its 4 x 4 x 4 cell.
 
     Args:
         pixels: uint8 [..., 3], sRGB.
 
     Returns:
-        uint8 [...], positions in `NAMES`.
+        uint8 [...], indices into `NAMES`.
     """
     cells = (pixels >> (8 - _BITS)).astype(np.int32)
     return _table()[(cells[..., 0] << 2 * _BITS) | (cells[..., 1] << _BITS) | cells[..., 2]]
 
 
 def nearest_colours(rgb: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The rule itself: float [n, 3] sRGB in [0, 1] to uint8 [n] positions in `NAMES`."""
+    """Applies the rule: float [n, 3] sRGB in [0, 1] to uint8 [n] indices into `NAMES`."""
     from scipy.spatial import KDTree
     from skimage.color import rgb2lab
 

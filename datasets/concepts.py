@@ -1,4 +1,4 @@
-"""Concept sets: the words from which a method may choose."""
+"""Concept sets: the words from which a method chooses, from files, class names or word lists."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from ..harness.errors import InputError, nearest
+from ..harness.errors import InputError, one_of
 from ..harness.files import fingerprint
+from .class_names import IMAGENET_WEIGHTS, weights_classes
 from .image_listing import existing_folder
-from .references import IMAGENET_WEIGHTS, weights_classes
 from .text_files import read_lines, read_table
 
 Case = Literal["keep", "lower"]
@@ -21,12 +21,12 @@ Case = Literal["keep", "lower"]
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the entries of a source.
+    """How many entries of a source were read and dropped.
 
     Attributes:
         read: entries read.
         blank: entries dropped because they were blank.
-        duplicates: entries dropped because an earlier one is the same.
+        duplicates: entries dropped because they repeat an earlier one.
         not_words: entries dropped because they are not words.
     """
 
@@ -38,12 +38,12 @@ class Report:
 
 @dataclass(frozen=True)
 class ConceptSet:
-    """The words from which a method may choose, each once, in a fixed order.
+    """The words from which a method chooses, each once, in a fixed order.
 
     Attributes:
-        name: what it is called in records and tables.
+        name: name in records and tables.
         words: the words or phrases.
-        report: what was read and what was dropped.
+        report: how many entries were read and dropped.
     """
 
     name: str
@@ -58,37 +58,34 @@ class ConceptSet:
         return fingerprint(self.words)
 
     def summary(self) -> str:
-        """Returns one line: how many concepts, and what was dropped on the way."""
+        """Returns one line: the number of concepts, and how many entries were dropped and why."""
         dropped = {
             "blank": self.report.blank,
             "duplicate": self.report.duplicates,
             "not a word": self.report.not_words,
         }
-        counts = ", ".join(f"{count} {what}" for what, count in dropped.items() if count)
+        counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         return f"{self.name}: {len(self)} concepts" + (f" (dropped: {counts})" if counts else "")
 
 
 def from_words(words: Iterable[str], name: str, case: Case = "keep", not_words: int = 0) -> ConceptSet:
-    """Makes a concept set: surrounding space trimmed, blank entries and duplicates dropped and counted.
+    """Makes a concept set: trims whitespace, drops and counts blank entries and duplicates.
 
     Args:
-        words: the entries, in order; the first of several equal ones stays.
-        name: what the set is called.
-        case: "keep", or "lower" to write all in lower case before they are compared.
-        not_words: entries that the source itself left out, for the report.
+        words: the entries, in order; of equal entries the first is kept.
+        name: name of the set.
+        case: "keep", or "lower" to convert entries to lower case before they are compared.
+        not_words: number of entries that the source already left out, for the report.
 
     Raises:
-        InputError: if nothing is left, or `case` is unknown.
+        InputError: if no entry is left, or `case` is unknown.
     """
-    if case not in ("keep", "lower"):
-        raise InputError(
-            f"case must be keep or lower, got {case!r}", nearest(str(case), ("keep", "lower")) or None
-        )
+    one_of("concepts.case", case, ("keep", "lower"))
     entries = [" ".join(word.split()) for word in words]
     filled = [entry.lower() if case == "lower" else entry for entry in entries if entry]
     kept = tuple(dict.fromkeys(filled))
     if not kept:
-        raise InputError(f"the concept set {name!r} is empty", "it needs at least one word")
+        raise InputError(f"the concept set {name!r} is empty", "add at least one word")
     report = Report(
         read=len(entries) + not_words,
         blank=len(entries) - len(filled),
@@ -103,11 +100,11 @@ def from_file(path: str | os.PathLike[str], name: str | None = None, case: Case 
 
     Args:
         path: the file.
-        name: what the set is called; default: the name of the file.
+        name: name of the set; default: the name of the file.
         case: see `from_words`.
 
     Raises:
-        InputError: if it cannot be read, is not UTF-8 (names line and byte), or holds no word.
+        InputError: if it cannot be read, is not UTF-8 (names line and byte), or contains no word.
     """
     lines = read_lines(path)
     if not any(lines):
@@ -116,16 +113,18 @@ def from_file(path: str | os.PathLike[str], name: str | None = None, case: Case 
 
 
 def from_classes(weights: str = IMAGENET_WEIGHTS, name: str | None = None) -> ConceptSet:
-    """The class names that torchvision ships with a weights enum; nothing is downloaded.
+    """Makes a concept set of the class names of a weights enum of torchvision; nothing is downloaded.
 
     Raises:
-        InputError: if there is no such enum, or it has no class names.
+        InputError: if the enum does not exist or has no class names.
     """
     return from_words(weights_classes(weights), name or weights)
 
 
 def from_broden(root: str | os.PathLike[str], name: str = "broden") -> ConceptSet:
-    """The labels of a Broden folder, in readable form; equal ones of different categories once.
+    """Makes a concept set of the labels of a Broden folder, in readable form.
+
+    A name that several categories share is kept once.
 
     Raises:
         InputError: if `label.csv` cannot be read.
@@ -135,32 +134,32 @@ def from_broden(root: str | os.PathLike[str], name: str = "broden") -> ConceptSe
 
 
 def readable(label: str) -> str:
-    """Returns a Broden label without its suffix for colours (-c) or scenes (-s) and underscores."""
+    """Returns a Broden label without its suffix (-c: colour, -s: scene), with spaces for underscores."""
     return re.sub(r"-[cs]$", "", label).replace("_", " ")
 
 
 def common_words(n: int = 20_000, name: str | None = None) -> ConceptSet:
-    """The `n` most frequent English words, most frequent first, by the library wordfreq.
+    """Makes a concept set of the `n` most frequent English words of wordfreq, most frequent first.
 
-    Only words of letters, at least two of them; what else stands in the frequency list (numbers,
-    "don't", single letters) is passed over and counted.
+    A word consists of at least two letters; other entries of the frequency list (numbers, "don't",
+    single letters) are skipped and counted.
 
     Raises:
-        InputError: if wordfreq is not installed, or has fewer words.
+        InputError: if wordfreq is not installed or has fewer words.
     """
     try:
         from wordfreq import iter_wordlist
     except ImportError:
         raise InputError(
-            "the common English words need the library wordfreq",
+            "the most frequent English words need the package wordfreq, which is not installed",
             'install it: pip install "dissectbench[words]"',
         ) from None
     if n < 1:
-        raise InputError(f"n must be at least 1, got {n}")
+        raise InputError(f"concepts.n must be at least 1, got {n}")
     ranked = enumerate(iter_wordlist("en"), 1)
     chosen = list(islice(((rank, w) for rank, w in ranked if len(w) > 1 and w.isalpha()), n))
     if len(chosen) < n:
-        raise InputError(f"wordfreq knows {len(chosen)} English words, not {n}", "ask for fewer")
+        raise InputError(f"wordfreq has only {len(chosen)} English words, not {n}", "lower concepts.n")
     not_words = chosen[-1][0] - n
     return from_words([word for _, word in chosen], name or f"words{n}", not_words=not_words)
 
@@ -168,11 +167,11 @@ def common_words(n: int = 20_000, name: str | None = None) -> ConceptSet:
 def union(
     sets: Mapping[str, ConceptSet] | Sequence[ConceptSet], name: str | None = None, case: Case = "keep"
 ) -> ConceptSet:
-    """Joins concept sets in their order; a word in several of them is kept once.
+    """Joins concept sets in their order; a word that several sets contain is kept once.
 
     Args:
-        sets: the sets; a mapping's keys only serve to name them in the configuration.
-        name: what the union is called; default: the names of the sets, joined.
+        sets: the sets; the keys of a mapping are only used for overrides (`concepts.sets.words.n`).
+        name: name of the union; default: the names of the sets, joined by "+".
         case: see `from_words`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Probing sets in the format of Hugging Face `datasets`, from a local folder or the local cache."""
+"""Probing sets from Hugging Face data sets, in a local folder or the local cache."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class HuggingFace(ProbingSet):
     """One split of a data set; nothing is downloaded.
 
     Args:
-        path_or_name: a folder (written by `save_to_disk`, or holding parquet files, images, ...), or
-            the name of a data set that was loaded before and lies in the cache.
+        path_or_name: a folder (written by `save_to_disk`, or with parquet files, images, ...), or the
+            name of a data set in the local cache.
         split: such as "train" or "test".
-        image_column: the column of images.
-        label_column: the column of classes (class labels or strings), or None.
-        config: configuration of a cached data set, where it has several.
+        image_column: the column with the images.
+        label_column: the column with the classes (class labels or strings), or None.
+        config: configuration of a cached data set that has several.
         annotations: "classes", "colours", both in a list, or None, see `annotate`.
-        name: what the set is called; default: the name of the folder or data set.
+        name: name of the set; default: the name of the folder or data set.
         mask_size: side of the square label planes, see `annotate`.
-        limit: how many images to take at most, None for all.
-        seed: of the choice under `limit`; None takes the first images.
-        identity: "stat" or "content" of the files behind the table names the images in keys.
+        limit: maximum number of images; None: all.
+        seed: seed of the random choice under `limit`; None takes the first images.
+        identity: whether fingerprints use "stat" (sizes, mtimes) or "content" of the files of the table.
 
     Raises:
         InputError: if the library, the data set, the split or a column is missing.
@@ -80,6 +80,7 @@ class HuggingFace(ProbingSet):
             UnreadableImageError: if it cannot be decoded; names the data set and the row.
         """
         cell = self._table[self.rows[index]][self._column]
+        # An undecoded image is {"bytes", "path"}, one of which may be None; a binary column has bytes.
         source = cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell
         if not source:
             raise UnreadableImageError(self.locate(index), "the cell is empty")
@@ -90,8 +91,9 @@ class HuggingFace(ProbingSet):
         return f"{self.source} row {self.rows[index]}"
 
     def fingerprint(self) -> str:
-        """Hash of the files behind the table, the column and the rows."""
+        """Hash of the files of the table, the column and the rows."""
         files = [Path(file["filename"]) for file in self._table.cache_files]
+        # Small tables may be loaded into memory, without files: hash their cells.
         if not files:
             return fingerprint([self._content(), self._column])
         states = [identify(file.parent, [file.name], self.identity) for file in files]
@@ -111,7 +113,7 @@ def _load(path_or_name: str, split: str, config: str | None) -> Dataset:
         from datasets.packaged_modules.cache.cache import Cache
     except ImportError:
         raise InputError(
-            "this probing set needs the library datasets",
+            "this probing set needs the package datasets, which is not installed",
             'install it: pip install "dissectbench[hf-datasets]"',
         ) from None
     folder = Path(path_or_name).expanduser()
@@ -121,24 +123,25 @@ def _load(path_or_name: str, split: str, config: str | None) -> Dataset:
         elif folder.is_dir():
             loaded = load_dataset(str(folder.resolve()), config)
         else:
+            # load_dataset would ask the Hub even for a cached set; the Cache builder never does.
             names: dict[str, Any] = {"repo_id": path_or_name, "dataset_name": folder.name}
             loaded = Cache(**names, config_name=config, version="auto", hash="auto").as_dataset()
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:  # the library raises each
         raise InputError(
             f"cannot load the data set {path_or_name!r}: {error}",
-            "give a folder, or load the data set once with load_dataset so that it lies in the cache",
+            "give a folder, or load the data set once with load_dataset, which stores it in the cache",
         ) from error
     if isinstance(loaded, Dataset):
         return loaded
     if isinstance(loaded, DatasetDict) and split in loaded:
         return loaded[split]
-    known = [str(name) for name in loaded]
-    hint = nearest(split, known) or None
-    raise InputError(f"{path_or_name!r} has no split {split!r}; it has {', '.join(known)}", hint)
+    splits = [str(name) for name in loaded]
+    hint = nearest(split, splits) or None
+    raise InputError(f"{path_or_name!r} has no split {split!r}; it has {', '.join(splits)}", hint)
 
 
 def _undecoded(table: Dataset, column: str, source: str) -> Dataset:
-    """Returns the table with the images as they are stored; `decode` is the one who decodes."""
+    """Returns the table with encoded images, so that `decode` applies its own rules to them."""
     from datasets import Image, Value
 
     feature = _feature(table, column, "image_column", source)
@@ -146,7 +149,7 @@ def _undecoded(table: Dataset, column: str, source: str) -> Dataset:
         return table.cast_column(column, Image(decode=False))
     if isinstance(feature, Value) and feature.dtype in ("binary", "large_binary"):
         return table
-    raise InputError(f"column {column!r} of {source} holds {feature}, not images")
+    raise InputError(f"column {column!r} of {source} contains {feature}, not images")
 
 
 def _classes(table: Dataset, column: str, source: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -154,6 +157,7 @@ def _classes(table: Dataset, column: str, source: str) -> tuple[tuple[str, ...],
 
     feature = _feature(table, column, "label_column", source)
     values = table[column][:]
+    # ClassLabel stores -1 where the label is withheld, as in the test splits of benchmarks.
     if None in values or -1 in values:
         raise InputError(
             f"column {column!r} of {source} has rows without a label", "set label_column=null"
@@ -163,14 +167,14 @@ def _classes(table: Dataset, column: str, source: str) -> tuple[tuple[str, ...],
     if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
         names, labels = np.unique(np.array(values, dtype=np.str_), return_inverse=True)
         return tuple(names.tolist()), labels.astype(np.int64)
-    raise InputError(f"column {column!r} of {source} holds {feature}, not class labels or strings")
+    raise InputError(f"column {column!r} of {source} contains {feature}, not class labels or strings")
 
 
 def _feature(table: Dataset, column: str, setting: str, source: str) -> Any:
     if column in table.features:
         return table.features[column]
-    known = list(table.features)
+    columns = list(table.features)
     raise InputError(
-        f"{setting}: {source} has no column {column!r}; it has {', '.join(known)}",
-        nearest(column, known) or None,
+        f"{setting}: {source} has no column {column!r}; it has {', '.join(columns)}",
+        nearest(column, columns) or None,
     )

@@ -1,4 +1,4 @@
-"""Probing sets made of image files: class folders, or one flat folder."""
+"""Probing sets of image files: one folder per class, or one flat folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..harness.errors import InputError
 from .annotations import Kind, annotate
+from .class_names import names_of_folders
 from .decoding import decode
 from .image_listing import (
     EXTENSIONS,
@@ -22,7 +23,6 @@ from .image_listing import (
     subfolders,
 )
 from .probing_set import ProbingSet
-from .references import class_names_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,8 +34,8 @@ class ImageFiles(ProbingSet):
     Args:
         root: the folder.
         paths: paths relative to it, with `/`.
-        name: what the set is called.
-        identity: what names the images in keys, see `listing.identify`.
+        name: name of the set.
+        identity: what the fingerprint uses, see `image_listing.identify`.
     """
 
     def __init__(self, root: Path, paths: Sequence[str], name: str, identity: Identity = "stat") -> None:
@@ -60,30 +60,30 @@ class ImageFiles(ProbingSet):
         return str(self.root / self.paths[index])
 
     def fingerprint(self) -> str:
-        """Hash of the relative paths with sizes and mtimes, or contents; taken once per object."""
+        """Hash of the relative paths with sizes and mtimes, or contents; computed once per object."""
         if self._fingerprint is None:
             self._fingerprint = identify(self.root, self.paths, self.identity)
         return self._fingerprint
 
 
 class ImageFolder(ImageFiles):
-    """One sub-folder per class, as in torchvision's `ImageFolder`; same order of classes and images.
+    """One sub-folder per class, in the same order of classes and images as torchvision's `ImageFolder`.
 
     Args:
-        root: the folder that holds the class folders.
-        annotations: "classes" (the class is a label of the whole image), "colours" (the eleven basic
-            colours by pixel), both in a list, or None.
-        name: what the set is called; default: the name of the folder.
-        class_names: names of the classes instead of the names of their folders: a list or a text file
-            (one line per class, in the order of the folders), a mapping from folder to name, or a
+        root: the folder with the class folders.
+        annotations: "classes" (the class is a label of the whole image), "colours" (one of eleven basic
+            colours for each pixel), both in a list, or None.
+        name: name of the set; default: the name of the folder.
+        class_names: names of the classes to use instead of the names of their folders: a list or a text
+            file (one line per class, in the order of the folders), a mapping from folder to name, or a
             weights enum of torchvision such as "ResNet50_Weights.IMAGENET1K_V2".
         mask_size: side of the square label planes, see `annotate`.
-        limit: how many images to take at most, None for all.
-        seed: of the choice under `limit`; None takes the first images.
-        identity: "stat" (paths, sizes, mtimes) or "content" names the images in keys.
+        limit: maximum number of images; None: all.
+        seed: seed of the random choice under `limit`; None takes the first images.
+        identity: whether fingerprints use "stat" (paths, sizes, mtimes) or "content" of the files.
 
     Raises:
-        InputError: if the folder is missing, has no class folders, or a class has no image.
+        InputError: if the folder is missing, has no class folders, or a class has no images.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ImageFolder(ImageFiles):
         ]
         chosen = [listed[i] for i in choose(len(listed), limit, seed)]
         super().__init__(folder, [path for path, _ in chosen], name or folder.resolve().name, identity)
-        self.classes = tuple(folders) if class_names is None else class_names_of(class_names, folders)
+        self.classes = tuple(folders) if class_names is None else names_of_folders(class_names, folders)
         self.labels = np.array([label for _, label in chosen], dtype=np.int64)
         self.annotations = annotate(self, annotations, mask_size)
 
@@ -118,18 +118,20 @@ def _class_folders(root: Path) -> list[str]:
         return folders
     if list_images(root, recursive=False):
         raise InputError(
-            f"{root} holds images, but no class folders",
-            "use probe=flat, or sort them into class folders",
+            f"{root} contains images, but no class folders",
+            "use probe=flat, or move the images into class folders",
         )
-    raise InputError(f"{root} holds no class folders", "give the folder that holds one folder per class")
+    raise InputError(
+        f"{root} contains no class folders", "give the folder that contains one folder per class"
+    )
 
 
 def _images_of_class(folder: Path) -> list[str]:
     images = list_images(folder)
     if not images:
         raise InputError(
-            f"the class folder {folder} holds no image ({', '.join(EXTENSIONS)})",
-            "fill or remove it: the numbers of the classes behind it depend on it",
+            f"the class folder {folder} contains no images ({', '.join(EXTENSIONS)})",
+            "add images or remove it; the numbers of the classes after it depend on it",
         )
     return images
 
@@ -140,15 +142,15 @@ class FlatFolder(ImageFiles):
     Args:
         root: the folder.
         annotations: "colours" or None, see `ImageFolder`.
-        name: what the set is called; default: the name of the folder.
-        recursive: whether images in sub-folders count.
+        name: name of the set; default: the name of the folder.
+        recursive: whether to include images in sub-folders.
         mask_size: side of the square label planes, see `annotate`.
-        limit: how many images to take at most, None for all.
-        seed: of the choice under `limit`; None takes the first images.
-        identity: "stat" (paths, sizes, mtimes) or "content" names the images in keys.
+        limit: maximum number of images; None: all.
+        seed: seed of the random choice under `limit`; None takes the first images.
+        identity: whether fingerprints use "stat" (paths, sizes, mtimes) or "content" of the files.
 
     Raises:
-        InputError: if the folder is missing or holds no image.
+        InputError: if the folder is missing or contains no images.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class FlatFolder(ImageFiles):
         paths = list_images(folder, recursive)
         if not paths:
             hint = "use probe=imagefolder, or set probe.recursive=true" if subfolders(folder) else None
-            raise InputError(f"{folder} holds no image ({', '.join(EXTENSIONS)})", hint)
+            raise InputError(f"{folder} contains no images ({', '.join(EXTENSIONS)})", hint)
         chosen = [paths[i] for i in choose(len(paths), limit, seed)]
         super().__init__(folder, chosen, name or folder.resolve().name, identity)
         self.annotations = annotate(self, annotations, mask_size)

@@ -1,4 +1,4 @@
-"""Which images lie in a folder, which of them are chosen, and what identifies them."""
+"""Lists the images of a folder, selects some of them, and fingerprints files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
-from ..harness.errors import InputError, nearest
+from ..harness.errors import InputError, one_of
 from ..harness.files import file_digest, fingerprint
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Endings of image files, in any case: those of torchvision's `ImageFolder`."""
+"""Endings of image files (case-insensitive), the same as in torchvision's `ImageFolder`."""
 
 Identity = Literal["stat", "content"]
 
@@ -28,12 +28,12 @@ def existing_folder(root: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise InputError(f"{path} is a file, not a folder", "give the folder that holds the data set")
-    raise InputError(f"no such folder: {path}", "give the folder where the data set was unpacked")
+        raise InputError(f"{path} is a file, not a folder", "give the folder that contains the data set")
+    raise InputError(f"no such folder: {path}", "give the folder that the data set was unpacked into")
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Returns the names of the folders in `folder`, sorted; hidden ones are left out.
+    """Returns the sorted names of the folders in `folder`, without hidden ones.
 
     Raises:
         InputError: if the folder cannot be read.
@@ -41,24 +41,27 @@ def subfolders(folder: Path) -> list[str]:
     try:
         return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
-        _refuse(error)
+        _raise_unreadable(error)
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[str]:
-    """Returns the images below `folder`, relative to it, with `/`, in the order of torchvision.
+    """Returns the images below `folder` as relative paths with `/`, in torchvision's order.
 
-    That order is by folder, then by file name. Hidden files and folders are left out: archives
-    made on a Mac carry a hidden `._name.jpg`, which is no image, beside each image.
+    That order is by folder, then by file name. Hidden files and folders are skipped: archives
+    made on a Mac contain a hidden `._name.jpg`, which is not an image, for each image.
 
     Raises:
         InputError: if a folder cannot be read, or a file name is not valid text.
     """
-    found: list[tuple[str, str]] = []
-    for where, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+    images: list[tuple[str, str]] = []
+    # Without onerror, os.walk skips folders that it cannot read, and images would be missing silently.
+    for parent, folders, files in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
+        # In place: os.walk descends into the folders that are left in its list.
         folders[:] = [name for name in folders if not name.startswith(".")] if recursive else []
-        found += [(where, f) for f in files if f.lower().endswith(EXTENSIONS) and not f.startswith(".")]
-    prefixes = {where: _prefix(Path(where).relative_to(folder)) for where, _ in found}
-    return [_checked(prefixes[where] + file) for where, file in sorted(found)]
+        images += [(parent, f) for f in files if f.lower().endswith(EXTENSIONS) and not f.startswith(".")]
+    # One prefix per folder: building a Path for every one of a million images is slow.
+    prefixes = {parent: _prefix(Path(parent).relative_to(folder)) for parent, _ in images}
+    return [_checked(prefixes[parent] + file) for parent, file in sorted(images)]
 
 
 def _prefix(folder: Path) -> str:
@@ -66,7 +69,7 @@ def _prefix(folder: Path) -> str:
 
 
 def _checked(path: str) -> str:
-    # Paths go into records and keys, which are UTF-8.
+    # Paths are written into records and hashed, both as UTF-8.
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -74,18 +77,18 @@ def _checked(path: str) -> str:
     return path
 
 
-def _refuse(error: OSError) -> NoReturn:
+def _raise_unreadable(error: OSError) -> NoReturn:
     raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
 def choose(n: int, limit: int | None, seed: int | None) -> list[int]:
-    """Returns which of `n` images are shown, in ascending order.
+    """Returns the indices of the images to use, out of `n`, in ascending order.
 
     Args:
-        n: how many there are.
-        limit: how many to take at most; None takes all.
-        seed: of the random choice; a smaller limit takes a part of what a larger one takes. None
-            takes the first images.
+        n: number of images available.
+        limit: maximum number to use; None: all.
+        seed: seed of the random choice; a smaller limit chooses a subset of a larger one's images.
+            None takes the first images.
 
     Raises:
         InputError: if `limit` is not a positive integer.
@@ -96,36 +99,35 @@ def choose(n: int, limit: int | None, seed: int | None) -> list[int]:
         raise InputError(f"limit must be a positive integer or null, got {limit!r}")
     if seed is None or limit >= n:
         return list(range(min(n, limit)))
+    # The start of one permutation, not rng.choice: this makes smaller choices subsets of larger ones.
     return sorted(np.random.default_rng(seed).permutation(n)[:limit].tolist())
 
 
 def identify(root: Path, paths: Iterable[str], identity: Identity) -> str:
-    """Returns a hash of the files at `paths` below `root`, which itself has no part in it.
+    """Returns a hash of the files at `paths` below `root`; it does not depend on `root` itself.
 
     Args:
         root: folder.
-        paths: relative paths, with `/`. A missing file counts as missing.
+        paths: relative paths, with `/`. A missing file is hashed as missing.
         identity: "stat" hashes paths, sizes and modification times; "content" hashes paths and
-            contents, which is slow but outlasts a copy.
+            contents, which is slow but the same for a copy with other times.
 
     Raises:
         InputError: if `identity` is unknown or a file cannot be read.
     """
-    if identity not in ("stat", "content"):
-        hint = nearest(str(identity), ("stat", "content")) or None
-        raise InputError(f"identity must be stat or content, got {identity!r}", hint)
+    one_of("probe.identity", identity, ("stat", "content"))
     state = _stat if identity == "stat" else file_digest
     entries: list[tuple[str, object]] = []
     for path in paths:
         try:
             entries.append((path, state(f"{root}/{path}")))
         except FileNotFoundError:
-            entries.append((path, None))
+            entries.append((path, None))  # reported when the image is decoded, if it is used at all
         except OSError as error:
             raise InputError(f"cannot read {root / path}: {error.strerror}") from error
     return fingerprint([identity, entries])
 
 
 def _stat(path: str) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116 - called for every file; a Path would double the time
+    status = os.stat(path)  # noqa: PTH116 - runs for every file; a Path would double the time
     return status.st_size, status.st_mtime_ns

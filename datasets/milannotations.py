@@ -1,4 +1,4 @@
-"""What people wrote about units: MILANNOTATIONS, for training and as references with several texts."""
+"""Reads MILANNOTATIONS, descriptions of units written by people, for training MILAN and as references."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .zip_archives import extract_one, is_archive
 FILE = "annotations.csv"
 COLUMNS = ("layer", "unit", "summary")
 PER_UNIT = 3
-"""Annotations of a unit in the published data sets."""
+"""Number of annotations of each unit in the published data sets."""
 
 
 @dataclass(frozen=True)
-class Annotations:
-    """The texts of some units, layer by layer.
+class UnitAnnotations:
+    """The annotations of some units of some layers.
 
     Attributes:
         path: the file they were read from.
-        texts: for each layer its units' texts, in the order of the file.
-        blank: how many rows of the file say nothing; they are left out.
+        texts: for each layer and unit its texts, in the order of the file.
+        blank: number of rows without a text; they are skipped.
     """
 
     path: Path
@@ -34,25 +34,25 @@ class Annotations:
     blank: int = 0
 
     def layer(self, name: str) -> Mapping[int, tuple[str, ...]]:
-        """Returns the texts of one layer by unit.
+        """Returns the texts of each annotated unit of one layer.
 
         Raises:
             InputError: if there is no such layer.
         """
         if name in self.texts:
             return self.texts[name]
-        known = ", ".join(self.texts)
+        layers = ", ".join(self.texts)
         raise InputError(
-            f"{self.path} has no layer {name!r}", nearest(name, self.texts) or f"layers there: {known}"
+            f"{self.path} has no layer {name!r}", nearest(name, self.texts) or f"it has {layers}"
         )
 
 
-def read_annotations(path: str | os.PathLike[str]) -> Annotations:
+def read_annotations(path: str | os.PathLike[str]) -> UnitAnnotations:
     """Reads annotations: one row per text, with the columns layer, unit (0-based) and summary.
 
     Args:
-        path: a CSV file, a folder or a zip that holds an `annotations.csv`. Names of layers are texts,
-            even if they look like numbers.
+        path: a CSV file, or a folder or zip archive that contains an `annotations.csv`. Layer names are
+            strings even if they look like numbers.
 
     Raises:
         InputError: if it cannot be read; names file, line and column.
@@ -60,13 +60,13 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     path = Path(path).expanduser()
     if is_archive(path):
         with tempfile.TemporaryDirectory() as temporary:
-            return _named(extract_one(path, FILE, Path(temporary)), path / FILE)
+            return _read(extract_one(path, FILE, Path(temporary)), path / FILE)
     file = path / FILE if path.is_dir() else path
-    return _named(file, file)
+    return _read(file, file)
 
 
-def _named(file: Path, name: Path) -> Annotations:
-    """Reads a file that is called `name` in errors."""
+def _read(file: Path, name: Path) -> UnitAnnotations:
+    """Reads `file`; error messages call it `name`, because a copy from an archive is temporary."""
     texts: dict[str, dict[int, list[str]]] = {}
     blank = 0
     try:
@@ -80,11 +80,11 @@ def _named(file: Path, name: Path) -> Annotations:
     except InputError as error:
         raise InputError(error.message.replace(str(file), str(name)), error.hint) from error
     if not texts:
-        raise InputError(f"{name} holds no annotations")
-    frozen = {
-        layer: {unit: tuple(found) for unit, found in units.items()} for layer, units in texts.items()
+        raise InputError(f"{name} contains no annotations")
+    by_layer = {
+        layer: {unit: tuple(of_unit) for unit, of_unit in units.items()} for layer, units in texts.items()
     }
-    return Annotations(name, frozen, blank)
+    return UnitAnnotations(name, by_layer, blank)
 
 
 def annotation_references(
@@ -99,24 +99,24 @@ def annotation_references(
 
     Args:
         path: see `read_annotations`.
-        layer: its name in the file.
-        units: how many units the layer has; None: as many as the file has numbers for.
-        per_unit: the first so many texts of each unit count; None: all.
-        name: what the references are called; default: the names of the file and the layer.
+        layer: name of the layer in the file.
+        units: number of units of the layer; None: the largest annotated unit is the last one.
+        per_unit: maximum number of texts per unit, the first ones; None: all.
+        name: name of the references; default: the names of the file and the layer.
 
     Returns:
-        One entry per unit; a unit that nobody annotated has no text.
+        One entry per unit; units without annotations have no text.
 
     Raises:
         InputError: if the file cannot be read, has no such layer, or has a unit beyond `units`.
     """
-    found = read_annotations(path)
-    texts = found.layer(layer)
+    annotations = read_annotations(path)
+    texts = annotations.layer(layer)
     count = max(texts) + 1 if units is None else units
     if max(texts) >= count:
         raise InputError(
-            f"{found.path} annotates unit {max(texts)} of {layer}, which has {count} units",
-            "check the number of units, and that the layer is the same in both",
+            f"{annotations.path} annotates unit {max(texts)} of {layer}, which has {count} units",
+            "check references.units, and that references.layer is the layer that was annotated",
         )
     name = name or f"{Path(path).stem} {layer}"
     return References(name, tuple(texts.get(unit, ())[:per_unit] for unit in range(count)))

@@ -22,7 +22,7 @@ class Label:
 
     Attributes:
         number: its number in the label planes, from 1 (0 means unlabelled).
-        name: the word or words, as in the data set.
+        name: the word or words, as the data set spells them.
         category: its primary category (for Broden: the one with the largest coverage).
     """
 
@@ -33,12 +33,12 @@ class Label:
 
 @dataclass(frozen=True)
 class ImageAnnotation:
-    """What is annotated in one image.
+    """The annotations of one image.
 
     Attributes:
-        shape: (H, W) of the label planes; whole-image labels cover H * W pixels.
-        planes: int32 [P, H, W] label numbers per pixel, 0 where unlabelled; P may be 0. One pixel may
-            carry several labels, in several planes.
+        shape: (H, W) of the label planes; a label of the whole image covers H * W pixels.
+        planes: int32 [P, H, W] label number of each pixel, 0 where unlabelled; P may be 0. A pixel has
+            several labels if they are in several planes.
         whole: numbers of the labels of the whole image.
     """
 
@@ -48,7 +48,7 @@ class ImageAnnotation:
 
 
 class Annotations(ABC):
-    """Labels of the images of a probing set, by pixel or by image.
+    """Labels of the images of a probing set, for pixels or whole images.
 
     Attributes:
         categories: names of the categories, in the order that breaks ties.
@@ -60,7 +60,7 @@ class Annotations(ABC):
 
     @abstractmethod
     def of(self, index: int) -> ImageAnnotation:
-        """Returns the annotation of image `index`, read when asked for."""
+        """Returns the annotation of image `index`; reads it from disk if needed."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -71,8 +71,8 @@ class ProbingSet(ABC):
     """The images shown to the target, in a fixed order.
 
     Attributes:
-        name: what it is called in records and tables.
-        annotations: pixel or image labels, or None.
+        name: name in records and tables.
+        annotations: labels of pixels and whole images, or None.
         classes: class names, or None.
         labels: int64 [images] class index of each image, or None.
     """
@@ -95,15 +95,20 @@ class ProbingSet(ABC):
 
     @abstractmethod
     def locate(self, index: int) -> str:
-        """Returns the path, or another lasting name, of image `index` for messages and records."""
+        """Returns the path of image `index`, or another permanent name, for messages and records."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash of the list of images with their sizes and mtimes, or of their contents."""
+        """Hash of the list of images with their file sizes and mtimes, or contents."""
 
 
 class Subset(ProbingSet):
-    """The images of a probing set that remain after some were left out (unreadable ones)."""
+    """Some images of a probing set, such as those that can be decoded.
+
+    Args:
+        probe: the whole set.
+        indices: the images of the subset, as indices into the whole set.
+    """
 
     def __init__(self, probe: ProbingSet, indices: Sequence[int]) -> None:
         self.whole = probe
@@ -118,15 +123,15 @@ class Subset(ProbingSet):
         return len(self.indices)
 
     def image(self, index: int) -> Image:
-        """Returns image `index` of those kept."""
+        """Returns image `index` of the subset."""
         return self.whole.image(int(self.indices[index]))
 
     def locate(self, index: int) -> str:
-        """Returns the path of image `index` of those kept."""
+        """Returns the path of image `index` of the subset."""
         return self.whole.locate(int(self.indices[index]))
 
     def fingerprint(self) -> str:
-        """Hash of the whole set and of what was kept of it."""
+        """Hash of the whole set and the indices."""
         return fingerprint([self.whole.fingerprint(), self.indices.tolist()])
 
 

@@ -1,4 +1,4 @@
-"""Text files and CSV tables that users give: read strictly, with errors that name file and line."""
+"""Reads text files and CSV tables strictly; errors name file and line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..harness.errors import InputError, nearest
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Reads a UTF-8 text file, without its byte order mark.
+    """Reads a UTF-8 text file and removes its byte order mark.
 
     Raises:
         InputError: if it cannot be read or is not UTF-8 text, naming the line and byte.
@@ -23,7 +23,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(
-            f"no such file: {path}", "check the path; it is relative to where you are"
+            f"no such file: {path}", "check the path; relative paths start at the working directory"
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
@@ -31,6 +31,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_text(path, content, error.start) from error
+    # UTF-16 without a byte order mark decodes as UTF-8 where all characters are ASCII.
     if "\0" in text:
         raise _not_text(path, content, content.index(b"\0"))
     return text.removeprefix("\ufeff")
@@ -45,7 +46,7 @@ def _not_text(path: Path, content: bytes, offset: int) -> InputError:
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
-    """Reads the lines of a UTF-8 text file, in order, without surrounding space; blank ones are ''.
+    """Reads the lines of a UTF-8 text file, stripped of whitespace; a blank line is "".
 
     Raises:
         InputError: see `read_text`.
@@ -55,7 +56,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a CSV table: its cells by column, and where it stands."""
+    """One row of a CSV table: its cells by column, its file and its line number."""
 
     path: Path
     line: int
@@ -69,7 +70,7 @@ class Row:
         return InputError(f"{self.path}, line {self.line}, column {column}: {problem}", hint)
 
     def text(self, column: str) -> str:
-        """Returns the cell without surrounding space.
+        """Returns the cell, stripped of whitespace.
 
         Raises:
             InputError: if it is empty.
@@ -86,35 +87,36 @@ class Row:
             InputError: if it is not an integer, or smaller than `at_least`.
         """
         cell = self.cells[column].strip()
+        # int() alone would accept "1_000" and digits of other scripts.
         if not (cell.isascii() and cell.isdigit()) or int(cell) < at_least:
-            raise self.error(column, f"{cell!r} is not an integer of at least {at_least}")
+            raise self.error(column, f"{cell!r} is not an integer >= {at_least}")
         return int(cell)
 
     def number(self, column: str) -> float:
-        """Returns the cell as a finite number that is not negative.
+        """Returns the cell as a finite, non-negative number.
 
         Raises:
-            InputError: if it is not one.
+            InputError: if it is not such a number.
         """
         cell = self.cells[column].strip()
         try:
             value = float(cell)
         except ValueError:
             value = -1.0
-        if not 0 <= value < float("inf"):
-            raise self.error(column, f"{cell!r} is not a number of at least 0")
+        if not 0 <= value < float("inf"):  # False for NaN too
+            raise self.error(column, f"{cell!r} is not a number >= 0")
         return value
 
 
 def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator[Row]:
-    """Yields the rows of a CSV file with a header; blank lines are passed over.
+    """Yields the rows of a CSV file with a header; blank lines are skipped.
 
     Args:
         path: the file.
-        columns: columns it must have; others are kept too.
+        columns: required columns; other columns are kept too.
 
     Raises:
-        InputError: if it cannot be read, lacks a column or has a row of another length.
+        InputError: if it cannot be read, lacks a column, or a row has a different number of cells.
     """
     path = Path(path)
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
@@ -127,7 +129,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator
             if len(cells) != len(header):
                 raise InputError(
                     f"{path}, line {reader.line_num}: {len(cells)} cells, the header has {len(header)}",
-                    "a cell that holds a comma must stand in double quotes",
+                    "put cells that contain a comma in double quotes",
                 )
             yield Row(path, reader.line_num, dict(zip(header, cells, strict=True)))
     except csv.Error as error:
@@ -137,6 +139,6 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
     for column in columns:
         if column not in header:
-            found = ", ".join(header) if header else "nothing: the file is empty"
+            present = f"it has {', '.join(header)}" if header else "the file is empty"
             hint = nearest(column, header) or None
-            raise InputError(f"{path}, line 1: no column {column!r}; found {found}", hint)
+            raise InputError(f"{path}, line 1: no column {column!r}; {present}", hint)

@@ -1,4 +1,4 @@
-"""Several probing sets shown as one."""
+"""Joins several probing sets into one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Union(ProbingSet):
     """The images of several probing sets, one set after the other.
 
     Annotations are joined by (name, category); images of a set without annotations are unlabelled.
-    Classes are joined by name, and only where every set has them.
+    Classes are joined by name, but only if every set has them.
 
     Args:
-        sets: the sets; a mapping's keys only serve to name them in the configuration.
-        name: what the union is called; default: the names of the sets, joined.
+        sets: the sets; the keys of a mapping are only used for overrides (`probe.sets.broden.root`).
+        name: name of the union; default: the names of the sets, joined by "+".
 
     Raises:
         InputError: if there is no set.
@@ -68,7 +68,8 @@ class Union(ProbingSet):
 
 
 def _find(ends: Sequence[int], index: int) -> tuple[int, int]:
-    """Returns which set holds image `index`, and where."""
+    """Returns the set that contains image `index`, and the index of the image in that set."""
+    # Negative indices would wrap around within the last set without an error.
     if not 0 <= index < ends[-1]:
         raise IndexError(f"image {index} of {ends[-1]}")
     member = bisect_right(ends, index)
@@ -81,6 +82,7 @@ def _joined_classes(
     pairs = [(s.classes, s.labels) for s in sets if s.classes is not None and s.labels is not None]
     if len(pairs) < len(sets):
         return None, None
+    # Equal lists are kept as they are: two classes may share a name, which joining by name would merge.
     if all(classes == pairs[0][0] for classes, _ in pairs):
         return pairs[0][0], np.concatenate([labels for _, labels in pairs])
     names = {name: None for classes, _ in pairs for name in classes}
@@ -96,7 +98,8 @@ class _Chained(Annotations):
     def __init__(self, members: Sequence[Annotations | None], ends: Sequence[int]) -> None:
         self._members, self._ends = tuple(members), tuple(ends)
         self._numbering = Numbering([member for member in members if member is not None])
-        self._places = list(accumulate((m is not None for m in members), initial=0))
+        # Number of annotated sets before each set: its position in the numbering.
+        self._positions = list(accumulate((m is not None for m in members), initial=0))
         self.categories, self.labels = self._numbering.categories, self._numbering.labels
 
     def of(self, index: int) -> ImageAnnotation:
@@ -106,7 +109,7 @@ class _Chained(Annotations):
         if member is None:
             shape = (MASK_SIZE, MASK_SIZE)
             return ImageAnnotation(shape, np.empty((0, *shape), dtype=np.int32))
-        return self._numbering.translate(self._places[k], member.of(at))
+        return self._numbering.translate(self._positions[k], member.of(at))
 
     def fingerprint(self) -> str:
         return fingerprint(["chained", [m and m.fingerprint() for m in self._members], self._ends])

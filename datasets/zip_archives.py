@@ -1,4 +1,4 @@
-"""Zip archives of data sets: checked, and unpacked whole or not at all."""
+"""Unpacks zip archives of data sets: either completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from ..harness.files import explained
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is a file that claims to be a zip archive."""
+    """Whether a path is a file with the ending of a zip archive."""
     return path.is_file() and path.suffix.lower() == ".zip"
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    again = "download it again, and compare its size with the published one"
+    hint = "download it again, and compare its size with the published one"
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path} is no zip archive, or is cut off: {error}", again) from error
-    except (NotImplementedError, RuntimeError) as error:  # encrypted, or an unknown compression
+        raise InputError(f"{path} is not a zip archive, or is truncated: {error}", hint) from error
+    except (NotImplementedError, RuntimeError) as error:  # unknown compression, or encrypted
         raise InputError(f"{path} cannot be unpacked: {error}") from error
 
 
 def _root(archive: zipfile.ZipFile, file: str, path: Path) -> PurePosixPath:
-    """Returns the folder in the archive that holds `file`; archives may have one around everything."""
-    found = [PurePosixPath(n) for n in archive.namelist() if PurePosixPath(n).name == file]
-    found = [inside for inside in found if "__MACOSX" not in inside.parts]
-    if not found:
-        raise InputError(f"{path} holds no {file}", "is it the right archive?")
-    return min(found, key=lambda inside: len(inside.parts)).parent
+    """Returns the folder of the archive that contains `file`: the top level, or one folder below it."""
+    members = [PurePosixPath(n) for n in archive.namelist() if PurePosixPath(n).name == file]
+    # macOS adds a folder __MACOSX that repeats the names of all files.
+    members = [member for member in members if "__MACOSX" not in member.parts]
+    if not members:
+        raise InputError(f"{path} contains no {file}", "check that it is the right archive")
+    return min(members, key=lambda member: len(member.parts)).parent
 
 
 def extract_one(path: Path, file: str, into: Path) -> Path:
-    """Unpacks one file, wherever it lies in the archive, and returns its path.
+    """Unpacks one file from any folder of the archive, and returns the path of the copy.
 
     Raises:
-        InputError: if the archive is damaged or holds no such file.
+        InputError: if the archive is damaged or contains no such file.
     """
     with _opened(path) as archive:
         _copy(archive, str(_root(archive, file, path) / file), into / file)
@@ -55,16 +56,16 @@ def extract_one(path: Path, file: str, into: Path) -> Path:
 
 
 def unpack(path: Path, marker: str, folder: Path) -> None:
-    """Unpacks an archive; `folder` appears when everything is in it.
+    """Unpacks a folder of an archive; `folder` is created only when it is complete.
 
     Args:
         path: the archive.
-        marker: a file that says which folder of the archive is wanted.
-        folder: what to make of it.
+        marker: name of a file that the folder to unpack contains.
+        folder: folder to create.
 
     Raises:
-        InputError: if the archive is damaged, holds no `marker` or names files outside of itself, or
-            the disk is full; nothing is left behind then.
+        InputError: if the archive is damaged, contains no `marker`, names files outside of itself, or
+            the disk is full. Nothing is left on disk then.
     """
     with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -73,12 +74,13 @@ def unpack(path: Path, marker: str, folder: Path) -> None:
             with _opened(path) as archive:
                 root = _root(archive, marker, path)
                 for entry in archive.infolist():
-                    inside = PurePosixPath(entry.filename)
-                    if inside.is_absolute() or ".." in inside.parts:
+                    member = PurePosixPath(entry.filename)
+                    # "zip slip": such a name would write outside of the folder.
+                    if member.is_absolute() or ".." in member.parts:
                         raise InputError(f"{path} names a file outside of itself: {entry.filename}")
-                    if not entry.is_dir() and inside.is_relative_to(root):
-                        _copy(archive, entry.filename, temporary / inside.relative_to(root))
-            temporary.chmod(0o755)
+                    if not entry.is_dir() and member.is_relative_to(root):
+                        _copy(archive, entry.filename, temporary / member.relative_to(root))
+            temporary.chmod(0o755)  # mkdtemp creates folders that only their owner may read
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -88,5 +90,6 @@ def _copy(archive: zipfile.ZipFile, name: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(name) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
+        # On disk before the rename of the folder, so that a power cut cannot leave empty files.
         file.flush()
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Broden on disk: read exactly, refused clearly."""
+"""Reading Broden: the content, and errors that name file and line."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def annotations_of(probe):
 # --- the reference data ----------------------------------------------------------------------------
 
 
-def test_the_facts_of_the_reference_data_hold(tiny, expected):
+def test_images_splits_and_labels_match_the_facts_of_the_reference_data(tiny, expected):
     facts = expected["meta"]["dataset_facts"]
     annotations, entries = annotations_of(tiny), tiny.entries
     assert len(tiny) == facts["images"]
@@ -63,14 +63,14 @@ def test_the_facts_of_the_reference_data_hold(tiny, expected):
     assert sum(n > 255 for n in present) == facts["labels_above_255"]
 
 
-def test_labels_have_the_primary_category_of_the_reference(tiny, expected):
-    found = {str(label.number): label.category for label in tiny.annotations.labels}
-    assert found == expected["primary_category"]
+def test_labels_have_the_primary_categories_of_the_reference_data(tiny, expected):
+    categories = {str(label.number): label.category for label in tiny.annotations.labels}
+    assert categories == expected["primary_category"]
     tie = expected["meta"]["dataset_facts"]["coverage_tie"]
-    assert found[str(tie["number"])] == tie["primary"]
+    assert categories[str(tie["number"])] == tie["primary"]
 
 
-def test_every_labelled_pixel_of_the_reference_is_found(tiny, reference):
+def test_every_labelled_pixel_of_the_reference_data_is_counted(tiny, reference):
     truth = np.zeros(277, dtype=np.int64)
     unique = np.zeros(277, dtype=np.int64)
     for annotation in annotations_of(tiny):
@@ -88,8 +88,9 @@ def test_every_labelled_pixel_of_the_reference_is_found(tiny, reference):
     with np.load(reference / "tally_conv_q005_exact_linear.npz") as tally:
         assert truth.tolist() == tally["truth"].tolist()
         assert unique.tolist() == tally["truth_unique"].tolist()
-    again = truth - unique
-    assert {int(n): int(again[n]) for n in np.flatnonzero(again)} == {43: 10, 23: 357, 19: 77}
+    # Pixels that carry the same label in several planes.
+    repeated = truth - unique
+    assert {int(n): int(repeated[n]) for n in np.flatnonzero(repeated)} == {43: 10, 23: 357, 19: 77}
 
 
 def test_images_are_read_as_rgb(tiny):
@@ -98,7 +99,7 @@ def test_images_are_read_as_rgb(tiny):
     assert tiny.locate(2).endswith("opensurfaces/1838.jpg")
 
 
-# --- a world made by hand --------------------------------------------------------------------------
+# --- a small Broden folder -------------------------------------------------------------------------
 
 
 def write(root, name, *rows):
@@ -120,7 +121,7 @@ LABELS = [(1, "dog"), (2, "leg"), (3, "street-s"), (4, "lamp")]
 
 @pytest.fixture
 def root(tmp_path):
-    """Three images of 4 x 6 pixels, four labels; the lamp covers as much as object as it does as part."""
+    """Three images of 4 x 6 pixels, four labels; "lamp" has the same coverage as object and as part."""
     write(
         tmp_path,
         "index.csv",
@@ -144,7 +145,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_planes_whole_labels_and_zero_tokens_are_read(root):
+def test_planes_whole_image_labels_and_zero_tokens_are_read(root):
     first, second, third = annotations_of(Broden(root))
     assert first.planes.tolist() == [
         [[1, 1, 4], [0, 0, 0]],
@@ -157,7 +158,7 @@ def test_planes_whole_labels_and_zero_tokens_are_read(root):
     assert third.whole == (3, 1)
 
 
-def test_of_equal_coverages_the_later_category_is_primary(root):
+def test_the_last_of_the_categories_with_equal_coverage_is_primary(root):
     labels = labelled(Broden(root)).labels
     assert [label.category for label in labels] == ["object", "part", "scene", "part"]
     write(root, "c_object.csv", ["number", "coverage"], [1, 0.5], [4, 0.26])
@@ -166,7 +167,7 @@ def test_of_equal_coverages_the_later_category_is_primary(root):
 
 @pytest.fixture(scope="module")
 def many_labels(tmp_path_factory):
-    """One image of 2 x 3 label pixels and all the labels that two bytes can number."""
+    """One image of 2 x 3 label pixels, and as many labels as two bytes can number."""
     folder = tmp_path_factory.mktemp("many")
     numbers = range(1, 0x10000)
     write(folder, "index.csv", INDEX[:7], ["a.jpg", "train", 4, 6, 2, 3, "a.png"])
@@ -178,20 +179,20 @@ def many_labels(tmp_path_factory):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 0xFFFF), min_size=6, max_size=6))
-def test_red_and_green_make_the_number(many_labels, numbers):
+def test_the_label_number_is_red_plus_256_times_green(many_labels, numbers):
     plane(many_labels.root.parent, "a.png", np.reshape(numbers, (2, 3)))
     assert many_labels.annotations.of(0).planes.ravel().tolist() == numbers
 
 
-def test_nothing_but_the_tables_is_read_before_it_is_asked_for(root):
+def test_opening_the_folder_reads_only_the_tables(root):
     shutil.rmtree(root / "images")
     assert len(Broden(root)) == 3
 
 
-# --- parts of it -----------------------------------------------------------------------------------
+# --- categories, split and limit -------------------------------------------------------------------
 
 
-def test_chosen_categories_leave_their_labels_numbered_from_one(root):
+def test_the_labels_of_chosen_categories_are_renumbered_from_one(root):
     annotations = labelled(Broden(root, categories=["part"]))
     assert annotations.categories == ("part",)
     assert annotations.labels == (Label(1, "leg", "part"), Label(2, "lamp", "part"))
@@ -207,7 +208,7 @@ def test_chosen_categories_keep_the_order_of_the_data_set(root):
     assert annotations.of(0).planes[0].tolist() == [[1, 1, 3], [0, 0, 0]]
 
 
-def test_a_label_that_a_chosen_category_does_not_list_is_refused_not_dropped(root):
+def test_a_label_that_no_chosen_category_lists_is_an_error(root):
     with pytest.raises(InputError, match=r"index.csv, line 4, column scene: label 1 is not listed"):
         Broden(root, categories=["scene"])
     plane(root, "s/a_p1.png", [[1, 0, 0], [0, 0, 0]])
@@ -215,13 +216,13 @@ def test_a_label_that_a_chosen_category_does_not_list_is_refused_not_dropped(roo
         labelled(Broden(root, categories=["part"])).of(0)
 
 
-def test_a_split_keeps_its_rows(root):
+def test_a_split_selects_its_rows(root):
     probe = Broden(root, split="val")
     assert [entry.image for entry in probe.entries] == ["b.jpg", "c.jpg"]
     assert labelled(probe).of(1).whole == (3, 1)
 
 
-def test_a_limit_keeps_images_and_annotations_together(root):
+def test_a_limit_selects_images_with_their_annotations(root):
     whole = Broden(root)
     for seed in range(5):
         probe = Broden(root, limit=2, seed=seed)
@@ -231,43 +232,43 @@ def test_a_limit_keeps_images_and_annotations_together(root):
             assert labelled(probe).of(i).planes.tolist() == labelled(whole).of(at).planes.tolist()
 
 
-def test_it_travels_to_other_processes(root):
+def test_it_can_be_pickled(root):
     probe = Broden(root)
     copy = pickle.loads(pickle.dumps(probe))
     assert labelled(copy).of(0).planes.tolist() == labelled(probe).of(0).planes.tolist()
     assert labelled(copy).fingerprint() == labelled(probe).fingerprint()
 
 
-# --- what names it ---------------------------------------------------------------------------------
+# --- fingerprints ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])
-def test_the_fingerprints_do_not_depend_on_where_it_lies(root, tmp_path_factory, identity):
-    there = tmp_path_factory.mktemp("there") / "copy"
-    shutil.copytree(root, there)
-    a, b = Broden(root, identity=identity), Broden(there, identity=identity)
-    assert a.fingerprint() == b.fingerprint()
-    assert labelled(a).fingerprint() == labelled(b).fingerprint()
+def test_a_copy_of_the_folder_has_the_same_fingerprints(root, tmp_path_factory, identity):
+    folder = tmp_path_factory.mktemp("other") / "copy"
+    shutil.copytree(root, folder)
+    original, copy = Broden(root, identity=identity), Broden(folder, identity=identity)
+    assert original.fingerprint() == copy.fingerprint()
+    assert labelled(original).fingerprint() == labelled(copy).fingerprint()
 
 
-def test_the_annotations_fingerprint_tells_planes_labels_and_categories(root):
-    def prints():
+def test_the_annotations_fingerprint_depends_on_planes_labels_and_categories(root):
+    def current():
         return labelled(Broden(root, identity="content")).fingerprint()
 
-    seen = [
-        prints(),
+    fingerprints = [
+        current(),
         labelled(Broden(root, categories=["object", "part"], split="train")).fingerprint(),
     ]
     plane(root, "s/b_o.png", [[0, 0, 0], [4, 4, 1]])
-    seen.append(prints())
+    fingerprints.append(current())
     write(root, "label.csv", ["number", "name"], (1, "hound"), *LABELS[1:])
-    seen.append(prints())
+    fingerprints.append(current())
     write(root, "c_part.csv", ["number", "coverage"], [4, 0.2], [2, 0.1])
-    seen.append(prints())
-    assert len(set(seen)) == 5
+    fingerprints.append(current())
+    assert len(set(fingerprints)) == 5
 
 
-# --- damage ----------------------------------------------------------------------------------------
+# --- invalid data ----------------------------------------------------------------------------------
 
 
 def replace(name, old, new):
@@ -285,7 +286,7 @@ def remove(name):
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (remove("index.csv"), "no such file: .*index.csv"),
         (remove("c_part.csv"), "no such file: .*c_part.csv"),
@@ -299,26 +300,29 @@ def remove(name):
         (replace("index.csv", b"b.jpg", b""), "index.csv, line 3, column image: the cell is empty"),
         (
             replace("index.csv", b"3;0;1", b"3;0;5"),
-            "line 4, column scene: label 5, but label.csv ends with 4",
+            "line 4, column scene: label 5, but the last label in label.csv is 4",
         ),
-        (replace("index.csv", b"3;0;1", b"3;-1"), "line 4, column scene: '-1' is neither the number"),
-        (replace("index.csv", b"3;0;1", b"3.0"), "line 4, column scene: '3.0' is neither the number"),
+        (replace("index.csv", b"3;0;1", b"3;-1"), "line 4, column scene: '-1' is neither a label number"),
+        (replace("index.csv", b"3;0;1", b"3.0"), "line 4, column scene: '3.0' is neither a label number"),
         (replace("index.csv", b"3;0;1", b"3,1"), "line 4: 10 cells, the header has 9"),
         (replace("index.csv", b"c.jpg", b"\xe9.jpg"), r"index.csv, line 4: not UTF-8 text \(byte 0xe9"),
         (
             replace("label.csv", b"2,leg", b"1,leg"),
-            "label.csv, line 3, column number: the label 1 stands twice",
+            "label.csv, line 3, column number: duplicate label 1",
         ),
         (
             replace("label.csv", b"2,leg", b"0,leg"),
             "label.csv, line 3, column number: '0' is not an integer",
         ),
-        (replace("label.csv", b"4,lamp", b"5,lamp"), "label.csv: there is no label 4, but a label 5"),
+        (
+            replace("label.csv", b"4,lamp", b"5,lamp"),
+            "label.csv: label 4 is missing, but there is a label 5",
+        ),
         (replace("label.csv", b"2,leg", b"2, "), "label.csv, line 3, column name: the cell is empty"),
         (replace("label.csv", b"leg", b"\xff"), "label.csv, line 3: not UTF-8"),
         (
             replace("c_part.csv", b"1,4", b"1,2"),
-            "c_part.csv, line 3, column number: the label 2 stands twice",
+            "c_part.csv, line 3, column number: duplicate label 2",
         ),
         (replace("c_part.csv", b"1,4", b"1,9"), "c_part.csv, line 2, column number: label 9"),
         (
@@ -331,17 +335,17 @@ def remove(name):
         ),
         (
             replace("category.csv", b"part", b"object"),
-            "category.csv, line 3, column name: .* stands twice",
+            "category.csv, line 3, column name: duplicate category 'object'",
         ),
         (replace("category.csv", b"name", b"nom"), "category.csv, line 1: no column 'name'"),
-        (lambda root: write(root, "index.csv", INDEX), "index.csv lists no image"),
-        (lambda root: write(root, "label.csv", ["number", "name"]), "label.csv lists no label"),
+        (lambda root: write(root, "index.csv", INDEX), "index.csv lists no images"),
+        (lambda root: write(root, "label.csv", ["number", "name"]), "label.csv lists no labels"),
         (lambda root: (root / "label.csv").write_text(""), "label.csv, line 1: .*the file is empty"),
     ],
 )
-def test_a_damaged_table_is_refused_with_file_and_line(root, damage, says):
+def test_the_error_for_an_invalid_table_names_file_and_line(root, damage, message):
     damage(root)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         Broden(root)
 
 
@@ -354,41 +358,43 @@ def jpeg(root):
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (remove("images/s/a_p1.png"), "no such file"),
         (
             lambda root: plane(root, "s/a_p1.png", np.zeros((3, 2), int)),
-            "2 x 3 pixels; index.csv says 3 x 2",
+            "expected 3 x 2 pixels, found 2 x 3",
         ),
         (
             lambda root: plane(root, "s/a_p1.png", np.full((2, 3), 256)),
-            "label 256, but label.csv ends with 4",
+            "label 256, but the last label in label.csv is 4",
         ),
-        (grey, "a label plane is a PNG in RGB, this is a PNG in L"),
-        (jpeg, "a label plane is a PNG in RGB, this is a JPEG in RGB"),
+        (grey, "expected a PNG file in RGB, found PNG in L"),
+        (jpeg, "expected a PNG file in RGB, found JPEG in RGB"),
         (lambda root: (root / "images" / "s" / "a_p1.png").write_bytes(b"x"), "cannot be read"),
     ],
-    ids=["missing", "wrong size", "number too large", "grey", "JPEG", "no image"],
+    ids=["missing", "wrong size", "number too large", "grey", "JPEG", "not an image"],
 )
-def test_a_damaged_plane_is_refused_with_the_line_that_names_it(root, damage, says):
+def test_the_error_for_an_invalid_plane_names_its_line_in_the_index(root, damage, message):
     damage(root)
     probe = Broden(root)
-    with pytest.raises(InputError, match=r"index.csv, line 2: label plane images/s/a_p1.png: .*" + says):
+    with pytest.raises(
+        InputError, match=r"index.csv, line 2: label plane images/s/a_p1.png: .*" + message
+    ):
         labelled(probe).of(0)
-    assert labelled(probe).of(1).planes.max() == 4  # the others are as they were
+    assert labelled(probe).of(1).planes.max() == 4  # other images are not affected
 
 
-def test_a_missing_image_is_unreadable_and_names_its_line(root):
+def test_the_error_for_a_missing_image_names_its_line_in_the_index(root):
     (root / "images" / "b.jpg").unlink()
     probe = Broden(root)
     with pytest.raises(UnreadableImageError, match=r"b.jpg: no such file \(index.csv, line 3\)"):
         probe.image(1)
-    assert probe.fingerprint()  # the others can still be shown
+    assert probe.fingerprint()  # the other images can still be used
 
 
 @pytest.mark.parametrize(
-    ("settings_", "says"),
+    ("arguments", "message"),
     [
         ({"categories": ["prat"]}, "no category 'prat'"),
         ({"categories": "prat"}, "did you mean part"),
@@ -397,19 +403,19 @@ def test_a_missing_image_is_unreadable_and_names_its_line(root):
         ({"split": "test"}, "it has train, val"),
     ],
 )
-def test_an_unknown_choice_is_refused_with_the_known_ones(root, settings_, says):
-    with pytest.raises(InputError, match=says):
-        Broden(root, **settings_)
+def test_the_error_for_an_unknown_choice_lists_the_valid_ones(root, arguments, message):
+    with pytest.raises(InputError, match=message):
+        Broden(root, **arguments)
 
 
-def test_a_folder_that_is_no_broden_is_refused(root):
+def test_a_folder_without_brodens_tables_is_refused(root):
     with pytest.raises(InputError, match=r"no such file: .*category.csv"):
         Broden(root / "images")
     with pytest.raises(InputError, match="no such folder"):
         Broden(root / "nowhere")
 
 
-def test_the_catalogue_can_be_read_alone(root):
+def test_the_catalogue_can_be_read_without_the_index(root):
     catalogue = read_catalogue(root)
     assert [label.name for label in catalogue.labels] == [name for _, name in LABELS]
     assert catalogue.numbers.tolist() == [0, 1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""The choices shipped for probing sets, concepts and references, and the documentation's own example."""
+"""The shipped choices of probe, concepts and references, and the example of the documentation."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ CHOICES = [
 
 @pytest.fixture
 def data(tmp_path):
-    """An image folder of two classes, a Broden of one image and a list of names."""
+    """An image folder with two classes, a Broden folder with one image and a list of names."""
     for name in ("set/ant", "set/bee", "broden/images"):
         (tmp_path / name).mkdir(parents=True)
         Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / name / "1.png")
@@ -57,13 +57,13 @@ def composed(*overrides, config_dir=None):
 def test_a_choice_is_composed_and_built(data, monkeypatch, group, choice, values, length):
     monkeypatch.chdir(data)
     config = composed(f"{group}={choice}", *(f"{group}.{key}={value}" for key, value in values.items()))
-    made = build(config[group], group)
-    assert len(made) == length
-    assert made.name
+    component = build(config[group], group)
+    assert len(component) == length
+    assert component.name
 
 
 @pytest.mark.parametrize("choice", ["imagefolder", "flat", "broden"])
-def test_a_folder_that_was_not_given_is_asked_for(choice):
+def test_the_error_for_a_missing_folder_names_the_setting(choice):
     with pytest.raises(InputError, match=r"probe\.root is not set"):
         composed(f"probe={choice}")
 
@@ -71,13 +71,13 @@ def test_a_folder_that_was_not_given_is_asked_for(choice):
 def test_words_and_broden_are_one_concept_set(data):
     pytest.importorskip("wordfreq")
     config = composed("concepts=words_and_broden", f"concepts.sets.broden.root={data / 'broden'}")
-    made = build(config.concepts, "concepts")
-    assert len(made) == 20_000  # "street" is common
-    assert made.name == "words_and_broden"
-    assert made.report.duplicates == 1
+    concepts = build(config.concepts, "concepts")
+    assert len(concepts) == 20_000  # Broden's only label, "street", is one of the 20,000 words
+    assert concepts.name == "words_and_broden"
+    assert concepts.report.duplicates == 1
 
 
-def test_a_hugging_face_table_is_a_choice(data):
+def test_a_hugging_face_data_set_is_a_choice(data):
     hub = pytest.importorskip("datasets")
     image = (data / "set" / "ant" / "1.png").read_bytes()
     hub.Dataset.from_dict({"image": [image]}).save_to_disk(data / "table")
@@ -85,7 +85,7 @@ def test_a_hugging_face_table_is_a_choice(data):
     assert build(config.probe, "probe").annotations.of(0).shape == (112, 112)
 
 
-def test_references_follow_the_probing_set(data):
+def test_references_can_be_the_classes_of_the_probing_set(data):
     config = composed("probe=imagefolder", f"probe.root={data / 'set'}", "references=probe")
     assert build(config.references, "references").texts == (("ant",), ("bee",))
 
@@ -93,7 +93,7 @@ def test_references_follow_the_probing_set(data):
 def test_the_documentation_works_as_written(repository, data, monkeypatch):
     page = repository / "docs" / "add_a_data_set.md"
     if not page.exists():
-        pytest.skip("no documentation beside the package")
+        pytest.skip("the package was installed without its documentation")
     text = page.read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (yaml,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
@@ -103,7 +103,7 @@ def test_the_documentation_works_as_written(repository, data, monkeypatch):
     (data / "set" / "list.csv").write_text("file,class\nbee/1.png,bee\nant/1.png,ant\n")
     monkeypatch.chdir(data)
     monkeypatch.syspath_prepend(str(data))
-    monkeypatch.setattr(sys, "path", list(sys.path))  # composing adds the working directory
+    monkeypatch.setattr(sys, "path", list(sys.path))  # compose() adds the working directory
     monkeypatch.delitem(sys.modules, "my_data", raising=False)
     config = composed("probe=listed", "probe.root=set", "references=probe", config_dir="my_configs")
     probe = build(config.probe, "probe")

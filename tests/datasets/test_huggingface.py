@@ -1,4 +1,4 @@
-"""Hugging Face tables: from a folder or the cache, never from the network."""
+"""Hugging Face data sets: from a folder or the cache, never from the network."""
 
 import pickle
 import shutil
@@ -23,8 +23,8 @@ def png(colour, size=(4, 2)):
 
 @pytest.fixture
 def table():
-    """Five rows; the last image is no image."""
-    cells = [png((50 * i, 0, 0)) for i in range(4)] + [b"no image"]
+    """Five rows; the last image cannot be decoded."""
+    cells = [png((50 * i, 0, 0)) for i in range(4)] + [b"not an image"]
     features = hub.Features(
         image=hub.Image(),
         label=hub.ClassLabel(names=["cat", "dog"]),
@@ -57,7 +57,7 @@ def test_a_saved_table_is_read_with_its_classes(saved):
     assert len(HuggingFace(saved, "test")) == 1
 
 
-def test_a_single_saved_split_and_a_folder_of_parquet_files_are_read(table, tmp_path):
+def test_one_saved_split_and_a_folder_of_parquet_files_are_read(table, tmp_path):
     table.save_to_disk(tmp_path / "one")
     assert len(HuggingFace(str(tmp_path / "one"), "train")) == 5
     (tmp_path / "files").mkdir()
@@ -74,19 +74,19 @@ def test_strings_are_classes_in_sorted_order(saved):
     assert probe.labels.tolist() == [2, 0, 2, 1, 0]
 
 
-def test_binary_columns_hold_images_too(tmp_path):
+def test_binary_columns_can_contain_images(tmp_path):
     hub.Dataset.from_dict({"raw": [png((9, 9, 9))]}).save_to_disk(tmp_path / "raw")
     probe = HuggingFace(str(tmp_path / "raw"), "train", image_column="raw")
     assert np.asarray(probe.image(0))[0, 0].tolist() == [9, 9, 9]
 
 
-def test_an_image_that_cannot_be_decoded_names_its_row(saved):
+def test_the_error_for_an_undecodable_image_names_its_row(saved):
     probe = HuggingFace(saved, "train")
     with pytest.raises(UnreadableImageError, match=r"pets\[train\] row 4: not an image file"):
         probe.image(4)
 
 
-def test_a_limit_keeps_images_and_labels_together(saved):
+def test_a_limit_selects_images_with_their_labels(saved):
     whole = HuggingFace(saved, "train", label_column="label")
     probe = HuggingFace(saved, "train", label_column="label", limit=3, seed=None)
     assert whole.labels is not None
@@ -97,14 +97,14 @@ def test_a_limit_keeps_images_and_labels_together(saved):
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])
-def test_the_fingerprint_outlasts_a_copy_and_tells_the_split(saved, tmp_path, identity):
+def test_a_copy_has_the_same_fingerprint_and_another_split_has_not(saved, tmp_path, identity):
     shutil.copytree(saved, tmp_path / "copy")
-    first = HuggingFace(saved, "train", identity=identity).fingerprint()
-    assert first == HuggingFace(str(tmp_path / "copy"), "train", identity=identity).fingerprint()
-    assert first != HuggingFace(saved, "test", identity=identity).fingerprint()
+    original = HuggingFace(saved, "train", identity=identity).fingerprint()
+    assert original == HuggingFace(str(tmp_path / "copy"), "train", identity=identity).fingerprint()
+    assert original != HuggingFace(saved, "test", identity=identity).fingerprint()
 
 
-def test_a_table_in_memory_is_named_by_its_contents(saved, monkeypatch):
+def test_the_fingerprint_of_a_table_in_memory_depends_on_its_contents(saved, monkeypatch):
     monkeypatch.setattr("datasets.config.IN_MEMORY_MAX_SIZE", 1 << 20)
     probe, other = HuggingFace(saved, "train"), HuggingFace(saved, "train", limit=4, seed=None)
     assert not probe._table.cache_files
@@ -112,7 +112,7 @@ def test_a_table_in_memory_is_named_by_its_contents(saved, monkeypatch):
     assert probe.fingerprint() != other.fingerprint()
 
 
-def test_a_set_travels_to_other_processes(saved):
+def test_a_set_can_be_pickled(saved):
     probe = HuggingFace(saved, "train", annotations="colours")
     copy = pickle.loads(pickle.dumps(probe))
     assert copy.image(1).tobytes() == probe.image(1).tobytes()
@@ -120,28 +120,28 @@ def test_a_set_travels_to_other_processes(saved):
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"split": "tran"}, r"no split 'tran'; it has train, test"),
         ({"image_column": "img"}, r"image_column: .* has no column 'img'.*\n.*did you mean image"),
-        ({"image_column": "n"}, "holds .*int64.*, not images"),
+        ({"image_column": "n"}, "contains .*int64.*, not images"),
         ({"label_column": "labels"}, "label_column: .* has no column 'labels'"),
         ({"label_column": "n"}, "not class labels or strings"),
         ({"annotations": "classes"}, "no class labels"),
     ],
 )
-def test_what_is_not_there_is_refused_with_what_is(saved, settings, says):
-    with pytest.raises(InputError, match=says):
+def test_the_error_for_a_missing_split_or_column_lists_the_existing_ones(saved, settings, message):
+    with pytest.raises(InputError, match=message):
         HuggingFace(**{"path_or_name": saved, "split": "train", **settings})
 
 
 def test_a_damaged_file_is_refused(tmp_path):
-    (tmp_path / "train.parquet").write_bytes(b"no parquet")
+    (tmp_path / "train.parquet").write_bytes(b"not parquet")
     with pytest.raises(InputError, match="cannot load the data set"):
         HuggingFace(str(tmp_path), "train")
 
 
-def test_without_the_library_the_error_says_how_to_install_it(monkeypatch):
+def test_the_error_without_the_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"dissectbench\[hf-datasets\]"):
         HuggingFace("pets", "train")
@@ -157,7 +157,7 @@ def test_rows_without_a_label_are_refused(tmp_path):
         HuggingFace(str(tmp_path / "unlabelled"), "train", label_column="label")
 
 
-def test_a_cached_set_is_found_by_name_and_a_missing_one_is_not_fetched(table, tmp_path, monkeypatch):
+def test_a_cached_set_is_found_by_name_and_a_missing_one_is_not_downloaded(table, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "pets").mkdir()
     table.to_parquet(str(tmp_path / "pets" / "train.parquet"))

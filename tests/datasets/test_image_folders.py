@@ -1,4 +1,4 @@
-"""Folders of images: which images, in which order, decoded how."""
+"""Image folders: which images, in which order, and how they are decoded."""
 
 import os
 import pickle
@@ -20,7 +20,7 @@ from dissectbench.datasets.probing_set import Subset
 from dissectbench.harness.errors import InputError, UnreadableImageError
 
 
-def picture(path, colour=(200, 30, 30), size=(6, 4)):
+def write_image(path, colour=(200, 30, 30), size=(6, 4)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
     return path
@@ -31,7 +31,7 @@ def root(tmp_path):
     """Three classes; nine images."""
     for k, name in enumerate(["cat", "dog", "ant"]):
         for i in range(3):
-            picture(tmp_path / "set" / name / f"{i}.png", (80 * k, 20 * i, 0))
+            write_image(tmp_path / "set" / name / f"{i}.png", (80 * k, 20 * i, 0))
     return tmp_path / "set"
 
 
@@ -39,7 +39,7 @@ def listed(probe):
     return [(probe.locate(i), int(probe.labels[i])) for i in range(len(probe))]
 
 
-def stored(image, format_, **options):
+def encoded(image, format_, **options):
     buffer = BytesIO()
     image.save(buffer, format_, **options)
     return buffer.getvalue()
@@ -48,7 +48,7 @@ def stored(image, format_, **options):
 # --- which images, in which order ------------------------------------------------------------------
 
 
-def test_classes_and_images_come_in_the_order_of_torchvision(tmp_path):
+def test_classes_and_images_are_in_torchvisions_order(tmp_path):
     from torchvision.datasets import ImageFolder as Torchvision
 
     names = [
@@ -62,8 +62,8 @@ def test_classes_and_images_come_in_the_order_of_torchvision(tmp_path):
         "a/c-d/1.png",
     ]
     for name in names:
-        picture(tmp_path / name)
-    (tmp_path / "a" / "notes.txt").write_text("no image")
+        write_image(tmp_path / name)
+    (tmp_path / "a" / "notes.txt").write_text("text")
     ours, theirs = ImageFolder(tmp_path), Torchvision(str(tmp_path))
     assert ours.classes == tuple(theirs.classes)
     assert listed(ours) == theirs.samples
@@ -77,69 +77,69 @@ def test_classes_and_images_come_in_the_order_of_torchvision(tmp_path):
         max_size=6,
     )
 )
-def test_the_order_is_that_of_torchvision_whatever_the_names(names):
+def test_the_order_equals_torchvisions_for_all_names(names):
     from torchvision.datasets import ImageFolder as Torchvision
 
     with tempfile.TemporaryDirectory() as folder:
         for parts in names:
-            # A leading letter: names that start with a dot are hidden here, but not in torchvision.
+            # A leading letter: names that start with a dot are skipped here, but not by torchvision.
             path = Path(folder, *("x" + part.strip() for part in parts))
             path.mkdir(parents=True, exist_ok=True)
-            for where in [path, *path.parents][: len(parts)]:
-                (where / f"y{parts[-1].strip()}.jpg").touch()
+            for parent in [path, *path.parents][: len(parts)]:
+                (parent / f"y{parts[-1].strip()}.jpg").touch()
         ours, theirs = ImageFolder(folder), Torchvision(folder)
         assert listed(ours) == theirs.samples
 
 
-def test_hidden_files_and_folders_are_no_images_and_no_classes(root):
-    picture(root / ".cache" / "1.png")
-    picture(root / "cat" / "._0.png")
+def test_hidden_files_and_folders_are_skipped(root):
+    write_image(root / ".cache" / "1.png")
+    write_image(root / "cat" / "._0.png")
     probe = ImageFolder(root)
     assert probe.classes == ("ant", "cat", "dog")
     assert len(probe) == 9
 
 
-def test_a_flat_folder_is_sorted_and_leaves_subfolders_out_unless_told(root):
-    picture(root / "10.png")
-    picture(root / "9.jpg")
+def test_a_flat_folder_is_sorted_and_includes_subfolders_only_if_recursive(root):
+    write_image(root / "10.png")
+    write_image(root / "9.jpg")
     assert FlatFolder(root).paths == ("10.png", "9.jpg")
     assert len(FlatFolder(root, recursive=True)) == 11
     assert FlatFolder(root).classes is None
 
 
-def test_the_set_is_called_like_its_folder_unless_told(root):
+def test_the_default_name_is_that_of_the_folder(root):
     assert ImageFolder(root).name == "set"
     assert ImageFolder(root, name="pets").name == "pets"
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda p: p / "missing", "no such folder: .*missing"),
-        (lambda p: picture(p / "a.png"), "is a file, not a folder"),
+        (lambda p: write_image(p / "a.png"), "is a file, not a folder"),
         (lambda p: p, "no class folders"),
-        (lambda p: picture(p / "a.png").parent, "probe=flat"),
+        (lambda p: write_image(p / "a.png").parent, "probe=flat"),
         (
-            lambda p: (picture(p / "a" / "1.png"), (p / "b").mkdir(), p)[-1],
-            "class folder .*b holds no image",
+            lambda p: (write_image(p / "a" / "1.png"), (p / "b").mkdir(), p)[-1],
+            "class folder .*b contains no images",
         ),
     ],
 )
-def test_a_folder_that_is_no_imagefolder_is_refused(tmp_path, make, says):
-    with pytest.raises(InputError, match=says):
+def test_a_folder_without_class_folders_is_refused(tmp_path, make, message):
+    with pytest.raises(InputError, match=message):
         ImageFolder(make(tmp_path))
 
 
-def test_an_empty_flat_folder_is_refused_and_points_to_its_subfolders(root, tmp_path):
+def test_an_empty_flat_folder_is_refused_with_a_hint_about_subfolders(root, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no image") as error:
+    with pytest.raises(InputError, match="contains no images") as error:
         FlatFolder(tmp_path / "empty")
     assert error.value.hint is None
     with pytest.raises(InputError, match=r"recursive=true"):
         FlatFolder(root)
 
 
-def test_a_folder_that_may_not_be_read_is_refused_not_passed_over(root, monkeypatch):
+def test_a_folder_without_read_permission_is_an_error_and_not_skipped(root, monkeypatch):
     real = os.scandir
 
     def refuse(path="."):
@@ -152,11 +152,11 @@ def test_a_folder_that_may_not_be_read_is_refused_not_passed_over(root, monkeypa
         ImageFolder(root)
 
 
-def test_a_file_name_that_is_no_text_is_refused(root):
+def test_a_file_name_that_is_not_utf8_is_refused(root):
     try:
         Path(os.fsdecode(os.fsencode(root / "cat") + b"/\xff.png")).touch()
     except OSError:
-        pytest.skip("this file system takes only names that are text")
+        pytest.skip("this file system accepts UTF-8 names only")
     with pytest.raises(InputError, match="not valid UTF-8"):
         ImageFolder(root)
 
@@ -164,13 +164,13 @@ def test_a_file_name_that_is_no_text_is_refused(root):
 # --- names of classes ------------------------------------------------------------------------------
 
 
-def test_classes_can_be_named_by_list_file_or_mapping(root, tmp_path):
+def test_class_names_come_from_a_list_a_file_or_a_mapping(root, tmp_path):
     names = ("emmet", "feline", "canine")
     file = tmp_path / "names.txt"
     file.write_text("\n".join(names))
     mapping = dict(zip(("ant", "cat", "dog"), names, strict=True))
-    for given_names in (list(names), str(file), {**mapping, "zebra": "unused"}):
-        assert ImageFolder(root, class_names=given_names).classes == names
+    for class_names in (list(names), str(file), {**mapping, "zebra": "unused"}):
+        assert ImageFolder(root, class_names=class_names).classes == names
 
 
 def test_too_few_class_names_are_refused(root):
@@ -190,26 +190,26 @@ def sixteen_bit_pgm(value):
 def palette_with_transparency():
     image = Image.new("P", (2, 2), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
-    return stored(image, "PNG", transparency=1)
+    return encoded(image, "PNG", transparency=1)
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (stored(Image.new("RGB", (2, 2), (1, 2, 3)), "PNG"), (1, 2, 3)),
-        (stored(Image.new("L", (2, 2), 77), "PNG"), (77, 77, 77)),
-        (stored(Image.new("1", (2, 2), 1), "PNG"), (255, 255, 255)),
-        (stored(Image.new("RGB", (2, 2), (9, 8, 7)).quantize(4), "PNG"), (9, 8, 7)),
-        (stored(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), "TIFF"), (255, 0, 0)),
-        (stored(Image.new("RGBA", (2, 2), (10, 20, 30, 0)), "PNG"), (255, 255, 255)),
-        (stored(Image.new("RGBA", (2, 2), (10, 20, 30, 255)), "PNG"), (10, 20, 30)),
-        (stored(Image.new("LA", (2, 2), (0, 0)), "PNG"), (255, 255, 255)),
+        (encoded(Image.new("RGB", (2, 2), (1, 2, 3)), "PNG"), (1, 2, 3)),
+        (encoded(Image.new("L", (2, 2), 77), "PNG"), (77, 77, 77)),
+        (encoded(Image.new("1", (2, 2), 1), "PNG"), (255, 255, 255)),
+        (encoded(Image.new("RGB", (2, 2), (9, 8, 7)).quantize(4), "PNG"), (9, 8, 7)),
+        (encoded(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), "TIFF"), (255, 0, 0)),
+        (encoded(Image.new("RGBA", (2, 2), (10, 20, 30, 0)), "PNG"), (255, 255, 255)),
+        (encoded(Image.new("RGBA", (2, 2), (10, 20, 30, 255)), "PNG"), (10, 20, 30)),
+        (encoded(Image.new("LA", (2, 2), (0, 0)), "PNG"), (255, 255, 255)),
         (palette_with_transparency(), (255, 255, 255)),
-        (stored(Image.fromarray(np.full((2, 2), 0x80FF, np.uint16)), "PNG"), (128, 128, 128)),
+        (encoded(Image.fromarray(np.full((2, 2), 0x80FF, np.uint16)), "PNG"), (128, 128, 128)),
         (sixteen_bit_pgm(0x4001), (64, 64, 64)),
     ],
 )
-def test_every_kind_of_image_becomes_rgb(content, expected):
+def test_every_image_mode_becomes_rgb(content, expected):
     image = decode(content, "x")
     assert image.mode == "RGB"
     assert np.asarray(image).tolist() == [[list(expected)] * 2] * 2
@@ -218,13 +218,13 @@ def test_every_kind_of_image_becomes_rgb(content, expected):
 @pytest.mark.parametrize("array", [np.zeros((2, 2), np.float32), np.full((2, 2), 70_000, np.int32)])
 def test_greyscale_without_a_defined_white_is_refused(array):
     with pytest.raises(UnreadableImageError, match="no defined white"):
-        decode(stored(Image.fromarray(array), "TIFF"), "x")
+        decode(encoded(Image.fromarray(array), "TIFF"), "x")
 
 
-def test_pixels_stay_as_stored_whatever_exif_says():
+def test_the_exif_orientation_is_ignored():
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees
-    image = decode(stored(Image.new("RGB", (6, 4)), "JPEG", exif=exif), "x")
+    image = decode(encoded(Image.new("RGB", (6, 4)), "JPEG", exif=exif), "x")
     assert image.size == (6, 4)
 
 
@@ -236,13 +236,13 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), d
     [
         (b"", "not an image file"),
         (b"this is text", "not an image file"),
-        (stored(NOISE, "JPEG")[:1500], "truncated"),
-        (stored(NOISE, "PNG")[:1500], "truncated|incomplete|broken"),
+        (encoded(NOISE, "JPEG")[:1500], "truncated"),
+        (encoded(NOISE, "PNG")[:1500], "truncated|incomplete|broken"),
     ],
-    ids=["empty", "text", "cut JPEG", "cut PNG"],
+    ids=["empty", "text", "truncated JPEG", "truncated PNG"],
 )
-def test_an_image_that_cannot_be_decoded_whole_is_named(root, monkeypatch, content, reason):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as some libraries leave it
+def test_the_error_for_an_undecodable_image_names_the_file(root, monkeypatch, content, reason):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as some libraries set it
     (root / "cat" / "1.png").write_bytes(content)
     probe = ImageFolder(root)
     with pytest.raises(UnreadableImageError, match=reason) as error:
@@ -255,13 +255,13 @@ def test_an_image_that_cannot_be_decoded_whole_is_named(root, monkeypatch, conte
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP"]), st.data())
-def test_a_damaged_file_is_refused_or_harmless_but_never_another_error(format_, data):
-    content = bytearray(stored(NOISE, format_, **({"lossless": True} if format_ == "WEBP" else {})))
-    for at in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
-        content[at] = data.draw(st.integers(0, 255))
+def test_a_damaged_file_decodes_or_raises_the_documented_error(format_, data):
+    content = bytearray(encoded(NOISE, format_, **({"lossless": True} if format_ == "WEBP" else {})))
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+        content[position] = data.draw(st.integers(0, 255))
     cut = bytes(content[: data.draw(st.integers(0, len(content)))])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # a damaged header may promise gigabytes
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # a damaged header can claim gigabytes
         try:
             image = decode(cut, "x")
         except UnreadableImageError:
@@ -272,8 +272,8 @@ def test_a_damaged_file_is_refused_or_harmless_but_never_another_error(format_, 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "BMP"])
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_a_cut_file_is_refused_unless_no_pixel_is_missing(format_, data):
-    content = stored(NOISE, format_)
+def test_a_truncated_file_is_refused_unless_all_pixels_are_present(format_, data):
+    content = encoded(NOISE, format_)
     cut = content[: data.draw(st.integers(0, len(content) - 1))]
     try:
         image = decode(cut, "x")
@@ -282,34 +282,34 @@ def test_a_cut_file_is_refused_unless_no_pixel_is_missing(format_, data):
     assert image.tobytes() == decode(content, "x").tobytes()
 
 
-def test_an_image_that_vanished_is_unreadable(root):
+def test_a_deleted_image_is_unreadable(root):
     probe = ImageFolder(root)
     (root / "ant" / "0.png").unlink()
     with pytest.raises(UnreadableImageError, match="no such file"):
         probe.image(0)
 
 
-# --- what names the images -------------------------------------------------------------------------
+# --- fingerprints ----------------------------------------------------------------------------------
 
 
-def test_the_fingerprint_does_not_depend_on_where_the_folder_lies(root, tmp_path):
-    shutil.copytree(root, tmp_path / "elsewhere")  # keeps the times
+def test_a_copy_of_the_folder_has_the_same_fingerprint(root, tmp_path):
+    shutil.copytree(root, tmp_path / "copy")  # keeps modification times
     for identity in ("stat", "content"):
-        here = ImageFolder(root, identity=identity).fingerprint()
-        assert here == ImageFolder(tmp_path / "elsewhere", identity=identity).fingerprint()
+        original = ImageFolder(root, identity=identity).fingerprint()
+        assert original == ImageFolder(tmp_path / "copy", identity=identity).fingerprint()
 
 
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
         (lambda p: os.utime(p, ns=(0, 1)), {"stat": True, "content": False}),
-        (lambda p: picture(p, (1, 2, 3)), {"stat": True, "content": True}),
+        (lambda p: write_image(p, (1, 2, 3)), {"stat": True, "content": True}),
         (lambda p: p.rename(p.with_name("z.png")), {"stat": True, "content": True}),
         (lambda p: p.unlink(), {"stat": True, "content": True}),
     ],
     ids=["touched", "rewritten", "renamed", "removed"],
 )
-def test_the_fingerprint_tells_changes_of_the_images(root, change, differs):
+def test_the_fingerprint_depends_on_the_files(root, change, differs):
     before = {identity: ImageFolder(root, identity=identity).fingerprint() for identity in differs}
     change(root / "cat" / "1.png")
     after = {identity: ImageFolder(root, identity=identity).fingerprint() for identity in differs}
@@ -321,10 +321,10 @@ def test_an_unknown_identity_is_refused(root):
         ImageFolder(root, identity="contents").fingerprint()  # pyright: ignore[reportArgumentType]
 
 
-# --- fewer images ----------------------------------------------------------------------------------
+# --- limit and seed --------------------------------------------------------------------------------
 
 
-def test_a_limit_takes_a_seeded_choice_in_order_and_smaller_ones_lie_in_larger_ones(root):
+def test_a_limit_takes_a_seeded_choice_in_order_and_smaller_choices_are_subsets(root):
     chosen = [ImageFolder(root, limit=n, seed=3).paths for n in range(1, 10)]
     assert [len(paths) for paths in chosen] == list(range(1, 10))
     for fewer, more in pairwise(chosen):
@@ -334,7 +334,7 @@ def test_a_limit_takes_a_seeded_choice_in_order_and_smaller_ones_lie_in_larger_o
     assert len({ImageFolder(root, limit=3, seed=s).paths for s in range(20)}) > 10
 
 
-def test_labels_follow_the_chosen_images_and_classes_stay(root):
+def test_a_limit_selects_labels_but_keeps_all_classes(root):
     probe = ImageFolder(root, limit=4, seed=1)
     assert probe.classes is not None
     assert len(probe.classes) == 3
@@ -347,15 +347,15 @@ def test_without_a_seed_the_first_images_are_taken(root):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "ten"])
-def test_a_limit_that_is_no_count_is_refused(root, limit):
+def test_a_limit_must_be_a_positive_integer(root, limit):
     with pytest.raises(InputError, match="limit must be a positive integer"):
         ImageFolder(root, limit=limit)
 
 
-# --- in other processes ----------------------------------------------------------------------------
+# --- pickling and subsets --------------------------------------------------------------------------
 
 
-def test_a_set_travels_to_other_processes_with_its_annotations(root):
+def test_a_set_can_be_pickled_with_its_annotations(root):
     probe = ImageFolder(root, ["classes", "colours"])
     copy = pickle.loads(pickle.dumps(probe))
     assert copy.fingerprint() == probe.fingerprint()
@@ -365,10 +365,10 @@ def test_a_set_travels_to_other_processes_with_its_annotations(root):
     assert copy.annotations.of(5).planes.tolist() == probe.annotations.of(5).planes.tolist()
 
 
-def test_images_left_out_take_their_labels_and_annotations_with_them(root):
+def test_a_subset_selects_labels_and_annotations(root):
     probe = ImageFolder(root, "classes")
-    kept = Subset(probe, [0, 4, 8])
-    assert kept.labels is not None
-    assert kept.annotations is not None
-    assert kept.labels.tolist() == [0, 1, 2]
-    assert [kept.annotations.of(i).whole for i in range(3)] == [(1,), (2,), (3,)]
+    subset = Subset(probe, [0, 4, 8])
+    assert subset.labels is not None
+    assert subset.annotations is not None
+    assert subset.labels.tolist() == [0, 1, 2]
+    assert [subset.annotations.of(i).whole for i in range(3)] == [(1,), (2,), (3,)]

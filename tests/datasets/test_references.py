@@ -1,4 +1,4 @@
-"""References: the true texts of the units of a final layer."""
+"""References: the true texts of units, from files, lists and probing sets."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def file(tmp_path):
     return write
 
 
-def test_a_line_is_one_reference_or_each_synonym_is(file):
+def test_a_line_is_one_text_or_one_text_per_synonym(file):
     path = file("tench, Tinca tinca\ngoldfish\ncrane,, crane \n")
     whole = references.from_file(path)
     assert whole == References("labels", (("tench, Tinca tinca",), ("goldfish",), ("crane,, crane",)))
@@ -28,24 +28,24 @@ def test_a_line_is_one_reference_or_each_synonym_is(file):
     assert whole.fingerprint() != parts.fingerprint()
 
 
-@pytest.mark.parametrize("before", ["", "n{:08d} "])
-def test_imagenet_reads_a_label_file_with_or_without_ids(file, before):
-    lines = [f"{before.format(i + 1_440_764)}class {i}, synonym {i}" for i in range(1000)]
-    found = references.imagenet(alternatives=True, file=file("\n".join(lines) + "\n\n"))
-    assert found.name == "imagenet"
-    assert len(found) == 1000
-    assert found.texts[999] == ("class 999", "synonym 999")
+@pytest.mark.parametrize("prefix", ["", "n{:08d} "])
+def test_imagenet_reads_a_label_file_with_or_without_ids(file, prefix):
+    lines = [f"{prefix.format(i + 1_440_764)}class {i}, synonym {i}" for i in range(1000)]
+    imagenet = references.imagenet(alternatives=True, file=file("\n".join(lines) + "\n\n"))
+    assert imagenet.name == "imagenet"
+    assert len(imagenet) == 1000
+    assert imagenet.texts[999] == ("class 999", "synonym 999")
 
 
-def test_imagenet_without_a_file_has_the_names_of_torchvision():
-    found = references.imagenet()
-    assert len(found) == 1000
-    assert found.texts[0] == ("tench",)
-    assert all(len(texts) == 1 for texts in found.texts)
+def test_imagenet_without_a_file_has_torchvisions_names():
+    imagenet = references.imagenet()
+    assert len(imagenet) == 1000
+    assert imagenet.texts[0] == ("tench",)
+    assert all(len(texts) == 1 for texts in imagenet.texts)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", "labels.txt is empty"),
         ("\n\n", "labels.txt is empty"),
@@ -53,13 +53,13 @@ def test_imagenet_without_a_file_has_the_names_of_torchvision():
         ("n00000002 tench\nn00000001 goldfish\n", "line 2: n00000001 does not follow n00000002"),
     ],
 )
-def test_a_file_whose_lines_are_not_the_classes_is_refused(file, content, says):
-    with pytest.raises(InputError, match=says):
+def test_a_file_whose_lines_are_not_classes_in_order_is_refused(file, content, message):
+    with pytest.raises(InputError, match=message):
         references.from_file(file(content))
 
 
-def test_an_imagenet_file_needs_all_its_classes(file):
-    with pytest.raises(InputError, match="names 2 classes; ImageNet has 1000"):
+def test_an_imagenet_file_must_list_all_classes(file):
+    with pytest.raises(InputError, match="lists 2 classes; ImageNet has 1000"):
         references.imagenet(file=file("tench\ngoldfish"))
 
 
@@ -73,7 +73,7 @@ def test_a_unit_without_a_text_is_refused(names):
         references.from_list(names)
 
 
-def test_a_string_is_not_taken_for_a_list_of_letters():
+def test_a_string_is_not_read_as_a_list_of_letters():
     with pytest.raises(TypeError, match="not the string"):
         references.from_list("cat")
     with pytest.raises(TypeError, match="unit 1 must be a tuple"):

@@ -1,4 +1,4 @@
-"""Several probing sets shown as one."""
+"""The union of several probing sets."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_images_follow_one_set_after_the_other(folders):
+def test_the_images_of_the_sets_follow_each_other(folders):
     union = Union([ImageFolder(folders / "a"), FlatFolder(folders / "flat"), ImageFolder(folders / "b")])
     assert len(union) == 6
     assert [union.image(i).size[0] for i in range(6)] == [1, 2, 3, 6, 4, 5]
@@ -36,7 +36,7 @@ def test_classes_are_joined_by_name(folders):
     assert union.labels.tolist() == [0, 0, 1, 1, 2]
 
 
-def test_equal_classes_stay_as_they_are_even_if_two_share_a_name(folders):
+def test_equal_class_lists_are_kept_even_if_two_classes_share_a_name(folders):
     probe = ImageFolder(folders / "a", class_names=["crane", "crane"])
     union = Union([probe, probe])
     assert union.classes == ("crane", "crane")
@@ -44,7 +44,7 @@ def test_equal_classes_stay_as_they_are_even_if_two_share_a_name(folders):
     assert union.labels.tolist() == [0, 0, 1, 0, 0, 1]
 
 
-def test_there_are_no_classes_where_one_set_has_none(folders):
+def test_there_are_no_classes_if_one_set_has_none(folders):
     union = Union([ImageFolder(folders / "a"), FlatFolder(folders / "flat")])
     assert union.classes is None
     assert union.labels is None
@@ -69,19 +69,19 @@ def test_annotations_are_joined_by_name_and_category(folders):
     assert annotations.of(3).planes.shape == (0, 112, 112)
 
 
-def test_without_annotations_there_are_none(folders):
+def test_without_annotated_sets_there_are_no_annotations(folders):
     assert Union([FlatFolder(folders / "flat")]).annotations is None
 
 
-def test_the_fingerprint_tells_the_sets_and_their_order(folders):
+def test_the_fingerprint_depends_on_the_sets_and_their_order(folders):
     a, b = ImageFolder(folders / "a", "classes"), ImageFolder(folders / "b", "classes")
     assert Union([a, b]).fingerprint() == Union([a, b], name="other").fingerprint()
     assert Union([a, b]).fingerprint() != Union([b, a]).fingerprint()
     annotations = [Union(sets).annotations for sets in ([a, b], [b, a], [a])]
-    prints = {known.fingerprint() for known in annotations if known is not None}
-    assert len(prints) == 3
+    fingerprints = {joined.fingerprint() for joined in annotations if joined is not None}
+    assert len(fingerprints) == 3
 
 
-def test_a_union_of_nothing_is_refused():
+def test_an_empty_union_is_refused():
     with pytest.raises(InputError, match="at least one"):
         Union([])

@@ -108,7 +108,7 @@ class Empty(FlatFolder):
 
 
 def test_an_empty_probing_set_is_refused(picture_folder: Path, resnet, tmp_path: Path, stored):
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no images"):
         stored(resnet(), Empty(picture_folder), tmp_path)
 
 

@@ -122,7 +122,7 @@ def test_a_zip_is_unpacked_once_and_reads_like_its_folder(data, tmp_path, prefix
 def test_a_truncated_zip_is_said_and_leaves_nothing_behind(data, tmp_path, part):
     path = zipped(data, tmp_path / "copy.zip")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    with pytest.raises(InputError, match=r"copy\.zip is no zip archive, or is cut off"):
+    with pytest.raises(InputError, match=r"copy\.zip is not a zip archive, or is truncated"):
         open_annotated(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
 
@@ -135,7 +135,7 @@ def test_a_zip_with_a_damaged_member_is_said_and_leaves_nothing_behind(data, tmp
     middle = info.header_offset + 200
     content[middle : middle + 50] = bytes(50)
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cut off"):
+    with pytest.raises(InputError, match="truncated"):
         open_annotated(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
 
@@ -154,7 +154,7 @@ def test_the_wrong_file_is_said(data, tmp_path):
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(InputError, match=r"holds no annotations\.csv"):
+    with pytest.raises(InputError, match=r"contains no annotations\.csv"):
         open_annotated(other)
     (tmp_path / "weights.pth").write_bytes(b"PK")
     with pytest.raises(InputError, match="is no data set"):
@@ -277,5 +277,5 @@ def test_an_error_in_a_zips_annotations_names_the_zip(data, tmp_path):
     with pytest.raises(InputError, match=r"copy\.zip/annotations\.csv, line 1: no column 'summary'"):
         read_annotations(path)
     (data / "annotations.csv").write_text("layer,unit,summary\n")
-    with pytest.raises(InputError, match="holds no annotations"):
+    with pytest.raises(InputError, match="contains no annotations"):
         read_annotations(data)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....datasets.image_folders import ImageFolder
-from ....datasets.milannotations import FILE, PER_UNIT, Annotations, read_annotations
+from ....datasets.milannotations import FILE, PER_UNIT, UnitAnnotations, read_annotations
 from ....datasets.probing_set import ProbingSet
 from ....datasets.zip_archives import is_archive, unpack
 from ....harness.errors import InputError
@@ -228,7 +228,7 @@ def _folder(path: Path, unpacked: str | os.PathLike[str] | None) -> Path:
     return folder
 
 
-def _exemplars(folder: Path, layer: str, found: Annotations) -> ExemplarFolder:
+def _exemplars(folder: Path, layer: str, found: UnitAnnotations) -> ExemplarFolder:
     found.layer(layer)  # an unknown layer is refused by what is annotated, not by what lies there
     inner = folder / layer
     if not inner.is_dir():
@@ -240,7 +240,7 @@ def _exemplars(folder: Path, layer: str, found: Annotations) -> ExemplarFolder:
     return read_exemplars(inner)
 
 
-def _matched(layer: str, found: Annotations, folder: ExemplarFolder) -> Iterator[AnnotatedUnit]:
+def _matched(layer: str, found: UnitAnnotations, folder: ExemplarFolder) -> Iterator[AnnotatedUnit]:
     rows = {unit: row for row, unit in enumerate(folder.units.tolist())}
     for unit, texts in sorted(found.layer(layer).items()):
         if unit not in rows:
