@@ -1,4 +1,4 @@
-"""Which units detect which concepts: the best labels of a unit, and how detectors are counted."""
+"""Best labels of units, and the number of units that detect each concept."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class BestLabels:
-    """The best label of every unit, per category and overall; equal IoUs: the smallest number.
+    """The best label of every unit, per category and overall; ties: the smallest number.
 
     Attributes:
         number: int64 [units, categories] label number, 0 where every IoU of the category is 0.
         iou: float64 [units, categories].
-        overall: int64 [units] the category whose best label is best of all, the earliest of equals;
-            -1 where every IoU is 0.
+        overall: int64 [units] the category with the best label of all, the earliest on ties; -1 where
+            every IoU is 0.
     """
 
     number: NDArray[np.int64]
@@ -26,38 +26,41 @@ class BestLabels:
 
 
 def best_labels(
-    iou: NDArray[np.float64], category: NDArray[np.int64], categories: int, *, first: int = 1
+    iou: NDArray[np.float64], category: NDArray[np.int64], n_categories: int, *, first: int = 1
 ) -> BestLabels:
-    """Finds the best labels.
+    """Finds the best label of each unit in each category.
 
     Args:
         iou: float64 [units, labels + 1], from `Tally.iou`.
         category: int64 [labels + 1], from `category_of`.
-        categories: how many there are.
-        first: the first label that competes; 0 lets the nameless label 0 in, as the original codes do.
+        n_categories: number of categories.
+        first: the first label number considered; 0 includes the unnamed label 0, as in the original
+            programs.
     """
-    number = np.zeros((len(iou), categories), np.int64)
-    best = np.zeros((len(iou), categories))
-    for position in range(categories):
+    number = np.zeros((len(iou), n_categories), np.int64)
+    best = np.zeros((len(iou), n_categories))
+    units = np.arange(len(iou))
+    for position in range(n_categories):
         members = np.flatnonzero(category[first:] == position) + first
         if len(members):
-            place = iou[:, members].argmax(axis=1)
-            best[:, position] = iou[np.arange(len(iou)), members[place]]
-            number[:, position] = np.where(best[:, position] > 0, members[place], 0)
+            # argmax returns the first of equal values: the smallest label number.
+            highest = members[iou[:, members].argmax(axis=1)]
+            best[:, position] = iou[units, highest]
+            number[:, position] = np.where(best[:, position] > 0, highest, 0)
     overall = np.where(best.max(axis=1, initial=0) > 0, best.argmax(axis=1), -1)
     return BestLabels(number, best, overall)
 
 
 @dataclass(frozen=True)
 class DetectorCounts:
-    """How many units detect a concept, and how many different concepts are detected.
+    """Number of units that detect a concept, and the different concepts that are detected.
 
-    The published counts follow rule i: a unit counts in every category in which its best label passes.
-    By rule ii it counts once, with its best label overall.
+    By rule i, which published counts follow, a unit counts in every category in which its best label
+    passes the threshold. By rule ii it counts once, with its best label overall.
 
     Attributes:
         units: the units with a label that passes.
-        per_category: rule i, units that detect a label of each category.
+        per_category: rule i, number of units that detect a label of each category.
         labels_per_category: rule i, numbers of the labels of each category detected by any unit.
         labels_overall: rule ii, numbers of the labels that are the best overall of any unit.
     """
@@ -69,13 +72,8 @@ class DetectorCounts:
 
     @property
     def unique(self) -> int:
-        """Unique detectors by rule i: labels summed over categories."""
+        """Number of unique detectors by rule i: labels summed over categories."""
         return sum(len(labels) for labels in self.labels_per_category.values())
-
-    @property
-    def unique_overall(self) -> int:
-        """Unique detectors by rule ii."""
-        return len(self.labels_overall)
 
 
 def detectors(best: BestLabels, categories: Sequence[str], iou_threshold: float = 0.04) -> DetectorCounts:

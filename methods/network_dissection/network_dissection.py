@@ -1,4 +1,4 @@
-"""Network Dissection: a unit is described by the label whose pixels its activations overlap best.
+"""Network Dissection: describes a unit by the label whose pixels its activation masks overlap best.
 
 Bau et al., "Network Dissection: Quantifying Interpretability of Deep Visual Representations", CVPR 2017.
 """
@@ -20,44 +20,43 @@ from ...harness.errors import InputError, one_of
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method
-from ..upsample import Mode, Upsampling
+from ..upsample import Upsampling
 from .detectors import BestLabels, DetectorCounts, best_labels, detectors
 from .tally import DENOMINATORS, Denominator, Pixels, Tally, category_of
 from .tally_pass import TallySettings, labels_of, tally_layer
 
 Rule = Literal["linear", "kth", "lite"]
-_FORMAT = 1  # of kept tallies
+_FORMAT = 1  # of cached tallies
 
 
 class NetworkDissection(Method):
-    """Describes a unit by the label of highest IoU between its activation masks and the label's pixels.
+    """Describes a unit by the label with the highest IoU between its activation masks and label pixels.
 
-    The paper's definition: a unit's threshold T is the value that the fraction `q` of all cells of its
-    feature maps over all images exceeds; maps are up-sampled bilinearly to the label
-    planes; a pixel belongs to the mask if it is strictly above T; IoU(unit, label) sums intersections
-    and unions over the images that show any label of the label's primary category (equation 1). Units
-    of fully-connected layers are maps of one cell that covers the whole image.
+    The paper's definition: a unit's threshold T is exceeded by the fraction `quantile` of all positions
+    of its feature maps over all images. Maps are up-sampled bilinearly to the label planes, and a pixel
+    belongs to the mask if it is strictly above T. IoU(unit, label) sums intersections and unions over
+    the images that contain any label of the label's primary category (equation 1). A unit of a
+    fully-connected layer is a map of one cell that covers the whole image.
 
-    `variant="official"` gives the numbers of the program NetDissect-Lite instead: thresholds as it
-    reads them from 1000 equally spaced quantiles, and an activation term that counts an image only if
-    the mask itself meets a label of the category. docs/methods/network_dissection.md lists where the
-    paper, the published programs and this class differ.
+    `variant="official"` reproduces the numbers of the program NetDissect-Lite: it reads thresholds from
+    1000 equally spaced quantiles, and its activation term counts an image only if the mask itself
+    overlaps a label of the category. docs/methods/network_dissection.md lists the differences between
+    the paper, the published programs and this class.
 
     A unit whose best IoU does not exceed `iou_threshold` has no text and the status "below_threshold";
     its best label is still in the candidates and in the evidence.
 
     Args:
-        q: upper fraction of a unit's cells.
-        rule: how the quantile is read. "linear": interpolated between order statistics; "kth": the
-            (floor(q * M) + 1)-th largest of the M values; "lite": as NetDissect-Lite reads it when its
-            sketch holds all values; None: what the variant says.
-        denominator: whose activation term, see `Tally.pixels`; None: what the variant says.
-        iou_threshold: an IoU must exceed it for its label to describe a unit.
+        quantile: upper fraction of a unit's positions that exceeds its threshold.
+        quantile_rule: how the threshold is computed from the M values. "linear": interpolated between
+            order statistics; "kth": the (floor(quantile * M) + 1)-th largest value; "lite": as
+            NetDissect-Lite computes it; None: "linear" or "lite", by `variant`.
+        denominator: definition of the IoU, see `Tally.pixels`; None: "paper" or "lite", by `variant`.
+        iou_threshold: a label describes a unit only if its IoU is above this.
         variant: "paper" or "official".
-        upsampling: "half_pixel", "zero_padded" or "anchored", see `Upsampling`.
-        anchor: for "anchored", (first centre, step) in mask pixels.
-        top: how many labels to keep as candidates.
-        workers: threads; None takes one per core, at most 8. Results do not depend on it.
+        upsampling: how maps are up-sampled to the label planes; None: half-pixel centres.
+        keep_candidates: number of labels kept as candidates.
+        workers: threads; None: one per core, at most 8. Results do not depend on it.
 
     Raises:
         InputError: if a setting is out of range.
@@ -67,33 +66,30 @@ class NetworkDissection(Method):
 
     def __init__(
         self,
-        q: float = 0.005,
-        rule: Rule | None = None,
+        quantile: float = 0.005,
+        quantile_rule: Rule | None = None,
         denominator: Denominator | None = None,
         iou_threshold: float = 0.04,
         variant: Literal["paper", "official"] = "paper",
-        upsampling: Mode = "half_pixel",
-        anchor: Sequence[float] | None = None,
-        top: int = 5,
+        upsampling: Upsampling | None = None,
+        keep_candidates: int = 5,
         workers: int | None = None,
     ) -> None:
         one_of("network_dissection.variant", variant, ("paper", "official"))
         official = variant == "official"
-        self.rule: Rule = rule or ("lite" if official else "linear")
+        self.quantile_rule: Rule = quantile_rule or ("lite" if official else "linear")
         self.denominator: Denominator = denominator or ("lite" if official else "paper")
-        one_of("network_dissection.rule", self.rule, ("linear", "kth", "lite"))
+        one_of("network_dissection.quantile_rule", self.quantile_rule, ("linear", "kth", "lite"))
         one_of("network_dissection.denominator", self.denominator, DENOMINATORS)
-        if not 0 < q < 1:
-            raise InputError(f"network_dissection.q must lie between 0 and 1, not {q}")
-        if top < 1:
-            raise InputError(f"network_dissection.top must be at least 1, not {top}")
-        self.q, self.iou_threshold, self.variant, self.top = q, iou_threshold, variant, top
-        self.workers = workers
-        try:
-            centres = None if anchor is None else (float(anchor[0]), float(anchor[1]))
-            self.settings = TallySettings(Upsampling(upsampling, centres))
-        except (TypeError, ValueError, IndexError) as error:
-            raise InputError(f"network_dissection.upsampling, anchor: {error}") from error
+        if not 0 < quantile < 1:
+            raise InputError(f"network_dissection.quantile must be between 0 and 1, not {quantile}")
+        if keep_candidates < 1:
+            raise InputError(
+                f"network_dissection.keep_candidates must be at least 1, not {keep_candidates}"
+            )
+        self.quantile, self.iou_threshold, self.variant = quantile, iou_threshold, variant
+        self.keep_candidates, self.workers = keep_candidates, workers
+        self.settings = TallySettings(upsampling or Upsampling())
 
     def identity(self) -> Mapping[str, Any]:
         """See `Method.identity`."""
@@ -101,26 +97,31 @@ class NetworkDissection(Method):
             **self._tally_identity(),
             "denominator": self.denominator,
             "iou_threshold": self.iou_threshold,
-            "top": self.top,
+            "keep_candidates": self.keep_candidates,
         }
 
     def _tally_identity(self) -> dict[str, Any]:
+        """Returns the settings that a tally depends on; denominators and candidates follow from it."""
         upsampling = self.settings.upsampling
         return {
             "format": _FORMAT,
-            "q": self.q,
-            "rule": self.rule,
+            "quantile": self.quantile,
+            "quantile_rule": self.quantile_rule,
             "upsampling": [upsampling.mode, upsampling.anchor],
         }
 
     def thresholds(self, layer: ProbedLayer) -> NDArray[np.float64]:
-        """Returns float64 [units]: each unit's threshold T, on the maps at their own resolution."""
-        if self.rule != "lite":
-            return layer.threshold(self.q, self.rule)
-        return lite_threshold(layer, self.q)
+        """Returns float64 [units]: each unit's threshold T, from the maps at their own resolution."""
+        if self.quantile_rule == "lite":
+            return lite_threshold(layer, self.quantile)
+        return layer.threshold(self.quantile, self.quantile_rule)
 
     def tally(self, layer: ProbedLayer) -> Tally:
-        """Returns the tally of the whole layer; counted once and kept in the layer's cache.
+        """Returns the tally of all units of a layer.
+
+        It is loaded from the layer's cache if it is there, as it is after a run with the same settings:
+        then no image is read and the target is not called. Otherwise it is counted in one pass over the
+        layer's maps and stored in the cache. `write_tally_csv` writes it as a file.
 
         Raises:
             InputError: if the layer's probing set has no labels.
@@ -145,7 +146,7 @@ class NetworkDissection(Method):
         return tally
 
     def detectors(self, layer: ProbedLayer) -> DetectorCounts:
-        """Counts the layer's detectors by both published rules."""
+        """Counts the layer's detectors by both published rules, see `DetectorCounts`."""
         annotations = labels_of(layer)
         category = category_of(annotations)
         best = best_labels(
@@ -154,53 +155,55 @@ class NetworkDissection(Method):
         return detectors(best, annotations.categories, self.iou_threshold)
 
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
-        """See `Method.describe`. The layer is tallied as a whole, whatever units are asked for."""
+        """See `Method.describe`. All units of the layer are tallied, even if few are described."""
         started = time.perf_counter()
-        findings = _Findings(self.tally(layer), layer, self.denominator)
-        # A value that is not finite shows in the sum of its unit.
+        results = _Results(self.tally(layer), layer, self.denominator)
+        # One NaN or infinity makes its unit's sum NaN or infinite; saves a bool array [images, units].
         finite = np.isfinite(np.sum(layer.values, axis=0, dtype=np.float64))
         thresholds = np.where(finite, self.thresholds(layer), np.nan)
         for unit in units:
-            description = self._describe(layer, unit, float(thresholds[unit]), findings)
+            description = self._describe(layer, unit, float(thresholds[unit]), results)
             yield replace(description, seconds=time.perf_counter() - started)
             started = time.perf_counter()
 
     def _describe(
-        self, layer: ProbedLayer, unit: int, threshold: float, findings: _Findings
+        self, layer: ProbedLayer, unit: int, threshold: float, results: _Results
     ) -> Description:
-        name = layer.unit(unit)
+        unit_id = layer.unit(unit)
         if not np.isfinite(threshold):
             reason = {"reason": "its activations are not all finite numbers"}
-            return Description(name, self.name, None, "failed", evidence=reason)
+            return Description(unit_id, self.name, None, "failed", evidence=reason)
         if layer.dead[unit]:
-            return Description(name, self.name, None, "dead")
-        candidates = findings.candidates(unit, self.top)
+            return Description(unit_id, self.name, None, "dead")
+        candidates = results.candidates(unit, self.keep_candidates)
         best = candidates[0] if candidates else None
         score = float(best.score or 0.0) if best else 0.0
-        evidence = {"threshold": threshold, **findings.evidence(unit)}
+        evidence = {"threshold": threshold, **results.evidence(unit)}
         if best and score > self.iou_threshold:
-            return Description(name, self.name, best.text, "ok", score, candidates, evidence)
+            return Description(unit_id, self.name, best.text, "ok", score, candidates, evidence)
         evidence["reason"] = f"no label has an IoU above {self.iou_threshold}"
-        return Description(name, self.name, None, "below_threshold", score, candidates, evidence)
+        return Description(unit_id, self.name, None, "below_threshold", score, candidates, evidence)
 
 
-def lite_threshold(layer: ProbedLayer, q: float) -> NDArray[np.float64]:
-    """Returns float64 [units]: the quantile that NetDissect-Lite reads from its sketch.
+def lite_threshold(layer: ProbedLayer, quantile: float) -> NDArray[np.float64]:
+    """Returns float64 [units]: the threshold that NetDissect-Lite reads from its quantile sketch.
 
-    It asks for 1000 equally spaced quantiles including both ends and takes number
-    int(1000 * (1 - q)) - 1 of them, counted from 0: P = 994 / 999 for q = 0.005. With all M values at
-    hand, the quantile P of that sketch lies at position P * M - 1/2 of the values in ascending order.
+    The program computes 1000 equally spaced quantiles, both ends included, and takes the one with index
+    int(1000 * (1 - quantile)) - 1: the quantile P = 994 / 999 for 0.005. If the sketch holds all M
+    values, it places P at position P * M - 1/2 of the values in ascending order.
     """
     total = len(layer.values) * layer.map_shape[0] * layer.map_shape[1]
-    fraction = (int(1000 * (1 - q)) - 1) / 999
-    from_above = (total - 1) - (fraction * total - 0.5)
-    if from_above <= 0:
+    fraction = (int(1000 * (1 - quantile)) - 1) / 999
+    # `ProbedLayer.threshold` places an upper fraction f at position f * (M - 1) from the largest value,
+    # so the position in the sketch is converted to that fraction.
+    from_largest = (total - 1) - (fraction * total - 0.5)
+    if from_largest <= 0:
         return layer.threshold(0.5 / total, "kth")  # the largest value
-    return layer.threshold(min(1.0, from_above / (total - 1)), "linear")
+    return layer.threshold(min(1.0, from_largest / (total - 1)), "linear")
 
 
-class _Findings:
-    """What a tally says of single units."""
+class _Results:
+    """The tally of a layer, read unit by unit: candidates and evidence."""
 
     def __init__(self, tally: Tally, layer: ProbedLayer, denominator: Denominator) -> None:
         annotations = labels_of(layer)
@@ -209,26 +212,27 @@ class _Findings:
         self.tally = tally
         self.pixels: dict[Denominator, Pixels] = {d: tally.pixels(d, category) for d in DENOMINATORS}
         self.iou = {d: pixels.iou() for d, pixels in self.pixels.items()}
-        self.chosen: Denominator = denominator
+        self.denominator: Denominator = denominator
         self.best: BestLabels = best_labels(self.iou[denominator], category, len(self.categories))
-        self.rank = category[1:]
+        self.category = category[1:]  # without label 0
 
-    def candidates(self, unit: int, top: int) -> tuple[Candidate, ...]:
-        """The labels of highest IoU; of equals the earliest category, then the smallest number."""
-        iou = self.iou[self.chosen][unit, 1:]
-        order = np.lexsort((self.rank, -iou))[:top]
-        found = (self.labels[i] for i in order if iou[i] > 0)
+    def candidates(self, unit: int, count: int) -> tuple[Candidate, ...]:
+        """Returns the labels with the highest IoU; ties: earliest category, then smallest number."""
+        iou = self.iou[self.denominator][unit, 1:]
+        # The last key of lexsort is the primary one; it is stable, so label numbers break further ties.
+        order = np.lexsort((self.category, -iou))[:count]
+        best = (self.labels[i] for i in order if iou[i] > 0)
         return tuple(
             Candidate(
                 words(label),
                 float(iou[label.number - 1]),
                 {"label": label.name, "number": label.number, "category": label.category},
             )
-            for label in found
+            for label in best
         )
 
     def evidence(self, unit: int) -> dict[str, Any]:
-        """The best label overall and of every category, with all definitions of its IoU."""
+        """Returns the best label overall and of each category, with its IoU by every definition."""
         per_category = {
             name: self._label(unit, int(number))
             for name, number in zip(self.categories, self.best.number[unit], strict=True)
@@ -237,11 +241,11 @@ class _Findings:
         overall = self.best.overall[unit]
         best = per_category[self.categories[overall]] if overall >= 0 else {}
         mask_pixels = int(self.tally.activation[unit])
-        settings = {"denominator": self.chosen, "mask_pixels": mask_pixels}
+        settings = {"denominator": self.denominator, "mask_pixels": mask_pixels}
         return {**settings, **best, "categories": per_category}
 
     def _label(self, unit: int, number: int) -> dict[str, Any]:
-        label, pixels = self.labels[number - 1], self.pixels[self.chosen]
+        label, pixels = self.labels[number - 1], self.pixels[self.denominator]
         return {
             "label": label.name,
             "number": number,
@@ -258,7 +262,7 @@ class _Findings:
 
 @lru_cache(maxsize=4096)
 def words(label: Label) -> str:
-    """Returns a label in plain words: Broden marks colours with -c, scenes with -s."""
+    """Returns a label as words, without underscores and Broden's suffixes -c (colours), -s (scenes)."""
     if label.category in ("color", "scene"):
         return readable(label.name)
     return label.name.replace("_", " ")

@@ -1,7 +1,7 @@
-"""Tallies: how many mask pixels every unit shares with every label, and the IoUs that follow.
+"""Tallies: the number of mask pixels that each unit shares with each label, and the IoUs.
 
 A tally is a set of int64 sums over images. Tallies of disjoint sets of images add up to the tally of
-their union, in any order, so work can be split, stopped and taken up again without changing a bit.
+their union, exactly and in any order, so the work can be split, interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ DENOMINATORS: tuple[Denominator, ...] = ("paper", "lite", "all", "dissect")
 
 
 def category_of(annotations: Annotations) -> NDArray[np.int64]:
-    """Returns int64 [labels + 1]: position of each label's primary category.
+    """Returns int64 [labels + 1]: index of each label's primary category.
 
-    Label 0, where it is counted at all, falls to the last category, as in the original codes.
+    Label 0, if it is counted at all, belongs to the last category, as in the original programs.
     """
-    position = {name: number for number, name in enumerate(annotations.categories)}
+    position = {name: index for index, name in enumerate(annotations.categories)}
     last = len(annotations.categories) - 1
     return np.array([last, *(position[label.category] for label in annotations.labels)], np.int64)
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The numbers behind the IoUs of all units and labels.
+    """The pixel counts that make up the IoUs of all units and labels.
 
     Attributes:
         shared: int64 [units, labels + 1] intersections.
         truth: int64 [labels + 1] labelled pixels.
-        activation: int64 [units, labels + 1] mask pixels that count for a label.
+        activation: int64 [units, labels + 1] mask pixels counted for a label.
     """
 
     shared: NDArray[np.int64]
@@ -54,18 +54,19 @@ class Pixels:
 
 @dataclass
 class Tally:
-    """Pixel counts over images; label axes are label numbers, so column 0 means unlabelled.
+    """Pixel counts over images; label axes are indexed by label number, so column 0 means unlabelled.
 
     Attributes:
-        images: how many images were counted.
-        intersection: [units, labels + 1] mask pixels with the label, once per plane that carries it.
+        images: number of images counted.
+        intersection: [units, labels + 1] mask pixels with the label, once per plane that contains it.
         intersection_unique: the same, a pixel counted once per label.
         truth: [labels + 1] labelled pixels, once per plane; a whole-image label covers every pixel.
         truth_unique: the same, a pixel counted once per label.
         activation: [units] mask pixels of all images.
-        activation_paper: [units, categories] mask pixels of the images that show a label of the category.
-        activation_lite: [units, categories] mask pixels of the images in which the mask itself meets
-            a label of the category.
+        activation_paper: [units, categories] mask pixels of the images that contain a label of the
+            category.
+        activation_lite: [units, categories] mask pixels of the images in which the mask itself
+            overlaps a label of the category.
     """
 
     images: NDArray[np.int64]
@@ -79,7 +80,7 @@ class Tally:
 
     @classmethod
     def empty(cls, units: int, labels: int, categories: int) -> Tally:
-        """Returns the tally of no image, for label numbers 1 ... `labels`."""
+        """Returns the tally of zero images, for label numbers 1 ... `labels`."""
         shapes = ((), (units, labels + 1), (units, labels + 1), (labels + 1,), (labels + 1,), (units,))
         shapes = (*shapes, (units, categories), (units, categories))
         return cls(*(np.zeros(shape, np.int64) for shape in shapes))
@@ -90,18 +91,19 @@ class Tally:
         return Tally(*(np.asarray(total) for total in sums))
 
     def pixels(self, denominator: Denominator, category: NDArray[np.int64]) -> Pixels:
-        """Returns the numbers that make up the IoUs of one definition.
+        """Returns the pixel counts that make up the IoUs by one definition.
 
-        By `denominator` the activation is counted over the images that show a label of the same
-        category ("paper": CVPR 2017, section 2.2), over those in which the mask meets one ("lite":
-        NetDissect-Lite), or over all images ("all"; "dissect": PNAS 2020, where a pixel also counts
-        once per label only).
+        The definitions differ in the images over which the activation term is summed:
+        "paper": those that contain a label of the same category (CVPR 2017, section 2.2);
+        "lite": those in which the mask overlaps such a label (NetDissect-Lite);
+        "all": all images;
+        "dissect": all images, and each pixel counts once per label (PNAS 2020).
 
-        By the first three, a pixel that carries a label in two planes counts twice, as in the original
-        codes; such a label can reach an IoU above 1.
+        By the first three, a pixel with the same label in two planes counts twice, as in the original
+        programs; the IoU of such a label can exceed 1.
 
         Args:
-            denominator: which definition.
+            denominator: the definition.
             category: from `category_of`.
         """
         everywhere = np.broadcast_to(self.activation[:, None], self.intersection.shape)
@@ -118,18 +120,18 @@ class Tally:
         return Pixels(self.intersection, self.truth, activation)
 
     def iou(self, denominator: Denominator, category: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Returns float64 [units, labels + 1]: the IoUs of one definition; see `pixels`."""
+        """Returns float64 [units, labels + 1]: the IoUs by one definition; see `pixels`."""
         return self.pixels(denominator, category).iou()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the tally as `.npz`, whole or not at all."""
+        """Writes the tally as `.npz`; the file is complete or absent."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tally | None:
-        """Reads what `save` wrote; None if there is no such file or it cannot be read back."""
+        """Reads a file written by `save`; None if it does not exist or is damaged."""
         try:
             with np.load(Path(path), allow_pickle=False) as arrays:
                 return cls(*(arrays[f.name] for f in fields(cls)))

@@ -1,4 +1,4 @@
-"""The `tally.csv` of the original programs, for tools that read it."""
+"""Writes a tally as the `tally.csv` of the original programs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,25 @@ def write_tally_csv(
     *,
     count_label_zero: bool = False,
 ) -> None:
-    """Writes one row per unit, the best score first.
+    """Writes one row per unit, in descending order of the score.
 
-    Columns: unit, category, label, score, then for every category its best label with the label's
-    truth, activation, intersect (pixels) and iou. Units are counted **from 1** in this file. Labels
-    are named as in the data set; scores and IoUs have nine decimals. Where a unit meets no label of a
-    category, the label is empty and the numbers are those of label 0, which is how the original
-    programs fill the row.
+    Columns: unit, category, label, score, then for each category its best label with the label's
+    truth, activation, intersect (pixels) and iou. Units are numbered **from 1** in this file. Labels
+    are named as in the data set; scores and IoUs have nine decimals. Where a unit overlaps no label of
+    a category, the label is empty and the numbers are those of label 0, as in the original files.
+
+    After a run, `NetworkDissection.tally` returns the tally of a layer from the cache.
 
     Args:
-        path: the file.
-        tally: of the whole layer.
-        annotations: the labels that were counted.
-        denominator: which IoU.
-        count_label_zero: let label 0 compete in the last category, without a name, as it does in the
-            files of the original programs.
+        path: the file to write.
+        tally: tally of all units of a layer.
+        annotations: the annotations of the layer's probing set.
+        denominator: definition of the IoU, see `Tally.pixels`.
+        count_label_zero: include label 0 in the last category, without a name, as in the files of the
+            original programs.
+
+    Raises:
+        InputError: if the file cannot be written.
     """
     fields = ("label", "truth", "activation", "intersect", "iou")
     header = ["unit", "category", "label", "score"]
@@ -58,9 +62,9 @@ def _rows(
     score = best.iou.max(axis=1)
     for unit in np.argsort(-score, kind="stable"):
         overall = best.overall[unit]
-        kind = annotations.categories[overall] if overall >= 0 else ""
+        primary = annotations.categories[overall] if overall >= 0 else ""
         label = names[best.number[unit, overall]] if overall >= 0 else ""
-        row = [str(unit + 1), kind, label, f"{score[unit]:.9f}"]
+        row = [str(unit + 1), primary, label, f"{score[unit]:.9f}"]
         for number, value in zip(best.number[unit], best.iou[unit], strict=True):
             counts = (pixels.truth[number], pixels.activation[unit, number], pixels.shared[unit, number])
             row += [names[number], *map(str, counts), f"{value:.9f}"]

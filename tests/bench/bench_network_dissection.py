@@ -1,7 +1,7 @@
-"""Network Dissection's tally against the per-image, per-unit loop of the original procedure.
+"""Compares Network Dissection's tally with the loop over images and units of the original programs.
 
-The baseline resizes one unit's map at a time with PIL in mode F and counts the labels below its mask,
-as the published programs do; images without any activation above the threshold are skipped there, too.
+The baseline resizes one unit's map at a time with PIL in mode F and counts the labels inside its mask,
+as the published programs do; like them, it skips images without any activation above the threshold.
 Both count the same images, and the counts must be equal.
 """
 
@@ -26,14 +26,14 @@ from dissectbench.methods.network_dissection.tally import Tally, category_of
 from dissectbench.methods.network_dissection.tally_pass import tally_layer
 
 IMAGES, UNITS, CELLS, SIDE, LABELS = 64, 256, 14, 112, 1197
-TURNS = 3
+REPEATS = 3
 BOUND = 30.0
 CATEGORIES = {"color": range(1, 12), "object": range(12, 600), "part": range(600, 834)}
 CATEGORIES |= {"material": range(834, 866), "scene": range(866, 1151), "texture": range(1151, LABELS + 1)}
 
 
 class Labels(Annotations):
-    """Label planes like Broden's: regions of colours, objects and parts, and a scene."""
+    """Label planes similar to Broden's: regions of colours, objects and parts, and a scene."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.categories = tuple(CATEGORIES)
@@ -49,7 +49,7 @@ class Labels(Annotations):
         return "bench"
 
 
-class Pictures(ProbingSet):
+class Unopened(ProbingSet):
     """Images that are never opened."""
 
     name = "bench"
@@ -72,7 +72,7 @@ class Pictures(ProbingSet):
 
 def _annotation(rng: np.random.Generator) -> ImageAnnotation:
     def regions(seeds: int, category: str, empty: float) -> NDArray[np.int32]:
-        """Splits the plane among the nearest of some seeds; each has a label or, at times, none."""
+        """Assigns each pixel to the nearest of some random seeds; each seed has a label, or none."""
         centre = rng.random((seeds, 2)) * SIDE
         pixel = np.indices((SIDE, SIDE)).transpose(1, 2, 0)[:, :, None]
         nearest = ((pixel - centre) ** 2).sum(axis=-1).argmin(axis=-1)
@@ -85,10 +85,10 @@ def _annotation(rng: np.random.Generator) -> ImageAnnotation:
 
 
 def _maps(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth, rectified maps; multiples of 1/1024, so that both ways of up-sampling are exact.
+    """Smooth, rectified maps; multiples of 1/1024, so that both implementations up-sample exactly.
 
-    About 0.31 of the (image, unit) pairs have a cell above the threshold, 3.2 cells each. In a ResNet-20
-    trained on CIFAR-10, maps of 14 x 14 have 0.33 to 0.38, and 2.6 to 2.9 cells.
+    About 31 % of the (image, unit) pairs have a cell above the threshold, with 3.2 such cells on average.
+    In a ResNet-20 trained on CIFAR-10 it is 33 to 38 % of the 14 x 14 maps, with 2.6 to 2.9 cells.
     """
     noise = gaussian_filter(rng.standard_normal((IMAGES, UNITS, CELLS, CELLS)), (0, 0, 1, 1))
     strength = np.exp(0.25 * rng.standard_normal((IMAGES, UNITS, 1, 1)))
@@ -99,7 +99,7 @@ class Original:
     """The original procedure: image by image, unit by unit.
 
     Counts intersection, truth, activation, and activation by category over the images in which the
-    mask meets a label of the category.
+    mask overlaps a label of the category.
     """
 
     def __init__(
@@ -157,18 +157,18 @@ def _same(tally: Tally, original: Original) -> bool:
 
 
 def run() -> dict[str, Any]:
-    """Times both on the same images, alternately, and compares the best turns of each.
+    """Times both on the same images, alternately, and compares the best times.
 
-    The baseline is timed image by image, and the best turn of each image counts: on a busy machine
-    that flatters it, for ours has to get through all images in one go.
+    The baseline is timed image by image, with the best time of each image. On a busy machine this
+    favours the baseline, because the tally is timed on all images at once.
     """
     rng = np.random.default_rng(0)
     annotations, maps = Labels(rng), _maps(rng)
     ours, theirs = np.inf, np.full(IMAGES, np.inf)
     with tempfile.TemporaryDirectory() as folder:
-        layer = ArrayLayer(maps, Pictures(annotations), Cache(folder))
+        layer = ArrayLayer(maps, Unopened(annotations), Cache(folder))
         thresholds = layer.threshold(0.005)
-        for _ in range(TURNS):
+        for _ in range(REPEATS):
             original = Original(maps, thresholds, annotations)
             for index in range(IMAGES):
                 theirs[index] = min(theirs[index], _seconds(lambda i=index: original.count(i)))  # noqa: B023

@@ -1,4 +1,4 @@
-"""Network Dissection: thresholds, best labels, detectors, tables and records."""
+"""Network Dissection: descriptions, best labels, detectors, caching of tallies and the tally file."""
 
 import inspect
 import json
@@ -17,6 +17,7 @@ from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.network_dissection.detectors import best_labels, detectors
 from dissectbench.methods.network_dissection.network_dissection import NetworkDissection, words
 from dissectbench.methods.network_dissection.tally_csv import write_tally_csv
+from dissectbench.methods.upsample import Upsampling
 
 
 class Labels(Annotations):
@@ -35,10 +36,10 @@ class Labels(Annotations):
         return "planes"
 
 
-class Pictures(ProbingSet):
+class Unopened(ProbingSet):
     """Images that are never opened."""
 
-    name = "pictures"
+    name = "unopened"
 
     def __init__(self, size, annotations=None):
         self.size, self.annotations = size, annotations
@@ -50,14 +51,14 @@ class Pictures(ProbingSet):
         raise NotImplementedError
 
     def locate(self, index):
-        return f"picture {index}"
+        return f"image {index}"
 
     def fingerprint(self):
-        return "pictures"
+        return "unopened"
 
 
-class Watched(ArrayLayer):
-    """Counts how often its maps are asked for."""
+class CountedLayer(ArrayLayer):
+    """Counts the passes over its maps."""
 
     passes = 0
 
@@ -75,22 +76,22 @@ LABELS = (("red-c", "color"), ("traffic_light", "object"), ("vitamin-c", "object
 
 def make(folder, maps) -> Any:
     maps = np.asarray(maps, np.float32)
-    return Watched(maps, Pictures(len(maps), Labels(PLANES, LABELS)), Cache(folder))
+    return CountedLayer(maps, Unopened(len(maps), Labels(PLANES, LABELS)), Cache(folder))
 
 
 def unit_of(*labels):
-    """Maps of a unit that is on where the last picture shows one of these labels."""
+    """Maps of a unit that is 1 where the last image has one of these labels, else 0."""
     maps = np.zeros((4, 4, 4))
     maps[3] = np.isin(PLANES[3], labels)
     return maps
 
 
-def test_a_unit_gets_the_label_it_overlaps_best_in_plain_words(tmp_path):
+def test_a_unit_gets_the_label_with_the_highest_iou_as_words(tmp_path):
     layer = make(tmp_path, np.stack([unit_of(1), unit_of(2), unit_of(3), unit_of(1, 2)], axis=1))
     found = list(NetworkDissection(0.25).describe(layer, [0, 1, 2, 3]))
     assert [d.text for d in found] == ["red", "traffic light", "vitamin-c", "traffic light"]
     assert [d.status for d in found] == ["ok"] * 4
-    # In one of four images: a quarter of the label's pixels.
+    # The unit is active in one of four images: on a quarter of the label's pixels.
     assert [d.score for d in found][:3] == [0.25] * 3
     evidence = found[3].evidence
     assert (evidence["intersection"], evidence["truth"], evidence["activation"]) == (6, 24, 10)
@@ -111,7 +112,7 @@ def test_below_the_threshold_there_is_no_text_and_the_best_label_is_kept(tmp_pat
     assert found.evidence["label"] == "red-c"
 
 
-def test_a_unit_whose_mask_meets_no_label_has_no_text_and_no_candidate(tmp_path):
+def test_a_unit_whose_mask_overlaps_no_label_has_no_text_and_no_candidate(tmp_path):
     planes = PLANES.copy()
     planes[3] = 0
     layer = make(tmp_path, unit_of(1)[:, None])
@@ -138,14 +139,14 @@ def test_a_unit_with_undefined_activations_fails_with_the_reason(tmp_path):
     assert fine.text == "traffic light"
 
 
-def test_of_equal_labels_the_earliest_category_and_smallest_number_wins(tmp_path):
+def test_ties_are_broken_by_category_and_then_by_label_number(tmp_path):
     quarters = np.zeros((2, 4, 4), np.int32)
     quarters[0, :2, :2], quarters[0, :2, 2:], quarters[0, 2:, :2], quarters[0, 2:, 2:] = 4, 3, 2, 1
     labels = Labels(quarters, [("one", "part"), ("two", "object"), ("three", "object"), ("four", "part")])
     labels.categories = ("object", "part")
     maps = np.zeros((2, 1, 4, 4), np.float32)
     maps[0, 0, 1:3, 1:3] = 1  # one pixel of each quarter
-    layer = ArrayLayer(maps, Pictures(2, labels), Cache(tmp_path))
+    layer = ArrayLayer(maps, Unopened(2, labels), Cache(tmp_path))
     (found,) = NetworkDissection(0.25).describe(layer, [0])
     assert [(c.text, c.score) for c in found.candidates] == [
         (name, 1 / 7) for name in ("two", "three", "one", "four")
@@ -156,14 +157,14 @@ def test_of_equal_labels_the_earliest_category_and_smallest_number_wins(tmp_path
 def test_a_description_does_not_depend_on_the_units_asked_for(tmp_path):
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((4, 6, 4, 4))
-    answers = Counter()
+    records = Counter()
     for units in ([0, 1, 2, 3, 4, 5], [4, 2], [2], [5, 0]):
         layer = make(tmp_path / str(units), maps)
         described = list(NetworkDissection(0.1).describe(layer, units))
         assert [d.unit.index for d in described] == units
         for d in described:
-            answers[d.unit.index, d.text, d.score, json.dumps(d.evidence), str(d.candidates)] += 1
-    assert len(answers) == 6
+            records[d.unit.index, d.text, d.score, json.dumps(d.evidence), str(d.candidates)] += 1
+    assert len(records) == 6
 
 
 def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
@@ -173,19 +174,29 @@ def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
     list(NetworkDissection(0.25, denominator="lite", iou_threshold=0.1).describe(layer, [1]))
     assert layer.passes == 1
     list(NetworkDissection(0.26).describe(layer, [0]))
-    list(NetworkDissection(0.25, rule="kth").describe(layer, [0]))
-    list(NetworkDissection(0.25, upsampling="zero_padded").describe(layer, [0]))
+    list(NetworkDissection(0.25, quantile_rule="kth").describe(layer, [0]))
+    list(NetworkDissection(0.25, upsampling=Upsampling("zero_padded")).describe(layer, [0]))
     assert layer.passes == 4
     layer.probe.annotations.fingerprint = lambda: "other labels"
     list(NetworkDissection(0.25).describe(layer, [0]))
     assert layer.passes == 5
 
 
+def test_the_tally_of_a_finished_run_is_read_from_the_cache_and_written_as_a_file(tmp_path):
+    maps = np.stack([unit_of(1), unit_of(2)], axis=1)
+    list(NetworkDissection(0.25).describe(make(tmp_path, maps), [0]))
+    layer = make(tmp_path, maps)
+    method = NetworkDissection(0.25)
+    write_tally_csv(tmp_path / "tally.csv", method.tally(layer), layer.probe.annotations)
+    assert layer.passes == 0
+    assert len((tmp_path / "tally.csv").read_text().splitlines()) == 3
+
+
 def test_a_damaged_tally_in_the_cache_is_counted_again(tmp_path):
     layer = make(tmp_path, unit_of(1)[:, None])
     expected = NetworkDissection(0.25).tally(layer)
-    (kept,) = tmp_path.rglob("*.npz")
-    kept.write_bytes(kept.read_bytes()[:100])
+    (file,) = tmp_path.rglob("*.npz")
+    file.write_bytes(file.read_bytes()[:100])
     found = NetworkDissection(0.25).tally(layer)
     np.testing.assert_array_equal(found.intersection, expected.intersection)
     assert layer.passes == 2
@@ -198,10 +209,10 @@ def test_detectors_are_counted_by_both_rules(tmp_path):
     assert found.units == (0, 1, 2)
     assert found.per_category == {"color": 2, "object": 2}
     assert found.labels_per_category == {"color": (1,), "object": (2,)}
-    assert (found.unique, found.labels_overall, found.unique_overall) == (2, (1, 2), 2)
+    assert (found.unique, found.labels_overall) == (2, (1, 2))
 
 
-def test_the_table_counts_units_from_one_and_is_sorted_by_score(tmp_path):
+def test_the_tally_file_numbers_units_from_one_and_is_sorted_by_score(tmp_path):
     layer = make(tmp_path, np.stack([np.zeros((4, 4, 4)), unit_of(1, 2), unit_of(3)], axis=1))
     tally = NetworkDissection(0.25).tally(layer)
     write_tally_csv(tmp_path / "tally.csv", tally, layer.probe.annotations)
@@ -219,16 +230,16 @@ def test_the_table_counts_units_from_one_and_is_sorted_by_score(tmp_path):
 def test_units_of_a_fully_connected_layer_cover_the_whole_image(tmp_path):
     values = np.array([[0.0], [1.0], [0.0], [0.0]], np.float32)
     layer = ArrayLayer(
-        values, Pictures(4, Labels(PLANES, [("a", "x"), ("b", "x"), ("c", "y")])), Cache(tmp_path)
+        values, Unopened(4, Labels(PLANES, [("a", "x"), ("b", "x"), ("c", "y")])), Cache(tmp_path)
     )
     tally = NetworkDissection(0.25).tally(layer)
     assert tally.activation[0] == 16
     assert tally.intersection[0].tolist() == [0, 4, 6, 6]
 
 
-def test_without_labels_the_user_is_told_what_to_do(tmp_path):
-    layer = ArrayLayer(np.zeros((2, 1), np.float32), Pictures(2), Cache(tmp_path))
-    with pytest.raises(InputError, match=r"labelled images.*'pictures'") as caught:
+def test_a_probing_set_without_labels_is_refused_with_a_hint(tmp_path):
+    layer = ArrayLayer(np.zeros((2, 1), np.float32), Unopened(2), Cache(tmp_path))
+    with pytest.raises(InputError, match=r"labelled images.*'unopened'") as caught:
         next(NetworkDissection().describe(layer, [0]))
     assert "probing set with labels" in str(caught.value.hint)
 
@@ -236,16 +247,12 @@ def test_without_labels_the_user_is_told_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("q", 0),
-        ("q", 1.5),
-        ("rule", "nearest"),
+        ("quantile", 0),
+        ("quantile", 1.5),
+        ("quantile_rule", "nearest"),
         ("denominator", "union"),
         ("variant", "original"),
-        ("upsampling", "bicubic"),
-        ("anchor", [1]),
-        ("anchor", 8),
-        ("anchor", [8, 8]),
-        ("top", 0),
+        ("keep_candidates", 0),
     ],
 )
 def test_a_setting_out_of_range_is_named(setting, value):
@@ -254,21 +261,21 @@ def test_a_setting_out_of_range_is_named(setting, value):
 
 
 def test_the_variant_chooses_rule_and_denominator_unless_they_are_given():
-    assert NetworkDissection().identity()["rule"] == "linear"
+    assert NetworkDissection().identity()["quantile_rule"] == "linear"
     official = NetworkDissection(variant="official")
-    assert (official.rule, official.denominator) == ("lite", "lite")
+    assert (official.quantile_rule, official.denominator) == ("lite", "lite")
     assert NetworkDissection(variant="official", denominator="paper").denominator == "paper"
 
 
-def test_the_identity_tells_every_setting_that_changes_a_description():
+def test_the_identity_contains_every_setting_that_changes_a_description():
     changes: list[dict[str, Any]] = [
-        {"q": 0.01},
-        {"rule": "kth"},
+        {"quantile": 0.01},
+        {"quantile_rule": "kth"},
         {"denominator": "all"},
         {"iou_threshold": 0.05},
-        {"upsampling": "zero_padded"},
-        {"upsampling": "anchored", "anchor": [8, 8]},
-        {"top": 3},
+        {"upsampling": Upsampling("zero_padded")},
+        {"upsampling": Upsampling("anchored", [8, 8])},
+        {"keep_candidates": 3},
     ]
     identities = [NetworkDissection(**change).identity() for change in [{}, *changes]]
     assert len({json.dumps(identity, sort_keys=True) for identity in identities}) == len(identities)
@@ -285,13 +292,13 @@ def test_its_configuration_states_the_defaults_of_the_class(repository):
     assert stated == set(inspect.signature(NetworkDissection).parameters)
 
 
-def test_names_of_colours_and_scenes_lose_their_mark():
+def test_suffixes_of_colours_and_scenes_are_removed():
     assert words(Label(1, "hot_tub-outdoor-s", "scene")) == "hot tub-outdoor"
     assert words(Label(1, "grey-c", "color")) == "grey"
     assert words(Label(1, "vitamin-c", "object")) == "vitamin-c"
 
 
-def test_best_labels_leave_label_zero_out():
+def test_best_labels_do_not_include_label_zero_by_default():
     iou = np.array([[0.9, 0.2, 0.3, 0.1]])
     best = best_labels(iou, np.array([1, 0, 0, 1]), 2)
     assert best.number.tolist() == [[2, 3]]

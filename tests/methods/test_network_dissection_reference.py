@@ -28,7 +28,7 @@ DEFINITIONS: dict[str, Denominator] = {
     "iou_all_unique": "dissect",
 }
 by_kind = pytest.mark.parametrize("kind", KINDS)
-by_fraction = pytest.mark.parametrize("q", FRACTIONS)
+by_fraction = pytest.mark.parametrize("quantile", FRACTIONS)
 by_given_threshold = pytest.mark.parametrize("rule", ["exact_linear", "exact_kth", "lite_sketch"])
 
 
@@ -50,7 +50,7 @@ def reference(folder, broden, tmp_path_factory):
 
 
 class WithZeroTokens(Annotations):
-    """Broden with the whole-image label 0, which the reader leaves out."""
+    """Broden with the whole-image label 0, which the reader omits."""
 
     def __init__(self, folder, annotations):
         self.inner = annotations
@@ -80,8 +80,8 @@ def with_zeros(folder, broden, reference):
 @by_kind
 @by_fraction
 @by_given_threshold
-def test_every_count_is_that_of_the_reference(folder, reference, kind, q, rule):
-    expected = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")
+def test_every_count_is_that_of_the_reference(folder, reference, kind, quantile, rule):
+    expected = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")
     layer = reference[kind]
     tally = tally_layer(layer, expected["threshold"])
     for name in ("intersection", "truth", "activation_paper", "activation_lite"):
@@ -97,10 +97,10 @@ def test_every_count_is_that_of_the_reference(folder, reference, kind, q, rule):
 @by_kind
 @by_fraction
 @by_given_threshold
-def test_label_zero_counts_only_by_the_switch_and_then_as_in_the_reference(
-    folder, with_zeros, kind, q, rule
+def test_label_zero_counts_only_if_enabled_and_then_as_in_the_reference(
+    folder, with_zeros, kind, quantile, rule
 ):
-    expected = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")
+    expected = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")
     layer = with_zeros[kind]
     assert sum(layer.probe.annotations.zeros) == 3
     without = tally_layer(layer, expected["threshold"])
@@ -118,20 +118,22 @@ def test_label_zero_counts_only_by_the_switch_and_then_as_in_the_reference(
 @by_kind
 @by_fraction
 @pytest.mark.parametrize("rule", RULES)
-def test_thresholds_are_those_of_the_reference(folder, reference, kind, q, rule):
-    expected = np.load(folder / "thresholds.npz")[f"{kind}_{q}_{rule}"]
+def test_thresholds_are_those_of_the_reference(folder, reference, kind, quantile, rule):
+    expected = np.load(folder / "thresholds.npz")[f"{kind}_{quantile}_{rule}"]
     setting: Any = RULES[rule]
-    found = NetworkDissection(FRACTIONS[q], rule=setting).thresholds(reference[kind])
+    found = NetworkDissection(FRACTIONS[quantile], quantile_rule=setting).thresholds(reference[kind])
     np.testing.assert_allclose(found, expected, atol=1e-12, rtol=0)
 
 
 @by_kind
 @by_fraction
 @pytest.mark.parametrize("rule", ["exact_linear", "exact_kth"])
-def test_counts_with_own_thresholds_are_those_of_the_reference(folder, reference, kind, q, rule):
-    expected = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")
+def test_counts_with_computed_thresholds_are_those_of_the_reference(
+    folder, reference, kind, quantile, rule
+):
+    expected = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")
     setting: Any = RULES[rule]
-    tally = NetworkDissection(FRACTIONS[q], rule=setting).tally(reference[kind])
+    tally = NetworkDissection(FRACTIONS[quantile], quantile_rule=setting).tally(reference[kind])
     for name in ("intersection", "truth", "activation_paper", "activation_lite", "intersection_unique"):
         np.testing.assert_array_equal(getattr(tally, name), expected[name], err_msg=name)
 
@@ -144,7 +146,7 @@ def test_the_official_variant_reads_thresholds_and_counts_as_netdissect_lite(fol
         found = method.thresholds(reference[kind])
         assert (found >= thresholds[f"{kind}_q005_lite_bracket_low"] - 1e-9).all()
         assert (found <= thresholds[f"{kind}_q005_lite_bracket_high"] + 1e-9).all()
-        # Inside the bracket the sketch chooses by chance; it moves pixels of one unit of seventeen.
+        # Within the bracket the sketch's choice is random; it changes pixels of one unit in seventeen.
         tally = method.tally(reference[kind])
         same = (tally.intersection == expected["intersection"]).all(axis=1)
         assert same.sum() >= len(same) - 1
@@ -163,13 +165,13 @@ def expected_results(folder):
 @by_fraction
 @by_given_threshold
 def test_best_labels_and_detector_counts_are_those_of_the_reference(
-    folder, reference, broden, expected_results, kind, q, rule
+    folder, reference, broden, expected_results, kind, quantile, rule
 ):
     category, categories = category_of(broden.annotations), broden.annotations.categories
-    thresholds = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")["threshold"]
+    thresholds = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")["threshold"]
     tally = tally_layer(reference[kind], thresholds)
     for name, definition in DEFINITIONS.items():
-        expected = expected_results[f"{kind}_{q}_{rule}"][name]
+        expected = expected_results[f"{kind}_{quantile}_{rule}"][name]
         best = best_labels(tally.iou(definition, category), category, len(categories))
         for unit in expected["units"]:
             assert_best(best, unit, categories)
@@ -180,20 +182,20 @@ def test_best_labels_and_detector_counts_are_those_of_the_reference(
         assert {c: list(n) for c, n in found.labels_per_category.items()} == rule_i["unique_labels"]
         assert found.unique == rule_i["unique_total"]
         assert list(found.labels_overall) == rule_ii["unique_labels"]
-        assert found.unique_overall == rule_ii["unique_total"]
+        assert len(found.labels_overall) == rule_ii["unique_total"]
 
 
 def assert_best(best, expected, categories):
     unit = expected["unit"]
     for position, name in enumerate(categories):
-        wanted = expected["per_category"][name]
+        original = expected["per_category"][name]
         number, iou = best.number[unit, position], best.iou[unit, position]
-        if wanted is None:
+        if original is None:
             assert (number, iou) == (0, 0)
         else:
-            ties = [t["number"] if isinstance(t, dict) else t for t in wanted["tied_with"]]
-            assert number in [wanted["number"], *ties]
-            assert iou == pytest.approx(wanted["iou"], abs=1e-9)
+            ties = [t["number"] if isinstance(t, dict) else t for t in original["tied_with"]]
+            assert number in [original["number"], *ties]
+            assert iou == pytest.approx(original["iou"], abs=1e-9)
     overall = best.overall[unit]
     if expected["overall"] is None:
         assert overall == -1
@@ -209,30 +211,30 @@ def read_by_unit(path):
 
 
 def assert_same_table(found, expected):
-    """Cell by cell; where no label is met at all, the original file names the last category."""
+    """Compares cell by cell; for a unit without labels, the original file names the last category."""
     (header, rows, scores), (original_header, originals, _) = read_by_unit(found), read_by_unit(expected)
     assert header == original_header
     assert rows.keys() == originals.keys()
     assert scores == sorted(scores, reverse=True)
     for unit, row in rows.items():
         for column, cell in row.items():
-            wanted = originals[unit][column]
+            original = originals[unit][column]
             if column == "category" and not originals[unit]["label"] and not float(row["score"]):
                 assert cell == ""
             elif column.endswith("label") or column in ("unit", "category"):
-                assert cell == wanted, (unit, column)
+                assert cell == original, (unit, column)
             else:
-                assert float(cell) == pytest.approx(float(wanted), abs=1e-9), (unit, column)
+                assert float(cell) == pytest.approx(float(original), abs=1e-9), (unit, column)
 
 
 @by_kind
 @by_fraction
 @pytest.mark.parametrize("rule", ["exact_linear", "lite_sketch"])
-def test_the_table_is_that_of_netdissect_lite(folder, reference, broden, tmp_path, kind, q, rule):
-    thresholds = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")["threshold"]
+def test_the_table_is_that_of_netdissect_lite(folder, reference, broden, tmp_path, kind, quantile, rule):
+    thresholds = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")["threshold"]
     tally = tally_layer(reference[kind], thresholds)
     write_tally_csv(tmp_path / "tally.csv", tally, broden.annotations, "lite")
-    original = folder / f"original_csv/lite_zero_removed_{kind}_{q}_{rule}.csv"
+    original = folder / f"original_csv/lite_zero_removed_{kind}_{quantile}_{rule}.csv"
     assert_same_table(tmp_path / "tally.csv", original)
 
 
@@ -241,11 +243,11 @@ def test_the_table_is_that_of_netdissect_lite(folder, reference, broden, tmp_pat
 @by_fraction
 @pytest.mark.parametrize("rule", ["exact_linear", "lite_sketch"])
 def test_with_label_zero_counted_the_table_is_the_one_published(
-    folder, with_zeros, tmp_path, program, kind, q, rule
+    folder, with_zeros, tmp_path, program, kind, quantile, rule
 ):
-    thresholds = np.load(folder / f"tally_{kind}_{q}_{rule}.npz")["threshold"]
+    thresholds = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")["threshold"]
     tally = tally_layer(with_zeros[kind], thresholds, TallySettings(count_label_zero=True))
     annotations = with_zeros[kind].probe.annotations
     write_tally_csv(tmp_path / "tally.csv", tally, annotations, program, count_label_zero=True)
-    original = folder / f"original_csv/{program}_as_published_{kind}_{q}_{rule}.csv"
+    original = folder / f"original_csv/{program}_as_published_{kind}_{quantile}_{rule}.csv"
     assert_same_table(tmp_path / "tally.csv", original)

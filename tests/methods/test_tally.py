@@ -1,4 +1,4 @@
-"""Tallies: against reference counts, against counting pixel by pixel, and however the work is split."""
+"""Tallies: compared with counting pixel by pixel; merged, interrupted, resumed, damaged."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from dissectbench.methods.upsample import Upsampling
 
 
 class Labels(Annotations):
-    """Annotations given as a list; label n is of category n modulo their number."""
+    """Annotations from a list; label n belongs to category n modulo the number of categories."""
 
     def __init__(self, of_images, n_labels, categories=("a", "b", "c")):
         self.categories, self.of_images = categories, of_images
@@ -37,10 +37,10 @@ class Labels(Annotations):
         return "labels"
 
 
-class Labelled(ProbingSet):
-    """Images that are nothing but their labels."""
+class Unopened(ProbingSet):
+    """Images that are never opened."""
 
-    name = "labelled"
+    name = "unopened"
 
     def __init__(self, annotations, size):
         self.annotations, self.size = annotations, size
@@ -55,20 +55,20 @@ class Labelled(ProbingSet):
         return f"image {index}"
 
     def fingerprint(self):
-        return "labelled"
+        return "unopened"
 
 
 def arrays(maps, labels, kind=ArrayLayer, **settings) -> Any:
-    return kind(maps.astype(np.float32), Labelled(labels, len(maps)), Cache(os.devnull), **settings)
+    return kind(maps.astype(np.float32), Unopened(labels, len(maps)), Cache(os.devnull), **settings)
 
 
 class Cropped(ArrayLayer):
-    """Arrays whose maps cover a part of each image only, streamed in batches of any size."""
+    """A layer whose maps cover only a part of each image; records the images read."""
 
     def __init__(self, maps, labels, cache, region=Region(), batch=64):  # noqa: B008
         super().__init__(maps, labels, cache)
         self.seen, self.batch = region, batch
-        self.asked = []
+        self.images_read = []
 
     def region(self, index):
         return self.seen
@@ -77,11 +77,11 @@ class Cropped(ArrayLayer):
         indices = np.arange(len(self.probe)) if images is None else np.asarray(images, np.int64)
         for start in range(0, len(indices), self.batch):
             chosen = indices[start : start + self.batch]
-            self.asked += chosen.tolist()
+            self.images_read += chosen.tolist()
             yield MapBatch(chosen, self._maps[chosen])
 
 
-def random_world(seed, images=7, shape=(12, 10), n_labels=9, planes=3):
+def random_labels_and_maps(seed, images=7, shape=(12, 10), n_labels=9, planes=3):
     rng = np.random.default_rng(seed)
     annotations = []
     for _ in range(images):
@@ -93,16 +93,17 @@ def random_world(seed, images=7, shape=(12, 10), n_labels=9, planes=3):
     return Labels(annotations, n_labels), maps
 
 
-def pixel_by_pixel(masks, known):
+def pixel_by_pixel(masks, annotations):
     """Every tally array by its definition; masks are bool [images, units, H, W]."""
-    units, n, c = masks.shape[1], len(known.labels) + 1, len(known.categories)
-    category = {label.number: known.categories.index(label.category) for label in known.labels}
+    units, n, c = masks.shape[1], len(annotations.labels) + 1, len(annotations.categories)
+    categories = annotations.categories
+    category = {label.number: categories.index(label.category) for label in annotations.labels}
     tally = Tally.empty(units, n - 1, c)
     for index in range(len(masks)):
-        annotation = known.of(index)
+        annotation = annotations.of(index)
         tally.images += 1
-        shown = {category[n] for n in [*annotation.planes.ravel(), *annotation.whole] if n}
-        met = [set() for _ in range(units)]
+        in_image = {category[n] for n in [*annotation.planes.ravel(), *annotation.whole] if n}
+        in_mask = [set() for _ in range(units)]
         for y in range(annotation.shape[0]):
             for x in range(annotation.shape[1]):
                 labels = [n for n in [*annotation.planes[:, y, x], *annotation.whole] if n]
@@ -112,16 +113,16 @@ def pixel_by_pixel(masks, known):
                     tally.truth_unique[label] += 1
                 for unit in np.flatnonzero(masks[index, :, y, x]):
                     tally.activation[unit] += 1
-                    met[unit] |= {category[label] for label in labels}
+                    in_mask[unit] |= {category[label] for label in labels}
                     for label in labels:
                         tally.intersection[unit, label] += 1
                     for label in set(labels):
                         tally.intersection_unique[unit, label] += 1
         for unit in range(units):
             area = masks[index, unit].sum()
-            for position in shown:
+            for position in in_image:
                 tally.activation_paper[unit, position] += area
-            for position in met[unit]:
+            for position in in_mask[unit]:
                 tally.activation_lite[unit, position] += area
     return tally
 
@@ -138,8 +139,8 @@ def assert_equal(found, expected):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_counts_are_those_of_counting_pixel_by_pixel(seed):
-    labels, maps = random_world(seed)
-    # Masks of one cell per pixel need no interpolation: what is left is the counting alone.
+    labels, maps = random_labels_and_maps(seed)
+    # Maps with one cell per pixel need no interpolation, so this tests the counting only.
     maps = (
         np.random.default_rng(seed).standard_normal((len(labels.of_images), 4, 12, 10)).astype(np.float32)
     )
@@ -172,7 +173,7 @@ def test_the_definitions_differ_as_in_the_worked_example():
 
 
 def test_a_unit_that_is_a_labels_mask_has_iou_one():
-    labels, _ = random_world(3, planes=1)
+    labels, _ = random_labels_and_maps(3, planes=1)
     maps = np.zeros((len(labels.of_images), 1, 12, 10), np.float32)
     for index in range(len(labels.of_images)):
         annotation = labels.of(index)
@@ -197,8 +198,8 @@ def test_a_pixel_with_one_label_in_two_planes_counts_once_for_dissect_only():
 @given(
     st.integers(0, 1000), st.lists(st.integers(0, 3), min_size=7, max_size=7), st.permutations(range(4))
 )
-def test_any_split_of_the_images_gives_the_same_tally(seed, shard_of, order):
-    labels, maps = random_world(seed)
+def test_tallies_of_any_split_of_the_images_add_up_to_the_same_tally(seed, shard_of, order):
+    labels, maps = random_labels_and_maps(seed)
     layer = arrays(maps, labels)
     thresholds = quantiles(maps, 0.7)
     merged = Tally.empty(4, 9, 3)
@@ -210,7 +211,7 @@ def test_any_split_of_the_images_gives_the_same_tally(seed, shard_of, order):
 
 @pytest.mark.parametrize(("batch", "workers"), [(1, 1), (1, 3), (3, 2), (64, 1)])
 def test_a_tally_does_not_depend_on_batches_workers_or_the_order_of_images(batch, workers):
-    labels, maps = random_world(11, images=9)
+    labels, maps = random_labels_and_maps(11, images=9)
     thresholds = quantiles(maps, 0.7)
     expected = tally_layer(arrays(maps, labels), thresholds)
     layer = arrays(maps, labels, Cropped, batch=batch)
@@ -219,8 +220,8 @@ def test_a_tally_does_not_depend_on_batches_workers_or_the_order_of_images(batch
 
 
 def test_images_of_several_sizes_are_counted_together():
-    small, maps = random_world(1)
-    large, more = random_world(2, shape=(20, 17))
+    small, maps = random_labels_and_maps(1)
+    large, more = random_labels_and_maps(2, shape=(20, 17))
     mixed = [
         annotation for pair in zip(small.of_images, large.of_images, strict=True) for annotation in pair
     ]
@@ -234,8 +235,8 @@ def test_images_of_several_sizes_are_counted_together():
     assert_equal(tally(mixed, both), apart)
 
 
-def test_pixels_outside_the_region_count_nowhere():
-    labels, maps = random_world(5)
+def test_pixels_outside_the_region_are_not_counted():
+    labels, maps = random_labels_and_maps(5)
     inside = (slice(3, 9), slice(2, 8))
     cropped = [
         ImageAnnotation((6, 6), np.ascontiguousarray(a.planes[:, inside[0], inside[1]]), a.whole)
@@ -248,7 +249,7 @@ def test_pixels_outside_the_region_count_nowhere():
 
 
 def test_a_region_without_a_pixel_adds_nothing():
-    labels, maps = random_world(5)
+    labels, maps = random_labels_and_maps(5)
     layer = arrays(maps, labels, Cropped, region=Region(0.501, 0.501, 0.502, 0.502))
     tally = tally_layer(layer, np.zeros(4))
     assert tally.images == len(labels.of_images)
@@ -256,20 +257,20 @@ def test_a_region_without_a_pixel_adds_nothing():
 
 
 def test_upsampling_is_a_setting():
-    labels, _ = random_world(6)
+    labels, _ = random_labels_and_maps(6)
     layer = arrays(np.ones((len(labels.of_images), 1, 3, 3)), labels)
-    whole = tally_layer(layer, np.array([0.9]))
-    faded = tally_layer(layer, np.array([0.9]), TallySettings(Upsampling("zero_padded")))
-    assert whole.activation[0] == len(labels.of_images) * 120
-    assert 0 < faded.activation[0] < whole.activation[0]
+    repeated_border = tally_layer(layer, np.array([0.9]))
+    zero_padded = tally_layer(layer, np.array([0.9]), TallySettings(Upsampling("zero_padded")))
+    assert repeated_border.activation[0] == len(labels.of_images) * 120
+    assert 0 < zero_padded.activation[0] < repeated_border.activation[0]
 
 
 class InterruptedPassError(Exception):
-    """Stands for a killed process."""
+    """Raised in place of killing the process."""
 
 
 class Failing(Cropped):
-    """Breaks off before the third batch."""
+    """Raises before the third batch."""
 
     def maps(self, images=None):
         for number, batch in enumerate(super().maps(images)):
@@ -278,8 +279,8 @@ class Failing(Cropped):
             yield batch
 
 
-def test_a_pass_that_was_killed_goes_on_where_it_was(tmp_path):
-    labels, maps = random_world(8, images=9)
+def test_an_interrupted_pass_resumes_at_the_checkpoint(tmp_path):
+    labels, maps = random_labels_and_maps(8, images=9)
     thresholds = quantiles(maps, 0.7)
     file = tmp_path / "partial.npz"
     with pytest.raises(InterruptedPassError):
@@ -291,13 +292,13 @@ def test_a_pass_that_was_killed_goes_on_where_it_was(tmp_path):
         )
     layer = arrays(maps, labels, Cropped, batch=2)
     resumed = tally_layer(layer, thresholds, checkpoint=file)
-    assert layer.asked == [4, 5, 6, 7, 8]
+    assert layer.images_read == [4, 5, 6, 7, 8]
     assert not file.exists()
     assert_equal(resumed, tally_layer(layer, thresholds))
 
 
-def test_a_damaged_checkpoint_is_counted_anew(tmp_path):
-    labels, maps = random_world(8)
+def test_a_damaged_checkpoint_is_ignored(tmp_path):
+    labels, maps = random_labels_and_maps(8)
     layer = arrays(maps, labels)
     file = tmp_path / "partial.npz"
     for content in (b"", b"PK\x03\x04 torn", b"no archive"):
@@ -306,8 +307,8 @@ def test_a_damaged_checkpoint_is_counted_anew(tmp_path):
         assert tally_layer(layer, np.zeros(4), checkpoint=file).images == 7
 
 
-def test_a_tally_comes_back_as_it_was_saved(tmp_path):
-    labels, maps = random_world(9)
+def test_a_saved_tally_is_loaded_unchanged(tmp_path):
+    labels, maps = random_labels_and_maps(9)
     tally = tally_layer(arrays(maps, labels), np.zeros(4))
     tally.save(tmp_path / "tally.npz")
     loaded = Tally.load(tmp_path / "tally.npz")
@@ -316,24 +317,24 @@ def test_a_tally_comes_back_as_it_was_saved(tmp_path):
     assert all(getattr(loaded, f.name).dtype == np.int64 for f in fields(Tally))
 
 
-def test_labels_are_read_beside_the_main_thread_without_changing_a_count():
-    class Watched(Labels):
+def test_labels_are_read_in_worker_threads_without_changing_a_count():
+    class Traced(Labels):
         threads: ClassVar[set[int]] = set()
 
         def of(self, index):
             self.threads.add(threading.get_ident())
             return super().of(index)
 
-    known, maps = random_world(10, images=9)
-    labels = Watched(known.of_images, 9)
+    plain, maps = random_labels_and_maps(10, images=9)
+    labels = Traced(plain.of_images, 9)
     tally = tally_layer(arrays(maps, labels), np.zeros(4), workers=2)
-    assert_equal(tally, tally_layer(arrays(maps, known), np.zeros(4), workers=1))
-    assert threading.get_ident() not in Watched.threads
+    assert_equal(tally, tally_layer(arrays(maps, plain), np.zeros(4), workers=1))
+    assert threading.get_ident() not in Traced.threads
 
 
 @pytest.mark.parametrize("wrong", [10, -3])
-def test_a_label_that_is_not_listed_is_refused_with_its_image(wrong):
-    labels, maps = random_world(4, planes=2)
+def test_an_unknown_label_number_is_refused_with_its_image(wrong):
+    labels, maps = random_labels_and_maps(4, planes=2)
     planes = np.full((1, 12, 10), wrong, np.int32)
     labels.of_images[3] = ImageAnnotation((12, 10), planes)
     with pytest.raises(InputError, match=rf"image 3.*{wrong}"):
@@ -341,16 +342,16 @@ def test_a_label_that_is_not_listed_is_refused_with_its_image(wrong):
 
 
 def test_an_unknown_definition_is_refused():
-    labels, maps = random_world(4)
+    labels, maps = random_labels_and_maps(4)
     tally = tally_layer(arrays(maps, labels), np.zeros(4))
     unknown: Any = "union"
     with pytest.raises(ValueError, match="union"):
         tally.iou(unknown, category_of(labels))
 
 
-NOWHERE = """
+WITHOUT_COMPILATION_CACHE = """
 from numba.core import caching
-caching.FunctionCache._impl_class._locator_classes = []  # as where no folder can be written to
+caching.FunctionCache._impl_class._locator_classes = []  # as if no cache folder were writable
 import numpy as np
 from dissectbench.methods.network_dissection.tally_kernel import find_patterns
 index, first, area = find_patterns(np.array([[4, 4, 5]], np.int32))
@@ -359,6 +360,8 @@ print(type(find_patterns._cache).__name__, index.tolist(), first.tolist(), area.
 
 
 @pytest.mark.slow
-def test_counting_works_where_nothing_that_is_compiled_can_be_kept():
-    done = subprocess.run([sys.executable, "-c", NOWHERE], capture_output=True, text=True, check=True)
+def test_counting_works_without_a_writable_folder_for_compiled_code():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILATION_CACHE], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split("\n")[0] == "NullCache [0, 0, 1] [0, 2] [2, 1]"

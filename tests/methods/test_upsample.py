@@ -1,4 +1,4 @@
-"""Up-sampling: against reference values, against torch, and counted masks against whole maps."""
+"""Up-sampling: compared with reference values and torch; counted masks compared with whole maps."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import Region
 from dissectbench.methods.network_dissection.tally_kernel import Sums, add_masks
 from dissectbench.methods.network_dissection.tally_pass import label_patterns, placement, round_down
@@ -52,12 +53,12 @@ def test_anchored_upsampling_meets_the_reference_for_alexnet(shared):
 def test_borders_are_not_attenuated_unless_zero_padded():
     ones = np.ones((1, 7, 7), np.float32)
     assert (dense(ones, grid((56, 56), (7, 7), WHOLE, HALF)) == 1).all()
-    faded = dense(ones, grid((56, 56), (7, 7), WHOLE, ZERO))[0]
-    assert faded[28, :5].tolist() == [0.5625, 0.6875, 0.8125, 0.9375, 1]
-    assert faded[0, 0] == 0.5625**2
+    attenuated = dense(ones, grid((56, 56), (7, 7), WHOLE, ZERO))[0]
+    assert attenuated[28, :5].tolist() == [0.5625, 0.6875, 0.8125, 0.9375, 1]
+    assert attenuated[0, 0] == 0.5625**2
 
 
-def test_a_map_of_one_cell_stands_for_the_whole_image_in_every_mode():
+def test_a_map_of_one_cell_covers_the_whole_image_without_attenuation():
     for mode in (HALF, ZERO):
         assert (dense(np.full((1, 1, 1), 3.0), grid((8, 6), (1, 1), WHOLE, mode)) == 3).all()
 
@@ -73,7 +74,7 @@ def test_half_pixel_upsampling_is_torchs_bilinear_without_aligned_corners(cells,
 
 
 def by_hand(values, shape, region):
-    """Up-samples one map pixel by pixel; NaN where the target did not see the pixel's centre."""
+    """Up-samples one map pixel by pixel; NaN where the pixel's centre is outside the region."""
     result = np.full(shape, np.nan)
     for y in range(shape[0]):
         for x in range(shape[1]):
@@ -113,8 +114,8 @@ def test_a_crop_of_whole_pixels_equals_upsampling_to_the_cropped_planes():
     )
 
 
-def masks(maps, limits, over):
-    """The masks that are counted, made visible: every pixel has a label of its own."""
+def masks(maps, thresholds, over):
+    """Recovers the counted masks: every pixel has a label of its own, so counts identify pixels."""
     size = over.shape[0] * over.shape[1]
     planes = np.arange(1, size + 1, dtype=np.int32).reshape(1, *over.shape)
     patterns: Any = label_patterns(planes, [], np.zeros(size + 1, np.int64))
@@ -123,13 +124,13 @@ def masks(maps, limits, over):
         units = len(of_image)
         shapes = ((units, size + 1), (units, size + 1), (units,), (units, 1), (units, 1))
         sums = Sums(*(np.zeros(shape, np.int64) for shape in shapes))
-        add_masks(of_image, limits, placement(over), patterns, np.ones(1, np.bool_), sums, (0, units))
+        add_masks(of_image, thresholds, placement(over), patterns, np.ones(1, np.bool_), sums, (0, units))
         assert (sums.activation == sums.intersection.sum(axis=1)).all()
         found.append(sums.intersection[:, 1:].reshape(units, *over.shape))
     return np.stack(found)
 
 
-def limits_of(maps, fraction):
+def thresholds_of(maps, fraction):
     return round_down(np.asarray(np.quantile(maps, 1 - fraction, axis=(0, 2, 3)), np.float64))
 
 
@@ -152,9 +153,9 @@ def test_counted_masks_are_those_of_whole_upsampled_maps(layout, seed, fraction,
     maps = rng.standard_normal((3, 4, *cells))
     if coarse:  # many values equal the threshold
         maps = np.round(maps * 2) / 2
-    limits, maps = limits_of(maps, fraction), maps.astype(np.float32)
-    expected = dense(maps.reshape(-1, *cells), over).reshape(3, 4, *over.shape) > limits[:, None, None]
-    np.testing.assert_array_equal(masks(maps, limits, over), expected)
+    thresholds, maps = thresholds_of(maps, fraction), maps.astype(np.float32)
+    upsampled = dense(maps.reshape(-1, *cells), over).reshape(3, 4, *over.shape)
+    np.testing.assert_array_equal(masks(maps, thresholds, over), upsampled > thresholds[:, None, None])
 
 
 @given(st.floats(-1e6, 1e6), st.integers(-3, 3))
@@ -168,8 +169,19 @@ def test_a_float32_exceeds_the_rounded_threshold_exactly_if_it_exceeds_the_thres
 
 @pytest.mark.parametrize(
     ("mode", "anchor"),
-    [("bicubic", None), ("anchored", None), ("half_pixel", (8, 8)), ("anchored", (8, 0))],
+    [
+        ("bicubic", None),
+        ("anchored", None),
+        ("half_pixel", (8, 8)),
+        ("anchored", (8, 0)),
+        ("anchored", [1]),
+        ("anchored", 8),
+    ],
 )
-def test_an_impossible_upsampling_is_refused(mode, anchor):
-    with pytest.raises(ValueError, match=r"anchor|up-sampling|step"):
+def test_an_invalid_upsampling_is_refused_and_the_setting_named(mode, anchor):
+    with pytest.raises(InputError, match=r"upsampling\.(mode|anchor)"):
         Upsampling(mode, anchor)
+
+
+def test_an_anchor_from_a_configuration_file_is_the_same_setting_as_a_tuple():
+    assert Upsampling("anchored", [8, 16]) == Upsampling("anchored", (8.0, 16.0))
