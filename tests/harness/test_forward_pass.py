@@ -63,6 +63,7 @@ def test_values_and_thresholds_are_those_of_plain_forward_passes(
         assert layer.kind == ("vector" if name == "fc" else "spatial")
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (64, 2), (7, 2)])
 def test_batch_size_and_workers_change_nothing(
     picture_folder: Path, resnet, tmp_path: Path, batch_size: int, workers: int, stored, content
@@ -73,6 +74,7 @@ def test_batch_size_and_workers_change_nothing(
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
+@pytest.mark.numerics
 def test_equal_images_have_equal_values_and_rank_by_index(
     picture_folder: Path, resnet, tmp_path: Path, stored
 ):
@@ -85,6 +87,7 @@ def test_equal_images_have_equal_values_and_rank_by_index(
             assert ranked.index(second) > ranked.index(first)
 
 
+@pytest.mark.numerics
 def test_a_layer_has_the_same_values_alone_and_in_company(
     picture_folder: Path, resnet, tmp_path: Path, stored, content
 ):
@@ -95,6 +98,7 @@ def test_a_layer_has_the_same_values_alone_and_in_company(
     assert content(tmp_path / "together") == content(tmp_path / "alone")
 
 
+@pytest.mark.numerics
 def test_a_tail_beyond_its_memory_is_the_same(
     picture_folder: Path, resnet, tmp_path: Path, stored, content
 ):

@@ -44,6 +44,7 @@ def test_maps_pool_to_the_stored_values(layers, name: str):
         np.testing.assert_allclose(layer.threshold(q), truth.threshold(q), rtol=1e-12)
 
 
+@pytest.mark.numerics
 def test_maps_of_chosen_images_come_in_that_order_with_the_same_bits(layers):
     layer = layers["layer4"]
     _, everything = joined(layer.maps())
@@ -77,6 +78,7 @@ def test_an_image_gone_since_the_pass_is_named(picture_folder: Path, resnet, sto
         list(layer.maps())
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("pool", ["mean", "max"])
 def test_new_images_get_the_answer_that_the_pass_gave(
     picture_folder: Path, resnet, stored, layers, tmp_path: Path, pool: str

@@ -115,6 +115,7 @@ def test_a_unit_with_values_that_are_not_finite_fails_with_its_reason(layer, enc
     assert "not all finite" in found.evidence["reason"]
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_the_answer_does_not_depend_on_the_units_asked_for(encoder, values, tmp_path, similarity):
     def fresh(name):

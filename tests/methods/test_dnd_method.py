@@ -217,6 +217,7 @@ def test_evidence_says_what_led_to_the_description(layer):
     assert len(best.details["ranks"]) == 4
 
 
+@pytest.mark.numerics
 def test_a_description_depends_neither_on_blocks_nor_on_the_other_units(tmp_path):
     def fresh(name):
         return Network(Cache(tmp_path / name))

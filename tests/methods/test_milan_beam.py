@@ -91,6 +91,7 @@ def test_a_beam_as_wide_as_all_sequences_finds_the_best_of_all():
     assert found.scores[0, 0].item() == pytest.approx(everything[best], abs=1e-5)
 
 
+@pytest.mark.numerics
 def test_a_unit_is_searched_as_if_it_were_alone():
     tables = table(8, 5, 6)
     tables[:, :, STOP] += np.arange(5)[:, None]  # some stop early, some late

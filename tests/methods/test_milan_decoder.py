@@ -213,6 +213,7 @@ def test_the_best_of_all_captions_is_found(toy, strategy):
         assert caption.text == vocabulary.caption(sequences[best])
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("strategy", ["greedy", "beam", "rerank", "mi-greedy", "mi-beam"])
 @pytest.mark.parametrize("counting", ["exact", "one_more"])
 def test_a_caption_does_not_depend_on_the_other_units(toy, strategy, counting):

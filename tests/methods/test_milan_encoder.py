@@ -85,6 +85,7 @@ def test_no_mask_is_the_plain_mean(network, exemplars):
     )
 
 
+@pytest.mark.numerics
 def test_a_vector_does_not_depend_on_what_else_is_encoded(network, exemplars):
     images, masks, ids = exemplars
     encoder = PyramidEncoder(network, "small")

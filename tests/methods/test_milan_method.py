@@ -137,6 +137,7 @@ def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
         assert weighted == pytest.approx(record.score, abs=1e-5)
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_a_description_depends_on_its_unit_alone(checkpoint, tmp_path, block):
     whole = lines(method(checkpoint).describe(layer_of(tmp_path / "a"), range(UNITS)))

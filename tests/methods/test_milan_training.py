@@ -336,6 +336,7 @@ def annotated(tmp_path):
     return open_annotated(tmp_path / "data")
 
 
+@pytest.mark.numerics
 def test_features_are_those_of_each_unit_alone_and_are_computed_once(annotated, tmp_path, monkeypatch):
     encoder = tiny_encoder()
     found = unit_features([annotated], encoder, tmp_path)

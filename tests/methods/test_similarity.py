@@ -227,6 +227,7 @@ def test_more_units_in_the_prior_shift_each_concept_by_one_constant(function):
     assert np.ptp(shift[0]) > 1e-3
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
 def test_scores_depend_on_the_population_and_not_on_the_units_beside(function):
     activations, cosines = drawn(3)
@@ -253,6 +254,7 @@ def test_a_layer_of_dead_units_has_no_scores(function):
     assert function(np.ones((120, 3), np.float32), cosines).undefined.all()
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
 def test_scores_do_not_depend_on_blocks_of_concepts_nor_on_their_order(function, monkeypatch):
     activations, cosines = drawn(6, n_images=120)

@@ -209,6 +209,7 @@ def test_tallies_of_any_split_of_the_images_add_up_to_the_same_tally(seed, shard
     assert_equal(merged, tally_layer(layer, thresholds, workers=1))
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize(("batch", "workers"), [(1, 1), (1, 3), (3, 2), (64, 1)])
 def test_a_tally_does_not_depend_on_batches_workers_or_the_order_of_images(batch, workers):
     labels, maps = random_labels_and_maps(11, images=9)
