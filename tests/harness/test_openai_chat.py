@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -194,12 +194,12 @@ def test_a_retry_after_may_be_a_date(server):
     when = []
 
     def date():
-        when.append(datetime.now(timezone.utc) + timedelta(seconds=2))
+        when.append(datetime.now(UTC) + timedelta(seconds=2))
         return format_datetime(when[0].replace(microsecond=0), usegmt=True)
 
     server.script["hello"] = [broken(429, headers={"Retry-After": date})]
     assert single_reply(chat(server)).text == "reply to hello"
-    assert datetime.now(timezone.utc) >= when[0].replace(microsecond=0)
+    assert datetime.now(UTC) >= when[0].replace(microsecond=0)
 
 
 def test_all_threads_wait_for_a_busy_server(server):
