@@ -4,28 +4,35 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check bench ablations clean
+.PHONY: demo test check kernels bench ablations clean
 
-# Creates .venv, installs, and runs the main job on the embedded world, on 32 units of each layer.
+# Creates .venv, installs the package, and runs the main job on tinyworld, on 32 units of each layer.
 demo: $(READY)
 	$(BIN)/dissectbench run name=demo units=32
 
-# Creates .venv, installs, and runs the whole suite.
+# Creates .venv, installs the package, and runs all tests.
 test: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile
 
-# Style and types.
+# Style, types, and results under other kernels.
 check: $(READY) .typecheck
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(MAKE) kernels
 
-# Speed: ratios against stated baselines, measured in one run, written to bench.json.
+# The tests of bitwise equality with two threads (`make test` has one), and with the oldest kernels that
+# oneDNN and PyTorch have for x86; docs/determinism.md.
+kernels: $(READY)
+	OMP_NUM_THREADS=2 $(BIN)/pytest -q -m numerics
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(BIN)/pytest -q -n 2 --dist loadfile -m numerics
+
+# Measures speed relative to stated baselines in one run; writes bench.json.
 bench: $(READY)
 	$(BIN)/python tests/bench/bench.py
 
-# Describe-and-Dissect with one part changed at a time, on the embedded world's final layer; writes the
-# table of docs/methods/dnd_ablations.md.
+# Runs Describe-and-Dissect with one part changed at a time, on tinyworld's final layer; writes the table
+# of docs/methods/dnd_ablations.md.
 DND       := method.describe_and_dissect
 ABLATIONS := whole:seed=0 no_crops:$(DND).crops=off no_selection:$(DND).selection=false \
   no_language_model:language_model=none clip_captions:captioner=concepts three_labels:$(DND).labels=3 \
@@ -49,10 +56,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
-# Type checkers find the namespace package through links; see docs/architecture.md.
+# Links through which type checkers find the namespace package; see docs/architecture.md.
 .typecheck:
 	mkdir -p .typecheck/dissectbench
-	for room in harness methods metrics datasets results; do ln -sfn ../../$$room .typecheck/dissectbench/$$room; done
+	for package in harness methods metrics datasets results; do \
+	  ln -sfn ../../$$package .typecheck/dissectbench/$$package; done
 
 clean:
 	rm -rf $(VENV) .typecheck build dist *.egg-info .pytest_cache .ruff_cache
