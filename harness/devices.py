@@ -1,7 +1,9 @@
-"""Where tensors live."""
+"""Devices: which one to compute on, and how to compute on it repeatably."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -11,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def resolve(device: str = "auto") -> torch.device:
-    """Returns the torch device for "auto" (CUDA where there is one, else CPU), "cpu", "cuda", "cuda:1".
+    """Returns the torch device for "auto" (CUDA if available, else CPU), "cpu", "cuda" or "cuda:1".
 
     Raises:
-        InputError: if the device does not exist on this machine.
+        InputError: if this machine has no such device.
     """
     import torch
 
@@ -27,3 +29,19 @@ def resolve(device: str = "auto") -> torch.device:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(f"no such device: {device}", "this machine has no such GPU; use device=cpu")
     return chosen
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Computes convolutions in float32 and with the same algorithm each time.
+
+    By default CUDA may round their inputs to TF32 and choose the algorithm by a timed trial, so that the
+    same image gives other values in another run.
+    """
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield

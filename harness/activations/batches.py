@@ -1,9 +1,6 @@
-"""Images on their way to a target: decoded, preprocessed and put into blocks of one fixed size.
+"""Loads, preprocesses and batches images.
 
-What a network computes for an image depends, in the last bits, on how many images it is shown at once:
-the libraries below it choose another algorithm for another size. It does not depend on what the other
-images are, nor on the place among them. Therefore every block has the same number of rows, whatever is
-asked for; rows without an image are zero and what comes of them is dropped.
+Every batch that the target computes has the same number of rows: see `harness.fixed_blocks`.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...datasets.probing_set import ProbingSet
 from ..errors import InputError, UnreadableImageError
+from ..fixed_blocks import CPU_BLOCK, fill
 
 if TYPE_CHECKING:
     import torch
@@ -26,28 +24,25 @@ if TYPE_CHECKING:
     from ..targets.preprocess import Preprocess
     from ..targets.target import Target
 
-CPU_BLOCK = 16
-"""Rows of a block on the CPU: as fast as larger ones, and a small loss where a block is not full."""
-
 
 def block_size(target: Target, batch_size: int) -> int:
-    """Returns how many images a target is shown at once.
+    """Returns the number of rows of every batch that a target computes.
 
-    On the CPU it is always the same, so that results are bitwise the same whatever the batch size. On
-    an accelerator it is the batch size, which has to suit its memory; there, values of runs with
-    different batch sizes may differ by rounding.
+    On the CPU it is always `CPU_BLOCK`, so that results are bitwise equal for every `batch_size`. On an
+    accelerator it is `batch_size`, which has to suit its memory; values of runs with different batch
+    sizes may differ there by rounding.
     """
     return CPU_BLOCK if target.device.type == "cpu" else batch_size
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that could not be read.
+    """An image that cannot be read.
 
     Attributes:
         index: its index in the probing set.
-        path: where it lies, or another lasting name.
-        reason: why it could not be read.
+        path: its path, or another permanent name.
+        reason: why it cannot be read.
     """
 
     index: int
@@ -55,40 +50,41 @@ class Skipped:
     reason: str
 
     def error(self) -> UnreadableImageError:
-        """Returns the exception to raise where it may not be left out."""
+        """Returns the exception to raise where an image must not be left out."""
         return UnreadableImageError(self.path, self.reason)
 
 
 @dataclass
 class Block:
-    """Some images, ready to be shown.
+    """A batch of preprocessed images.
 
     Attributes:
-        indices: int64 [b], those that could be read.
-        rows: int64 [b], their rows in `pictures`.
+        indices: int64 [b], image indices of the images that could be read.
+        rows: int64 [b], their rows in `inputs`.
         sizes: int32 [b, 2], their original width and height.
-        pictures: [block size, C, H, W]; None if there is none.
-        skipped: the others.
+        inputs: [block size, C, H, W]; None if no image could be read.
+        skipped: the images that could not be read.
     """
 
     indices: NDArray[np.int64]
     rows: NDArray[np.int64]
     sizes: NDArray[np.int32]
-    pictures: torch.Tensor | None
+    inputs: torch.Tensor | None
     skipped: list[Skipped] = field(default_factory=list)
 
     def pin_memory(self) -> Block:
-        """Moves the pictures to memory that an accelerator can read by itself (the loader asks)."""
-        if self.pictures is not None:
-            self.pictures = self.pictures.pin_memory()
+        """Moves the inputs to pinned memory, for copies to a GPU; called by the `DataLoader`."""
+        if self.inputs is not None:
+            self.inputs = self.inputs.pin_memory()
         return self
 
-    def own(self, maps: torch.Tensor) -> torch.Tensor:
-        """Returns the maps of the images that could be read, from those of the whole block."""
+    def readable(self, maps: torch.Tensor) -> torch.Tensor:
+        """Returns the maps of the images that could be read, from those of all rows."""
         import torch
 
-        if len(self.rows) and self.rows[-1] == len(self.rows) - 1:
-            return maps[: len(self.rows)]
+        count = len(self.rows)
+        if count and self.rows[-1] == count - 1:  # the first rows: a view instead of a copy
+            return maps[:count]
         return maps[torch.from_numpy(self.rows).to(maps.device)]
 
 
@@ -99,30 +95,31 @@ def load(
     size: int,
     workers: int = 0,
 ) -> Iterator[Block]:
-    """Yields one block for each batch of image indices, in order; each image is decoded once.
+    """Yields one block for each batch of image indices, in order; decodes each image once.
 
     Args:
         probe: the images.
-        target: whose preprocessing is applied.
+        target: its preprocessing is applied.
         batches: image indices, at most `size` in each.
         size: rows of every block, see `block_size`.
-        workers: processes that decode; 0 for this one.
+        workers: processes that decode; 0 decodes in this process.
 
     Raises:
-        InputError: if the preprocessing fails, or gives pictures of different shapes.
+        InputError: if the preprocessing fails, or returns inputs of different shapes.
     """
     import torch
     from torch.utils.data import DataLoader
 
     loader = DataLoader(
-        _Pictures(probe, target.preprocess),  # type: ignore[arg-type]
+        _ImageDataset(probe, target.preprocess),  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_Collate(size),
         num_workers=workers,
         pin_memory=target.device.type == "cuda",
-        generator=torch.Generator(),  # its own: the loader draws a seed for its workers
+        # The loader draws a seed for its workers, by default from the global generator.
+        generator=torch.Generator(),
     )
-    with _workers_explained():
+    with _worker_errors_explained():
         for block in loader:
             if isinstance(block, InputError):
                 raise block
@@ -130,20 +127,26 @@ def load(
 
 
 def retry(probe: ProbingSet, index: int) -> Skipped | None:
-    """Tries once more to read an image that could not be read; returns None if it can be read now."""
+    """Reads an image again that could not be read before; returns None if it can be read now."""
     image = _open(probe, index)
     return image if isinstance(image, Skipped) else None
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Preprocessed:
+    """One image: its index, its original (width, height), and the target's input [C, H, W]."""
+
     index: int
     size: tuple[int, int]
-    pixels: torch.Tensor
+    input: torch.Tensor
 
 
-class _Pictures:
-    """The data set behind the loader; what goes wrong is returned: exceptions do not travel well."""
+class _ImageDataset:
+    """The data set of the loader.
+
+    Errors are returned, not raised: an exception raised in a worker arrives as another one, with the
+    worker's traceback as its message.
+    """
 
     def __init__(self, probe: ProbingSet, preprocess: Preprocess) -> None:
         self._probe, self._preprocess = probe, preprocess
@@ -151,16 +154,16 @@ class _Pictures:
     def __len__(self) -> int:
         return len(self._probe)
 
-    def __getitem__(self, index: int) -> _Picture | Skipped | InputError:
+    def __getitem__(self, index: int) -> _Preprocessed | Skipped | InputError:
         image = _open(self._probe, index)
         if isinstance(image, Skipped):
             return image
         try:
-            return _Picture(index, image.size, self._preprocess(image))
+            return _Preprocessed(index, image.size, self._preprocess(image))
         except Exception as error:
             return InputError(
                 f"the preprocessing fails for image {self._probe.locate(index)}: {error}",
-                "it must accept any RGB picture",
+                "it must accept any RGB image",
             )
 
 
@@ -170,76 +173,60 @@ def _open(probe: ProbingSet, index: int) -> Image | Skipped:
         image.load()
     except UnreadableImageError as error:
         return Skipped(index, error.path, error.reason)
-    except (OSError, SyntaxError, ValueError) as error:  # as PIL reports broken files
+    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for broken files
         return Skipped(index, probe.locate(index), str(error))
     return image
 
 
 class _Collate:
-    """Puts pictures into a block of `size` rows, each in the place it would have if all were readable."""
+    """Makes a block of `size` rows.
+
+    An image keeps its row where another one cannot be read, so that the block is the same as with all
+    images readable, except for the row of zeros.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
 
-    def __call__(self, items: Sequence[_Picture | Skipped | InputError]) -> Block | InputError:
-        wrong = next((item for item in items if isinstance(item, InputError)), None)
-        good = [(row, item) for row, item in enumerate(items) if isinstance(item, _Picture)]
-        wrong = wrong or _uneven([item for _, item in good])
-        if wrong:
-            return wrong
-        return Block(
-            np.array([item.index for _, item in good], np.int64),
-            np.array([row for row, _ in good], np.int64),
-            np.array([item.size for _, item in good], np.int32).reshape(-1, 2),
-            fill([item.pixels for _, item in good], [row for row, _ in good], self._size)
-            if good
-            else None,
+    def __call__(self, items: Sequence[_Preprocessed | Skipped | InputError]) -> Block | InputError:
+        failed = next((item for item in items if isinstance(item, InputError)), None)
+        if failed:
+            return failed
+        rows = [row for row, item in enumerate(items) if isinstance(item, _Preprocessed)]
+        images = [item for item in items if isinstance(item, _Preprocessed)]
+        return _different_shapes(images) or Block(
+            np.array([image.index for image in images], np.int64),
+            np.array(rows, np.int64),
+            np.array([image.size for image in images], np.int32).reshape(-1, 2),
+            self._inputs(images, rows),
             [item for item in items if isinstance(item, Skipped)],
         )
 
+    def _inputs(self, images: Sequence[_Preprocessed], rows: Sequence[int]) -> torch.Tensor | None:
+        import torch
 
-def _uneven(pictures: Sequence[_Picture]) -> InputError | None:
-    shapes = {tuple(item.pixels.shape) for item in pictures}
+        return fill(torch.stack([image.input for image in images]), self._size, rows) if images else None
+
+
+def _different_shapes(images: Sequence[_Preprocessed]) -> InputError | None:
+    shapes = {tuple(image.input.shape) for image in images}
     if len(shapes) < 2:
         return None
     return InputError(
-        f"the preprocessing gives pictures of different shapes: {sorted(shapes)[:3]}",
-        "it must resize or crop every picture to one size",
+        f"the preprocessing returns inputs of different shapes: {sorted(shapes)[:3]}",
+        "it must resize or crop every image to one size",
     )
 
 
-def fill(pictures: Sequence[torch.Tensor], rows: Sequence[int], size: int) -> torch.Tensor:
-    """Returns a block of `size` rows with the pictures in `rows` and zeros elsewhere."""
-    import torch
-
-    if list(rows) == list(range(size)):
-        return torch.stack(list(pictures))
-    block = torch.zeros(size, *pictures[0].shape, dtype=pictures[0].dtype)
-    for row, picture in zip(rows, pictures, strict=True):
-        block[row] = picture
-    return block
-
-
 @contextmanager
-def _workers_explained() -> Iterator[None]:
+def _worker_errors_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # The loader raises a plain RuntimeError when a worker is killed, mostly for lack of memory.
         if "DataLoader worker" not in str(error):
             raise
         raise InputError(
             f"a process that decodes images died: {str(error).splitlines()[0]}",
-            "there may be too little memory: lower activations.workers (0 decodes in the main process)",
+            "memory may be short: lower activations.workers (0 decodes in the main process)",
         ) from error
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Computes in true float32 and the same way each time, which CUDA does not by itself."""
-    import torch
-
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield

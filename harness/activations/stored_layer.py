@@ -1,9 +1,8 @@
-"""A layer whose activations lie in the store, beside the target that can compute more of them."""
+"""A stored layer, with its target for recomputation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,12 @@ from numpy.typing import NDArray
 
 from ...datasets.probing_set import ProbingSet, Subset
 from ..cache import Cache
+from ..devices import full_precision
 from ..errors import InputError
 from ..files import fingerprint
+from ..fixed_blocks import fill
 from ..probe import Exemplars, MapBatch, ProbedLayer, QuantileRule, Region, tail_length, upper_quantile
-from .batches import block_size, fill, full_precision, load
+from .batches import block_size, load
 from .store import MANIFEST, MAPS, Manifest
 
 if TYPE_CHECKING:
@@ -23,94 +24,74 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..targets.layers import Taps
-    from ..targets.target import Target
-    from .layer_writer import Wanted
-    from .settings import Pool
-    from .store import Slot
+    from .settings import ActivationSettings, Pool
+    from .store import LayerRequest
 
-_COLUMNS = 32  # units whose values are read from the disk in one go
-
-
-@dataclass(frozen=True)
-class Source:
-    """What shows images to the target again.
-
-    Attributes:
-        target: the network.
-        batch_size: images at a time on an accelerator.
-        workers: processes that decode images.
-    """
-
-    target: Target
-    batch_size: int = 64
-    workers: int = 0
-
-    @property
-    def block(self) -> int:
-        """Rows of every block that the target is shown."""
-        return block_size(self.target, self.batch_size)
+# Units whose values are read from the disk at once: the file is stored image by image, so the values of
+# one unit are spread over all its pages, each of which also holds the values of its neighbours.
+_COLUMNS = 32
 
 
 class StoredLayer(ProbedLayer):
-    """A layer in the store, complete; `probe_layers` makes it.
+    """A complete layer of the store; made by `probe_layers`.
 
     Args:
-        slot: where it lies.
+        request: the layer and its folder. Maps are read from the disk, as float16, only if the request
+            says so: maps that another run has kept do not change the results of this one.
         taps: reads this layer alone.
-        probe: all the images of the pass.
-        source: shows images to the target again.
-        cache: for what methods derive.
-        pool: which pooled values `values` are.
-        wanted: what was asked for: maps are read from the disk, as float16, only if that was. What
-            another run has left there changes nothing for one that did not ask.
+        probe: all images of the pass.
+        settings: how values are pooled, and images are loaded for recomputation.
+        cache: for arrays that methods derive.
 
     Attributes:
-        skipped: (path, reason) of each image that could not be read; `probe` holds the others.
+        skipped: (path, reason) of each image that could not be read; `probe` has the others.
         manifest: what is stored of the layer.
     """
 
     def __init__(
         self,
-        slot: Slot,
+        request: LayerRequest,
         taps: Taps,
         probe: ProbingSet,
-        source: Source,
+        settings: ActivationSettings,
         cache: Cache,
-        pool: Pool,
-        wanted: Wanted,
     ) -> None:
-        (info,) = taps.info.values()
-        self.target, self.name = source.target.name, info.name
-        self.kind, self.n_units, self.map_shape = info.kind, info.n_units, info.map_shape
-        self.pool: Pool = pool
-        self.manifest, self.cache = (manifest := Manifest.read(slot.folder / MANIFEST)), cache
-        self.skipped = tuple((image.path, image.reason) for image in manifest.skipped)
-        left_out = {image.index for image in manifest.skipped}
+        info = request.info
+        self.target, self.name, self.kind = taps.target.name, info.name, info.kind
+        self.n_units, self.map_shape = info.n_units, info.map_shape
+        self.pool: Pool = settings.pool
+        self.cache = cache
+        self.manifest = Manifest.read(request.folder / MANIFEST)
+        self.skipped = tuple((image.path, image.reason) for image in self.manifest.skipped)
+        left_out = {image.index for image in self.manifest.skipped}
         kept = [index for index in range(len(probe)) if index not in left_out]
         self.probe = Subset(probe, kept) if left_out else probe
-        self._half = wanted.maps == manifest.maps == "kept"
-        depends = [slot.key, sorted(left_out), pool]
-        self.fingerprint = fingerprint([*depends, "float16"] if self._half else depends)
-        self._folder, self._taps, self._source = slot.folder, taps, source
-        self.values: NDArray[np.float32] = self._array(f"{pool}.npy")
+        self._half = request.maps == self.manifest.maps == "kept"
+        depends_on = [request.key, sorted(left_out), self.pool]
+        self.fingerprint = fingerprint([*depends_on, "float16"] if self._half else depends_on)
+        self._folder, self._taps = request.folder, taps
+        self._block = block_size(taps.target, settings.batch_size)
+        self._workers = settings.workers
+        self.values: NDArray[np.float32] = self._array(f"{self.pool}.npy")
         self.maxima: NDArray[np.float32] = self._array("max.npy")
         self._columns = lru_cache(maxsize=2)(self._read_columns)
 
     def _array(self, name: str) -> NDArray:
         return np.load(self._folder / name, mmap_mode="r", allow_pickle=False)
 
-    def _read_columns(self, block: int) -> NDArray[np.float32]:
-        start = block * _COLUMNS
+    def _read_columns(self, group: int) -> NDArray[np.float32]:
+        start = group * _COLUMNS
         return np.ascontiguousarray(self.values[:, start : start + _COLUMNS].T)
 
     def exemplars(self, unit: int, k: int) -> Exemplars:
-        """Returns the (at most) `k` images with the highest values; reads several units at a time."""
+        """Returns the (at most) `k` images with the highest values; reads several units at once."""
         unit = range(self.n_units)[unit]
         column = self._columns(unit // _COLUMNS)[unit % _COLUMNS]
         k = min(k, len(column))
         if k < 1:
             chosen = np.empty(0, np.int64)
         else:
+            # Sorting only the images at or above the k-th largest value breaks ties as sorting all does.
             least = np.partition(column, len(column) - k)[len(column) - k]
             candidates = np.flatnonzero(column >= least)
             chosen = candidates[np.argsort(-column[candidates], kind="stable")[:k]]
@@ -124,9 +105,9 @@ class StoredLayer(ProbedLayer):
         total = len(self.values) * self.map_shape[0] * self.map_shape[1]
         if tail_length(total, q) > tail.shape[1]:
             raise InputError(
-                f"layer {self.name}: the threshold for q={q} lies beyond the upper "
-                f"{self.manifest.tail:g} of all positions that were kept",
-                f"set activations.quantile_tail={q} or more (the images are then shown once more)",
+                f"layer {self.name}: the threshold for q={q} needs more than the upper "
+                f"{self.manifest.quantile_tail:g} of all positions, which were kept",
+                f"set activations.quantile_tail={q} or more (this repeats the pass over the images)",
             )
         return upper_quantile(tail.T, total, q, rule)
 
@@ -134,44 +115,47 @@ class StoredLayer(ProbedLayer):
         """See `ProbedLayer.maps`. Maps read from the disk have the precision of float16.
 
         Raises:
-            IndexError: if there is no such image.
+            IndexError: if an image index is out of range.
         """
-        wanted = np.arange(len(self.probe)) if images is None else np.asarray(images, np.int64)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self.probe)):
-            raise IndexError(f"image {wanted.max()} (or below 0) of {len(self.probe)} images")
-        size = self._source.block
-        blocks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
-        return self._kept_maps(blocks) if self._half else self._computed_maps(blocks)
+        indices = np.arange(len(self.probe)) if images is None else np.asarray(images, np.int64)
+        outside = indices[(indices < 0) | (indices >= len(self.probe))]
+        if outside.size:
+            raise IndexError(f"no image {outside[0]}: there are {len(self.probe)} images")
+        starts = range(0, len(indices), self._block)
+        batches = [indices[start : start + self._block] for start in starts]
+        return self._kept_maps(batches) if self._half else self._computed_maps(batches)
 
-    def _kept_maps(self, blocks: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
+    def _kept_maps(self, batches: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
         stored = self._array(MAPS)
-        for indices in blocks:
+        for indices in batches:
             yield MapBatch(indices, stored[indices].astype(np.float32))
 
-    def _computed_maps(self, blocks: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
-        batches = [block.tolist() for block in blocks]
-        source = self._source
-        for block in load(self.probe, source.target, batches, source.block, source.workers):
+    def _computed_maps(self, batches: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
+        lists = [indices.tolist() for indices in batches]
+        for block in load(self.probe, self._taps.target, lists, self._block, self._workers):
             if block.skipped:
                 raise block.skipped[0].error()
-            assert block.pictures is not None  # every image of the block was read
-            maps = block.own(self._show(block.pictures))
+            assert block.inputs is not None  # every image of the block was read
+            maps = block.readable(self._forward(block.inputs))
             yield MapBatch(block.indices, maps.cpu().numpy())
 
     def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """See `ProbedLayer.respond`. The answer for an image does not depend on the others."""
-        found = [np.empty((0, self.n_units), np.float32)]
-        size, preprocess = self._source.block, self._source.target.preprocess
-        for start in range(0, len(images), size):
-            pictures = [preprocess(image.convert("RGB")) for image in images[start : start + size]]
-            maps = self._show(fill(pictures, range(len(pictures)), size))[: len(pictures)]
-            found.append(_pooled(maps, self.pool).cpu().numpy())
-        return np.concatenate(found)
+        """See `ProbedLayer.respond`. The response to an image does not depend on the other images."""
+        import torch
 
-    def _show(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Shows one block; hooks the network for this long only, so that layers may take turns."""
-        with self._taps as taps, full_precision(self._source.target.device):
-            return taps.read(pictures)[self.name]
+        responses = [np.empty((0, self.n_units), np.float32)]
+        preprocess = self._taps.target.preprocess
+        for start in range(0, len(images), self._block):
+            batch = images[start : start + self._block]
+            inputs = torch.stack([preprocess(image.convert("RGB")) for image in batch])
+            maps = self._forward(fill(inputs, self._block))[: len(batch)]
+            responses.append(_pooled(maps, self.pool).cpu().numpy())
+        return np.concatenate(responses)
+
+    def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the maps of one block; hooks the network for this block only: layers may alternate."""
+        with self._taps as taps, full_precision(taps.target.device):
+            return taps.read(inputs)[self.name]
 
     @cached_property
     def _sizes(self) -> NDArray[np.int32]:
@@ -180,7 +164,7 @@ class StoredLayer(ProbedLayer):
     def region(self, index: int) -> Region:
         """See `ProbedLayer.region`; measured once per image size."""
         width, height = self._sizes[index].tolist()
-        return self._source.target.region((width, height))
+        return self._taps.target.region((width, height))
 
 
 def _pooled(maps: torch.Tensor, pool: Pool) -> torch.Tensor:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...harness.activations.batches import full_precision
+from ...harness.devices import full_precision
 from ...harness.errors import InputError
+from ...harness.fixed_blocks import in_blocks
 from .attention import AttentionDecoder
 from .beam import Hypotheses, State, Step, search
 from .checkpoints import Checkpoint
-from .fixed_blocks import in_blocks
 from .language_model import CaptionLanguageModel
 from .settings import Counting, DecodingSettings
 from .vocabulary import Vocabulary

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...harness.activations.batches import CPU_BLOCK, full_precision
+from ...harness.devices import full_precision
 from ...harness.errors import InputError, nearest
+from ...harness.fixed_blocks import CPU_BLOCK
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels, per channel."""

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...harness.activations.npy_files import PreallocatedArray
 from ...harness.errors import InputError
 from ...harness.files import atomic_open, atomic_path, explained, fingerprint, read_json, write_json
 from ...harness.probe import ProbedLayer
 from ...harness.progress import Progress
 from .exemplars import Shown, TopImages, exemplars, top_images
 from .settings import ExemplarSettings
-from .slots import Slots
 
 FORMAT = 1
 META = "exemplars.json"
@@ -247,8 +247,8 @@ def _fill(
     shape, side = top.indices.shape, settings.image_size
     done = np.unique(top.indices)
     with ExitStack() as stack:
-        images = stack.enter_context(Slots(part / IMAGES, (*shape, 3, side, side)))
-        masks = stack.enter_context(Slots(part / MASKS, (*shape, 1, side, side)))
+        images = stack.enter_context(PreallocatedArray(part / IMAGES, (*shape, 3, side, side)))
+        masks = stack.enter_context(PreallocatedArray(part / MASKS, (*shape, 1, side, side)))
         task = f"exemplars of {layer.name}"
         step = stack.enter_context((progress or Progress("none")).task(task, len(done)))
         step(int((done <= after).sum()))
@@ -278,7 +278,7 @@ def _state(part: Path, key: str) -> int:
     return -1
 
 
-def _put(shown: Shown, images: Slots, masks: Slots) -> None:
+def _put(shown: Shown, images: PreallocatedArray, masks: PreallocatedArray) -> None:
     for row, rank, mask in zip(shown.rows.tolist(), shown.ranks.tolist(), shown.masks, strict=True):
         images.write(row, rank, shown.pixels)
         masks.write(row, rank, mask.view(np.uint8)[None])

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...harness.activations.npy_files import PreallocatedArray
 from ...harness.files import explained, fingerprint, read_json, write_json
 from ...harness.probe import ProbedLayer
 from ...harness.targets.fingerprints import weights_digest
 from .encoder import PyramidEncoder
 from .exemplars import Shown, TopImages, exemplars
 from .settings import ExemplarSettings
-from .slots import Slots
 
 _FORMAT = 1
 _UNIT, _PART = "milan_vectors", "milan_vectors_part"
@@ -109,7 +109,7 @@ class UnitVectors:
             return []
         some = _rows(self._top, begun["rows"])
         shape = (*some.indices.shape, self._encoder.size)
-        with explained(part), Slots(part, shape, np.float32) as slots:
+        with explained(part), PreallocatedArray(part, shape, np.float32) as slots:
             saved = time.monotonic()
             for shown, vectors in self._encoded(some, after=begun["after"]):
                 _put(shown, vectors, slots)
@@ -136,7 +136,7 @@ def _rows(top: TopImages, rows: Sequence[int]) -> TopImages:
     return TopImages(top.units[chosen], top.indices[chosen], top.values[chosen])
 
 
-def _put(shown: Sequence[Shown], vectors: NDArray[np.float32], slots: Slots) -> None:
+def _put(shown: Sequence[Shown], vectors: NDArray[np.float32], slots: PreallocatedArray) -> None:
     rows, ranks = (np.concatenate([getattr(one, n) for one in shown]) for n in ("rows", "ranks"))
     for row, rank, vector in zip(rows.tolist(), ranks.tolist(), vectors, strict=True):
         slots.write(row, rank, vector)

@@ -53,18 +53,18 @@ def bare_loop(target: Any, probe: Any) -> None:
     batches = [range(start, min(start + size, len(probe))) for start in range(0, len(probe), size)]
     with torch.no_grad():
         for block in load(probe, target, batches, size):
-            target.model(block.pictures)
+            target.model(block.inputs)
 
 
 @contextmanager
 def no_tail() -> Iterator[None]:
     """Lets the pass keep pooled values alone."""
-    from dissectbench.harness.activations import layer_writer as writing
+    from dissectbench.harness.activations import layer_writer
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(writing.Tail, "add"))
-        stack.enter_context(mock.patch.object(writing.Tail, "finish"))
-        stack.enter_context(mock.patch.object(writing, "entry", return_value={}))
+        stack.enter_context(mock.patch.object(layer_writer.Tail, "add"))
+        stack.enter_context(mock.patch.object(layer_writer.Tail, "finish"))
+        stack.enter_context(mock.patch.object(layer_writer, "array_entry", return_value={}))
         yield
 
 

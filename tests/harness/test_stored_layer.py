@@ -171,7 +171,7 @@ def test_maps_beyond_the_budget_are_recomputed_and_this_is_said(
         keep_maps="float16",
         map_budget_gb=gigabytes,
     )
-    assert [layer.manifest.maps for layer in kept.values()] == ["kept", "over budget", "kept"]
+    assert [layer.manifest.maps for layer in kept.values()] == ["kept", "over_budget", "kept"]
     assert caplog.text.count("conv1: its feature maps are over the budget") == 1
     counted.decoded.clear()
     np.testing.assert_array_equal(joined(kept["conv1"].maps([7]))[1], joined(conv1.maps([7]))[1])
@@ -205,7 +205,7 @@ def test_maps_that_overflow_half_precision_are_recomputed_and_this_is_recorded(
 
 def test_maps_asked_for_later_are_kept_then(counted, resnet, stored, tmp_path: Path):
     first = stored(resnet(), counted, tmp_path, ["fc"])["fc"]
-    assert first.manifest.maps == "not asked for"
+    assert first.manifest.maps == "not_requested"
     second = stored(resnet(), counted, tmp_path, ["fc"], keep_maps="float16")["fc"]
     assert second.manifest.maps == "kept"
     counted.decoded.clear()

@@ -113,7 +113,7 @@ def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
     def full(self, row, rank, item):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(layout.Slots, "write", full)
+    monkeypatch.setattr(layout.PreallocatedArray, "write", full)
     with pytest.raises(InputError, match="No space left"):
         write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     monkeypatch.undo()

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ....harness.activations.npy_files import PreallocatedArray
 from ....harness.files import explained, fingerprint, read_json, write_json
 from ....harness.progress import Progress
 from ....harness.targets.fingerprints import weights_digest
 from ..encoder import PyramidEncoder
-from ..slots import Slots
 from .dataset import AnnotatedExemplars, agreed
 
 FORMAT = 2
@@ -76,7 +76,7 @@ def _compute(
     done = read_json(state)["blocks"] if state.is_file() and part.is_file() else 0
     blocks = list(_blocks(units))
     task = (progress or Progress("none")).task("features of the exemplars", len(blocks))
-    with explained(part), Slots(part, shape, np.float32) as slots, task as step:
+    with explained(part), PreallocatedArray(part, shape, np.float32) as slots, task as step:
         step(done)
         for number, block in enumerate(blocks[done:], done + 1):
             places = [place for same in block for place in same]

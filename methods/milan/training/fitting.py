@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ....harness.activations.batches import full_precision
+from ....harness.devices import full_precision
 from ....harness.errors import InputError
 from ....harness.files import atomic_path
 from ....harness.progress import Progress
