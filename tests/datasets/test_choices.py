@@ -3,63 +3,20 @@
 import re
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
+from small_data import write_small_data
 
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
 
-CHOICES = [
-    ("probe", "imagefolder", {"root": "set"}, 2),
-    ("probe", "cifar10", {"root": "set"}, 2),
-    ("probe", "imagenet_val", {"root": "set", "class_names": "[ant,bee]"}, 2),
-    ("probe", "flat", {"root": "set/bee"}, 1),
-    (
-        "probe",
-        "imagenet_broden",
-        {"sets.imagenet.root": "set", "sets.imagenet.class_names": "null", "sets.broden.root": "broden"},
-        3,
-    ),
-    ("probe", "broden", {"root": "broden"}, 1),
-    ("concepts", "file", {"path": "names.txt"}, 2),
-    ("concepts", "imagenet", {}, 1000),
-    ("concepts", "classes", {"weights": "ResNet18_Weights.IMAGENET1K_V1"}, 1000),
-    ("concepts", "broden", {"root": "broden"}, 1),
-    ("references", "imagenet", {}, 1000),
-    ("references", "file", {"path": "names.txt"}, 2),
-]
-
 
 @pytest.fixture
 def data(tmp_path):
-    """An image folder with two classes, a Broden folder with one image and a list of names."""
-    for name in ("set/ant", "set/bee", "broden/images"):
-        (tmp_path / name).mkdir(parents=True)
-        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / name / "1.png")
-    tables = {
-        "index": "image,split,ih,iw,sh,sw,scene\n1.png,val,4,6,2,3,1\n",
-        "category": "name\nscene\n",
-        "label": "number,name\n1,street-s\n",
-        "c_scene": "number,coverage\n1,1\n",
-    }
-    for name, content in tables.items():
-        (tmp_path / "broden" / f"{name}.csv").write_text(content)
-    (tmp_path / "names.txt").write_text("ant\nbee\n")
-    return tmp_path
+    return write_small_data(tmp_path)
 
 
 def composed(*overrides, config_dir=None):
     return compose(["method=[network_dissection]", *overrides], config_dir=config_dir).config
-
-
-@pytest.mark.parametrize(("group", "choice", "values", "length"), CHOICES)
-def test_a_choice_is_composed_and_built(data, monkeypatch, group, choice, values, length):
-    monkeypatch.chdir(data)
-    config = composed(f"{group}={choice}", *(f"{group}.{key}={value}" for key, value in values.items()))
-    component = build(config[group], group)
-    assert len(component) == length
-    assert component.name
 
 
 @pytest.mark.parametrize("choice", ["imagefolder", "flat", "broden"])

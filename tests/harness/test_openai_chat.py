@@ -23,7 +23,7 @@ from dissectbench.harness.foundation import chat_requests
 from dissectbench.harness.foundation.chat_settings import ChatServer as ServerSettings
 from dissectbench.harness.foundation.chat_settings import Sampling
 from dissectbench.harness.foundation.openai_chat import OpenAIChat
-from dissectbench.harness.foundation.pricing import Budget, CostLimitError
+from dissectbench.harness.foundation.pricing import LIST_PRICES, Budget, CostLimitError
 from dissectbench.harness.foundation.protocols import LanguageModel, Message
 from dissectbench.harness.foundation.reply_cache import CachedLanguageModel
 
@@ -407,6 +407,14 @@ def test_secrets_in_the_address_of_the_environment_are_refused(monkeypatch):
 def test_settings_out_of_range_are_refused(server, settings, message):
     with pytest.raises(InputError, match=message):
         chat(server, **settings)
+
+
+def test_list_prices_apply_to_openais_own_server_alone(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    assert OpenAIChat("gpt-4o-mini").account.prices == LIST_PRICES["gpt-4o-mini"]
+    assert OpenAIChat("some-model").account.prices is None
+    elsewhere = ServerSettings("http://localhost:8000/v1")
+    assert OpenAIChat("gpt-4o-mini", elsewhere).account.prices is None
 
 
 def test_the_cost_limit_is_used_up_but_never_exceeded(server):
