@@ -42,6 +42,7 @@ class BERTScore(PairMetric):
         part: "precision", "recall" or "f1".
         device: "auto", "cpu", "cuda" or "cuda:N".
         batch_size: texts per forward pass on a GPU; see `fixed_batches.batch_rows`.
+        revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
         name: column name; None: bertscore_precision, bertscore_recall or bertscore_f1.
 
     Example:
@@ -57,13 +58,14 @@ class BERTScore(PairMetric):
         part: Part = "f1",
         device: str = "auto",
         batch_size: int = 64,
+        revision: str | None = None,
         name: str | None = None,
     ) -> None:
         if part not in get_args(Part):
             raise InputError(f"BERTScore has no part {part!r}", f"choose {', '.join(get_args(Part))}")
         self.part = part
         self.name = name or f"bertscore_{part}"
-        self._matcher = _shared_matcher(model, layer, device, batch_size)
+        self._matcher = _shared_matcher(model, layer, device, batch_size, revision)
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""
@@ -119,8 +121,10 @@ class _Matcher:
 
 
 @functools.cache
-def _shared_matcher(model: str, layer: int, device: str, batch_size: int) -> _Matcher:
-    return _Matcher(TokenVectors(model, layer, device, batch_size))
+def _shared_matcher(
+    model: str, layer: int, device: str, batch_size: int, revision: str | None
+) -> _Matcher:
+    return _Matcher(TokenVectors(model, layer, device, batch_size, revision))
 
 
 def _check_tokens(tokens: Mapping[str, TokenMatrix]) -> None:

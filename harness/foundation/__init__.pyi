@@ -21,7 +21,7 @@ from .protocols import (
     SentenceEncoder,
 )
 from .reply_cache import CachedLanguageModel
-from .sentences import SentenceTransformerEncoder
+from .sentence_encoders import SentenceTransformerEncoder
 from .token_vectors import TokenVectors
 from .transformers_chat import TransformersChat
 

@@ -16,7 +16,7 @@ from ..devices import resolve
 from ..errors import InputError, at_least, one_of
 from ..files import fingerprint
 from ..fixed_batches import batch_rows, fixed_batches
-from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
+from ..weights import settings_digest, snapshot, weights_digest, with_commit
 from .loading import loading
 from .precision import AUTO, AutoPrecision, dtype_name
 from .text_models import display_name
@@ -88,7 +88,7 @@ class TransformersCaptioner:
         self.decoding = decoding or CaptionDecoding()
         self.precision = one_of("captioner.precision", precision, AUTO)
         self.batch_size = at_least("captioner.batch_size", batch_size, 1)
-        self.name = name or with_revision(display_name(model), model, revision)
+        self.name = name or display_name(model, revision)
 
     @functools.cached_property
     def _folder(self) -> Path:

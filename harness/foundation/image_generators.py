@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..devices import resolve
 from ..errors import InputError, at_least, nearest, one_of
 from ..files import fingerprint
-from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
+from ..weights import settings_digest, snapshot, weights_digest, with_commit
 from .loading import loading
 from .precision import AUTO, AutoPrecision, dtype_name
 from .text_models import display_name
@@ -127,7 +127,7 @@ class Diffusers:
         self.drawing = drawing or DrawSettings()
         self.precision = one_of("generator.precision", precision, AUTO)
         self.batch_size = at_least("generator.batch_size", batch_size, 1)
-        self.name = name or with_revision(display_name(model), model, revision)
+        self.name = name or display_name(model, revision)
 
     @functools.cached_property
     def _folder(self) -> Path:

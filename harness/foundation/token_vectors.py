@@ -15,23 +15,24 @@ from numpy.typing import NDArray
 from ..devices import resolve
 from ..errors import InputError
 from ..fixed_batches import batch_rows, batches_by_shape
-from .text_models import display_name, loading, model_fingerprint, model_folder, refuse_string
+from .loading import loading
+from .text_models import NEEDS, display_name, model_fingerprint, model_folder, refuse_string
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
-DEFAULT_LIMIT = 512
+DEFAULT_LIMIT = 512  # tokens, for models that name no limit
 BYTE_LEVEL = {"GPT2Tokenizer", "RobertaTokenizer"}
 
 
 @dataclass(frozen=True)
 class TokenMatrix:
-    """The tokens of one text, the special ones included.
+    """The tokens of one text, including the special tokens.
 
     Attributes:
-        vectors: float32 [tokens, d], as the layer gives them.
-        counts: bool [tokens], False at the tokens that open and close every text.
+        vectors: float32 [tokens, d], output of the layer, not normalised.
+        counts: bool [tokens], False at the start and end tokens of a text.
     """
 
     vectors: NDArray[np.float32]
@@ -46,52 +47,58 @@ class _Backbone:
 
 
 class TokenVectors:
-    """Token vectors from hidden layer `layer` (1 is the first block's output) of a text encoder.
+    """Computes token vectors with the first blocks of a text encoder.
 
-    Nothing is read before the first use. Only the blocks up to `layer` are loaded, once per process
-    and device.
+    The model is loaded at its first use, once per process and device, and only up to the layer.
 
     Args:
-        model: a local folder, a name on the Hugging Face hub, or `minilm` for the packaged
-            all-MiniLM-L6-v2.
-        layer: which hidden layer, from 1.
+        model: a local folder, a name on the Hub, or `minilm` for the packaged all-MiniLM-L6-v2.
+        layer: number of the hidden layer; 1 is the output of the first block.
         device: "auto", "cpu", "cuda" or "cuda:N".
         batch_size: texts per forward pass on a GPU; see `fixed_batches.batch_rows`.
+        revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
 
     Attributes:
-        name: what the model is called in tables.
-        cut: the texts that were longer than the model reads, and were cut.
+        name: name in records and tables.
+        cut: the texts that were cut because they are longer than the model's limit.
     """
 
-    def __init__(self, model: str, layer: int, device: str = "auto", batch_size: int = 64) -> None:
-        self.model, self.layer, self.device, self.batch_size = model, layer, device, batch_size
-        self.name = display_name(model)
+    def __init__(
+        self,
+        model: str,
+        layer: int,
+        device: str = "auto",
+        batch_size: int = 64,
+        revision: str | None = None,
+    ) -> None:
+        self.model, self.layer, self.revision = model, layer, revision
+        self.device, self.batch_size = device, batch_size
+        self.name = display_name(model, revision)
         self.cut: set[str] = set()
 
     def fingerprint(self) -> str:
         """Hash of the weights, the configuration and the tokenizer."""
-        return model_fingerprint(self.model)
+        return model_fingerprint(self.model, self.revision)
 
     def encode(self, texts: Sequence[str]) -> dict[str, TokenMatrix]:
         """Returns the token vectors of each distinct text.
 
-        White space around a text does not count, as in the library bert_score.
+        White space around a text is removed, as in the library bert_score.
 
         Raises:
             TypeError: if `texts` is a plain string.
-            InputError: if the model cannot be had or read, or has no such layer.
+            InputError: if the model cannot be found, downloaded or read, or has no such layer.
         """
         import torch
 
         refuse_string(texts)
-        where = resolve(self.device)
-        device = str(where)
-        backbone = _load(model_folder(self.model), self.layer, device)
+        device = resolve(self.device)
+        backbone = _load(model_folder(self.model, self.revision), self.layer, str(device))
         tokens = self._tokenize(backbone, list(dict.fromkeys(texts)))
         matrices: dict[str, TokenMatrix] = {}
-        # Texts of the same number of tokens go together. No text is padded, so that each is computed
-        # in a shape that is its own, without a mask.
-        rows = batch_rows(where, self.batch_size)
+        # A batch holds texts with equal numbers of tokens. Without padding, the shape of a text's
+        # computation depends on the text alone.
+        rows = batch_rows(device, self.batch_size)
         for batch, count in batches_by_shape(tokens, lambda text: len(tokens[text]), rows):
             ids = torch.tensor([tokens[text] for text in batch])
             vectors, counts = _hidden(backbone, ids.to(device)), _counted(ids, backbone.tokenizer)
@@ -101,7 +108,7 @@ class TokenVectors:
         return matrices
 
     def _tokenize(self, backbone: _Backbone, texts: list[str]) -> dict[str, list[int]]:
-        """Returns the token numbers of each text, cut at the limit."""
+        """Returns the token ids of each text, cut at the limit."""
         if not texts:
             return {}
         stripped = [text.strip() for text in texts]
@@ -110,7 +117,7 @@ class TokenVectors:
         if long:
             limit = backbone.limit
             ids = backbone.tokenizer(stripped, truncation=True, max_length=limit)["input_ids"]
-            if long - self.cut:
+            if long - self.cut:  # several metrics score the same texts: warn once
                 count = len(long - self.cut)
                 logger.warning("%s: %d of %d texts cut at %d tokens", self.name, count, len(texts), limit)
             self.cut |= long
@@ -118,7 +125,7 @@ class TokenVectors:
 
 
 def _hidden(backbone: _Backbone, ids: torch.Tensor) -> NDArray[np.float32]:
-    """Returns float32 [texts, tokens, d] of texts without padding."""
+    """Returns float32 [texts, tokens, d] for token ids without padding."""
     import torch
 
     with torch.inference_mode():
@@ -127,7 +134,7 @@ def _hidden(backbone: _Backbone, ids: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _counted(ids: torch.Tensor, tokenizer: Any) -> NDArray[np.bool_]:
-    """Returns bool [texts, tokens], False at the tokens that open and close a text."""
+    """Returns bool [texts, tokens], False at the start and end tokens."""
     import torch
 
     special = [tokenizer.cls_token_id, tokenizer.sep_token_id]
@@ -139,20 +146,20 @@ def _counted(ids: torch.Tensor, tokenizer: Any) -> NDArray[np.bool_]:
 def _load(folder: Path, layer: int, device: str) -> _Backbone:
     from transformers import AutoConfig, AutoModel
 
-    with loading(folder, report=False):
+    with loading(folder, "a text model", needs=NEEDS, report=False):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         _refuse_layer(config, layer, folder)
-        config.num_hidden_layers = layer  # the blocks above are never built
+        config.num_hidden_layers = layer  # later blocks are not built
         model, info = AutoModel.from_pretrained(
             folder, config=config, local_files_only=True, output_loading_info=True
         )
         tokenizer = _tokenizer(folder)
-    # A pooler is no part of any hidden layer; checkpoints often come without one.
+    # A pooler is not part of a hidden layer, and many checkpoints have none.
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputError(
-            f"the weights in {folder} lack {len(missing)} tensors, {missing[0]} among them",
-            "they belong to another architecture than config.json says; download the model again",
+            f"the weights in {folder} lack {len(missing)} tensors, such as {missing[0]}",
+            "they belong to another architecture than the one in config.json; download the model again",
         )
     model = model.eval().requires_grad_(False).float().to(device)
     return _Backbone(model, tokenizer, _limit(model, tokenizer))
@@ -166,16 +173,16 @@ def _refuse_layer(config: Any, layer: int, folder: Path) -> None:
     if not 1 <= layer <= config.num_hidden_layers:
         raise InputError(
             f"layer={layer}: {folder} has the hidden layers 1 to {config.num_hidden_layers}",
-            "roberta-large is usually read at layer 17",
+            "the usual layer of roberta-large is 17",
         )
 
 
 def _tokenizer(folder: Path) -> Any:
-    """Loads the tokenizer; the byte-level ones see a space before the first word.
+    """Loads the tokenizer; byte-level tokenizers get a space before the first word.
 
-    That is how bert_score calls them (and how its published numbers came about). Its way to say so,
-    an argument of `encode`, is without effect from transformers 5 on: "dog" would be read as the rest
-    of a longer word.
+    bert_score calls them in this way, so that its published numbers depend on it. It uses an argument of
+    `encode`, which transformers ignores from version 5 on: "dog" would be read as the end of a longer
+    word.
     """
     from transformers import AutoTokenizer
 
@@ -186,11 +193,13 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _limit(model: Any, tokenizer: Any) -> int:
-    """Returns how many tokens the model reads: what the tokenizer says, or what has a position."""
+    """Returns the maximum number of tokens: the tokenizer's limit or the number of positions."""
     limits = [tokenizer.model_max_length]
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if table is not None:
-        reserved = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa counts from there
+        # RoBERTa numbers its positions from the padding index + 1.
+        reserved = 0 if table.padding_idx is None else table.padding_idx + 1
         limits.append(table.num_embeddings - reserved)
     limit = min(limits)
+    # Tokenizers without a limit name a huge number instead.
     return limit if limit < 1 << 20 else DEFAULT_LIMIT

@@ -11,12 +11,13 @@ from ..devices import resolve
 from ..errors import InputError, at_least, one_of
 from ..files import fingerprint
 from ..fixed_batches import batch_rows, batches_by_shape
-from ..weights import settings_digest, snapshot, weights_digest, with_commit, with_revision
+from ..weights import settings_digest, snapshot, weights_digest, with_commit
 from .chat_settings import Sampling
 from .conversations import positions, seed_of
+from .loading import loading
 from .precision import DTYPES, Precision
 from .protocols import Message, Reply
-from .text_models import display_name, loading
+from .text_models import NEEDS, display_name
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ class TransformersChat:
         self.max_tokens = self.sampling.max_tokens
         self.batch_size = at_least("language_model.batch_size", batch_size, 1)
         self.precision = one_of("language_model.precision", precision, DTYPES)
-        self.name = name or with_revision(display_name(model), model, revision)
+        self.name = name or display_name(model, revision)
 
     @functools.cached_property
     def _folder(self) -> Path:
@@ -177,7 +178,7 @@ def _load(folder: Path, device: str, precision: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with loading(folder, report=True):
+    with loading(folder, "a chat model", needs=NEEDS):
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, DTYPES[precision]))
     if not tokenizer.chat_template:

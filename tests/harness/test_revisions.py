@@ -17,6 +17,7 @@ CHOICES = [
     ("generator", "diffusers"),
     ("language_model", "transformers"),
 ]
+METRICS = ["mpnet_cosine", "bertscore_f1", "bertscore_precision", "bertscore_recall"]
 
 
 def model(group: str, choice: str, revision: str | None) -> Any:
@@ -37,6 +38,25 @@ def test_fingerprint_and_name_follow_the_revision(hub_cache, group, choice):
     assert tag.fingerprint().startswith(f"{FIRST}:")
     assert tag.fingerprint().split(":")[1] != main.fingerprint().split(":")[1]
     assert [part.name.partition("@")[2] for part in (main, tag, commit)] == ["", "v1", FIRST]
+
+
+@pytest.mark.parametrize("choice", METRICS)
+def test_the_identity_and_the_models_of_a_metric_name_the_revision(hub_cache, choice):
+    for commit, ref in ((FIRST, "v1"), (SECOND, "main")):
+        files = {"config.json": "{}", "model.safetensors": ref}
+        add_revision(hub_cache, "org/model", files, commit=commit, ref=ref)
+
+    def metric(revision: str) -> Any:
+        node = f"metric.{choice}" + (".encoder" if choice == "mpnet_cosine" else "")
+        settings = [f"metric=[{choice}]", f"{node}.model=org/model", f"{node}.revision={revision}"]
+        return build(compose(settings).config.metric[choice], "metric")
+
+    main, tag = metric("null"), metric("v1")
+    assert main.identity()["fingerprint"].startswith(f"{SECOND}:")
+    assert tag.identity()["fingerprint"].startswith(f"{FIRST}:")
+    [[main_model], [tag_model]] = [list(part.models().values()) for part in (main, tag)]
+    assert "@" not in main_model
+    assert tag_model.startswith("model@v1")
 
 
 def test_another_revision_has_other_weights(hub_cache, tmp_path):

@@ -1,4 +1,4 @@
-"""Contextual token vectors of texts."""
+"""Token vectors, with the packaged MiniLM."""
 
 import json
 
@@ -27,7 +27,7 @@ def minilm():
 
 @pytest.fixture
 def copied(minilm, tmp_path):
-    """A copy of the packaged model, to be damaged."""
+    """A copy of the packaged model that a test may change."""
     for name in (
         "config.json",
         "model.safetensors",
@@ -40,13 +40,13 @@ def copied(minilm, tmp_path):
 
 
 @pytest.mark.numerics
-def test_no_vector_depends_on_batches_order_or_other_texts(minilm):
+def test_vectors_do_not_depend_on_batches_order_or_other_texts(minilm):
     many = [" ".join(["dog"] * n + ["cat"] * m) for n in range(6) for m in range(6)] + TEXTS
     together = TokenVectors("minilm", 5, "cpu", batch_size=64).encode(many)
-    backwards = TokenVectors("minilm", 5, "cpu", batch_size=2).encode(many[::-1])
+    reversed_order = TokenVectors("minilm", 5, "cpu", batch_size=2).encode(many[::-1])
     for text in many:
         alone = TokenVectors("minilm", 5, "cpu").encode([text])
-        for other in (backwards, alone):
+        for other in (reversed_order, alone):
             np.testing.assert_array_equal(other[text].vectors, together[text].vectors)
             np.testing.assert_array_equal(other[text].counts, together[text].counts)
 
@@ -60,16 +60,16 @@ def test_vectors_are_the_hidden_states_of_the_whole_model(minilm):
             **tokenizer(TEXTS[0], return_tensors="pt"), output_hidden_states=True
         ).hidden_states
     for layer in (5, 6):
-        found = TokenVectors("minilm", layer, "cpu").encode(TEXTS[:1])[TEXTS[0]]
+        matrix = TokenVectors("minilm", layer, "cpu").encode(TEXTS[:1])[TEXTS[0]]
         expected = states[layer][0].numpy()
         tolerance = rounding(terms=1536, depth=layer, largest=np.abs(expected).max())
-        np.testing.assert_allclose(found.vectors, expected, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(matrix.vectors, expected, rtol=0, atol=tolerance)
 
 
-def test_only_the_tokens_around_a_text_do_not_count(minilm):
-    found = TokenVectors("minilm", 5, "cpu").encode(["tench", ""])
-    assert found[""].counts.tolist() == [False, False]
-    tench = found["tench"].counts.tolist()
+def test_all_but_the_start_and_end_tokens_count(minilm):
+    matrices = TokenVectors("minilm", 5, "cpu").encode(["tench", ""])
+    assert matrices[""].counts.tolist() == [False, False]
+    tench = matrices["tench"].counts.tolist()
     assert (tench[0], tench[-1]) == (False, False)
     assert len(tench) > 2
     assert all(tench[1:-1])
@@ -77,9 +77,11 @@ def test_only_the_tokens_around_a_text_do_not_count(minilm):
 
 def test_each_distinct_text_is_computed_once(minilm, monkeypatch):
     texts = []
-    real = token_vectors.batches_by_shape
+    batches = token_vectors.batches_by_shape
     monkeypatch.setattr(
-        token_vectors, "batches_by_shape", lambda items, *rest: texts.extend(items) or real(items, *rest)
+        token_vectors,
+        "batches_by_shape",
+        lambda items, *rest: texts.extend(items) or batches(items, *rest),
     )
     assert set(TokenVectors("minilm", 5, "cpu").encode(TEXTS)) == set(TEXTS)
     assert len(texts) == len(set(TEXTS))
@@ -99,31 +101,31 @@ def test_long_texts_are_cut_and_counted_once(minilm, caplog):
     assert caplog.text.count("1 of 1 texts cut at 512 tokens") == 1
 
 
-def test_no_texts_give_no_vectors_and_a_plain_string_is_a_type_error(minilm):
+def test_no_texts_give_no_vectors_and_a_plain_string_is_refused(minilm):
     assert TokenVectors("minilm", 5, "cpu").encode([]) == {}
     with pytest.raises(TypeError, match="not the string 'dog'"):
         TokenVectors("minilm", 5, "cpu").encode("dog")
 
 
 @pytest.mark.parametrize("layer", [0, 7, -1])
-def test_a_layer_that_is_not_there_is_refused_with_those_that_are(minilm, layer):
+def test_the_error_for_an_unknown_layer_names_the_layers(minilm, layer):
     with pytest.raises(InputError, match=r"has the hidden layers 1 to 6"):
         TokenVectors("minilm", layer, "cpu").encode(["dog"])
 
 
-def test_missing_weights_say_what_to_download():
+def test_the_error_says_which_weights_to_download():
     with pytest.raises(InputError, match=r"roberta-large(?s:.*)hf download"):
         TokenVectors("roberta-large", 17).encode(["dog"])
 
 
-def test_weights_of_another_architecture_are_refused_instead_of_left_random(copied):
+def test_weights_of_another_architecture_are_refused(copied):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 8}))
-    with pytest.raises(InputError, match=r"lack \d+ tensors, encoder\.layer\.6"):
+    with pytest.raises(InputError, match=r"lack \d+ tensors, such as encoder\.layer\.6"):
         TokenVectors(str(copied), 7, "cpu").encode(["dog"])
 
 
-def test_damaged_weights_are_named(copied):
+def test_the_error_names_damaged_weights(copied):
     weights = copied / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
     with pytest.raises(InputError, match="cannot load a text model from"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_models import SMALL_TRANSFORMER, write_transformer
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import transformers_chat
@@ -30,7 +31,6 @@ CONVERSATIONS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The folder of a Llama with two layers, a byte-level tokenizer and a chat template."""
-    import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -49,22 +49,15 @@ def folder(tmp_path_factory):
     wrapped.chat_template = TEMPLATE
     wrapped.save_pretrained(folder)
     config = LlamaConfig(
+        **SMALL_TRANSFORMER,
         vocab_size=len(vocabulary),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=256,
-        initializer_range=0.3,
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=1,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return write_transformer(folder, LlamaForCausalLM, config)
 
 
 def chat(folder, *, temperature=0.3, seed=0, device="cpu", **settings):
@@ -193,7 +186,7 @@ def test_the_error_names_missing_and_damaged_weights(folder, tmp_path):
     copy = tmp_path / "damaged"
     shutil.copytree(folder, copy)
     (copy / "model.safetensors").write_bytes(b"cut")
-    with pytest.raises(InputError, match="cannot load a text model"):
+    with pytest.raises(InputError, match="cannot load a chat model"):
         texts(chat(copy), CONVERSATIONS)
 
 

@@ -1,3 +1,5 @@
+"""Finding, downloading and hashing the files of pretrained models."""
+
 import http.server
 import os
 import threading
@@ -17,17 +19,8 @@ from dissectbench.harness.weights import (
 )
 
 
-@pytest.fixture
-def cache(hub_cache) -> Path:
-    return hub_cache
-
-
-def cached(cache: Path, name: str, files: dict[str, str]) -> Path:
-    return add_revision(cache, name, files)
-
-
 def serve(monkeypatch, status: int, headers: dict[str, str]) -> None:
-    """Lets a local server that always answers the same take the hub's place."""
+    """Replaces the Hub by a local server that gives the same response to every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -53,18 +46,18 @@ def point_hub_at(monkeypatch, endpoint: str) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_averysecrettoken")
 
 
-def test_a_local_folder_is_taken_as_it_is(tmp_path):
+def test_a_local_folder_is_returned_unchanged(tmp_path):
     assert snapshot(str(tmp_path)) == tmp_path
 
 
-def test_a_file_is_refused_where_a_folder_belongs(tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     (tmp_path / "model.bin").write_text("x")
     with pytest.raises(InputError, match="is a file"):
         snapshot(str(tmp_path / "model.bin"))
 
 
 @pytest.mark.parametrize("name", ["./missing", "/missing/folder", "~/missing-folder", "a/b/c"])
-def test_a_missing_path_is_never_looked_for_on_the_hub(name, cache):
+def test_a_missing_path_is_not_looked_up_on_the_hub(name, hub_cache):
     with pytest.raises(InputError, match="no such folder"):
         snapshot(name)
 
@@ -82,13 +75,13 @@ def test_a_folder_of_an_installed_package_is_found_without_importing_it():
         ("package:dissectbench.harness/no-such-folder", "has no folder 'no-such-folder'"),
     ],
 )
-def test_a_missing_package_or_folder_is_named(name, message):
+def test_the_error_names_a_missing_package_or_folder(name, message):
     with pytest.raises(InputError, match=message):
         snapshot(name)
 
 
-def test_a_model_in_the_cache_needs_no_network(cache):
-    folder = cached(cache, "org/model", {"model.safetensors": "x", "config.json": "{}"})
+def test_a_model_in_the_cache_needs_no_network(hub_cache):
+    folder = add_revision(hub_cache, "org/model", {"model.safetensors": "x", "config.json": "{}"})
     assert snapshot("org/model").resolve() == folder.resolve()
 
 
@@ -100,19 +93,19 @@ def test_a_model_in_the_cache_needs_no_network(cache):
         ({"model.safetensors": "x"}, ["*.json"]),
     ],
 )
-def test_a_cache_that_holds_only_a_part_is_a_miss(cache, files, patterns):
-    cached(cache, "org/model", files)
+def test_an_incomplete_snapshot_in_the_cache_is_not_used(hub_cache, files, patterns):
+    add_revision(hub_cache, "org/model", files)
     with pytest.raises(InputError, match=r"org/model is not (in|complete in) ") as caught:
         snapshot("org/model", patterns=patterns)
     assert "hf download org/model --local-dir" in str(caught.value)
 
 
-def test_without_network_the_error_says_what_to_download_and_where_to_put_it(cache, monkeypatch):
+def test_the_error_without_network_says_what_to_download(hub_cache, monkeypatch):
     point_hub_at(monkeypatch, "http://127.0.0.1:9")
     with pytest.raises(InputError, match="the Hub cannot be reached") as caught:
         snapshot("org/model")
     assert "hf download org/model" in str(caught.value)
-    assert str(cache) in str(caught.value)
+    assert str(hub_cache) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +117,8 @@ def test_without_network_the_error_says_what_to_download_and_where_to_put_it(cac
         (500, {"X-Error-Message": "https://host/file?X-Signature=verysecret"}, "cannot be reached"),
     ],
 )
-def test_a_refusal_of_the_hub_is_explained_without_its_secrets(
-    cache, monkeypatch, status, headers, message
+def test_the_error_after_a_response_of_the_hub_contains_no_secrets(
+    hub_cache, monkeypatch, status, headers, message
 ):
     serve(monkeypatch, status, headers)
     with pytest.raises(InputError, match=message) as caught:
@@ -135,11 +128,11 @@ def test_a_refusal_of_the_hub_is_explained_without_its_secrets(
 
 
 @pytest.fixture
-def two_revisions(cache) -> Path:
+def two_revisions(hub_cache) -> Path:
     """A model with two commits: the first is called v1, the second is main."""
-    add_revision(cache, "org/model", {"model.safetensors": "old"}, commit=FIRST, ref="v1")
-    add_revision(cache, "org/model", {"model.safetensors": "new"}, commit=SECOND, ref="main")
-    return cache
+    add_revision(hub_cache, "org/model", {"model.safetensors": "old"}, commit=FIRST, ref="v1")
+    add_revision(hub_cache, "org/model", {"model.safetensors": "new"}, commit=SECOND, ref="main")
+    return hub_cache
 
 
 @pytest.mark.parametrize(
@@ -181,14 +174,14 @@ def test_a_folder_called_snapshots_outside_the_cache_has_no_commit(tmp_path):
     assert hub_commit(tmp_path / "models--org--model" / "snapshots" / "v1") is None
 
 
-def test_an_address_given_as_a_name_does_not_leak_its_token(cache):
+def test_an_address_instead_of_a_name_does_not_leak_its_token(hub_cache):
     for name in ("https://me:hf_averysecrettoken@host/org/model", "hf_averysecrettoken@x"):
         with pytest.raises(InputError) as caught:
             snapshot(name)
         assert "averysecret" not in str(caught.value)
 
 
-def test_the_digest_follows_content_and_names_but_not_place_or_settings(tmp_path):
+def test_the_digest_depends_on_contents_and_names_of_weight_files_alone(tmp_path):
     for folder in ("a", "b", "c", "d"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "model.safetensors").write_bytes(b"weights")
@@ -200,7 +193,7 @@ def test_the_digest_follows_content_and_names_but_not_place_or_settings(tmp_path
     assert len(set(digests)) == 3
 
 
-def test_the_digest_notices_a_changed_file(tmp_path):
+def test_the_digest_changes_with_the_file(tmp_path):
     file = tmp_path / "model.bin"
     file.write_bytes(b"one")
     before = weights_digest(file)
@@ -224,11 +217,11 @@ def test_a_folder_without_weights_is_refused(tmp_path):
         weights_digest(tmp_path)
 
 
-def test_settings_are_hashed_without_the_downloaders_notes(tmp_path):
+def test_the_digest_of_settings_ignores_hidden_folders(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     before = settings_digest(tmp_path)
     (tmp_path / ".cache").mkdir()
-    (tmp_path / ".cache" / "notes.json").write_text("{}")
+    (tmp_path / ".cache" / "download.json").write_text("{}")
     assert settings_digest(tmp_path) == before
     (tmp_path / "tokenizer.json").write_text("{}")
     assert settings_digest(tmp_path) != before

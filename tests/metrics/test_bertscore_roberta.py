@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rounding import rounding
+from small_models import SMALL_TRANSFORMER, write_transformer
 
 from dissectbench.harness.foundation.token_vectors import TokenVectors
 from dissectbench.metrics.bertscore import BERTScore
@@ -15,7 +16,6 @@ PAIRS = [("dogs on the grass", "tench"), ("red", 'the "old" house'), ("various s
 
 
 def save_roberta(folder, **tokenizer_settings):
-    import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
 
@@ -26,19 +26,9 @@ def save_roberta(folder, **tokenizer_settings):
     RobertaTokenizer.from_pretrained(folder, model_max_length=512, **tokenizer_settings).save_pretrained(
         folder
     )
-    config = RobertaConfig(
-        vocab_size=320,
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=66,
-        type_vocab_size=1,
-        initializer_range=0.4,  # far from a linear map, so that neighbours and positions matter
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        RobertaForMaskedLM(config).save_pretrained(folder)  # its checkpoint has a head and no pooler
+    sizes = {**SMALL_TRANSFORMER, "num_hidden_layers": 4, "max_position_embeddings": 66}
+    config = RobertaConfig(**sizes, vocab_size=320, type_vocab_size=1)
+    write_transformer(folder, RobertaForMaskedLM, config)  # a checkpoint with a head and no pooler
 
 
 @pytest.fixture(scope="module")

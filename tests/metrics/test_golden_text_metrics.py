@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dissectbench.harness.foundation.sentences import SentenceTransformerEncoder
+from dissectbench.harness.foundation.sentence_encoders import SentenceTransformerEncoder
 from dissectbench.metrics.bertscore import BERTScore
 from dissectbench.metrics.cosine import SentenceCosine
 

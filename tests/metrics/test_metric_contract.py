@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dissectbench.harness.foundation.sentences import SentenceTransformerEncoder
+from dissectbench.harness.foundation.sentence_encoders import SentenceTransformerEncoder
 from dissectbench.metrics.accuracy import ExactAccuracy, SynonymAccuracy
 from dissectbench.metrics.bertscore import BERTScore
 from dissectbench.metrics.cosine import ClipCosine, SentenceCosine

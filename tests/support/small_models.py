@@ -21,6 +21,27 @@ SMALL_CLIP: dict[str, Any] = {
 }
 
 
+# Sizes of a transformer that is fast to build; every model needs a vocabulary size in addition.
+SMALL_TRANSFORMER: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    # Large weights: with the usual small ones, a random transformer is almost a linear map.
+    "initializer_range": 0.4,
+}
+
+
+def write_transformer(folder: Path, model: Any, config: Any) -> Path:
+    """Writes a model class of transformers with random weights and returns the folder."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model(config).save_pretrained(folder)
+    return folder
+
+
 def write_open_clip(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
     """Writes a model in open_clip's own layout and returns the folder."""
     import open_clip

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..devices import resolve
 from ..errors import InputError
 from ..fixed_batches import batch_rows, batches_by_shape
-from .text_models import display_name, loading, model_fingerprint, model_folder, refuse_string
+from .loading import loading
+from .text_models import NEEDS, display_name, model_fingerprint, model_folder, refuse_string
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -25,16 +26,16 @@ logger = logging.getLogger(__name__)
 class SentenceTransformerEncoder:
     """Embeds sentences with a sentence-transformers model, in float32, without any prompt.
 
-    Nothing is read before the first use; a model is loaded once per process and device.
+    A model is loaded at its first use, once per process and device.
 
     Args:
-        model: a local folder, a name on the Hugging Face hub, or `minilm` for the packaged
-            all-MiniLM-L6-v2.
+        model: a local folder, a name on the Hub, or `minilm` for the packaged all-MiniLM-L6-v2.
         device: "auto", "cpu", "cuda" or "cuda:N".
         batch_size: texts per forward pass on a GPU; see `fixed_batches.batch_rows`.
+        revision: branch, tag or commit on the Hub; None: main. Only for models on the Hub.
 
     Attributes:
-        name: what the model is called in tables.
+        name: name in records and tables.
     """
 
     def __init__(
@@ -42,32 +43,34 @@ class SentenceTransformerEncoder:
         model: str = "sentence-transformers/all-mpnet-base-v2",
         device: str = "auto",
         batch_size: int = 64,
+        revision: str | None = None,
     ) -> None:
-        self.model, self.device, self.batch_size = model, device, batch_size
-        self.name = display_name(model)
+        self.model, self.device, self.revision = model, device, revision
+        self.batch_size = batch_size
+        self.name = display_name(model, revision)
 
     def fingerprint(self) -> str:
         """Hash of the weights, the configuration and the tokenizer."""
-        return model_fingerprint(self.model)
+        return model_fingerprint(self.model, self.revision)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns float32 [n, d], unit norm; each distinct text is embedded once.
 
-        Texts beyond the model's length are cut, and the log says how many.
+        Texts longer than the model's limit are cut, and counted in a warning.
 
         Raises:
             TypeError: if `texts` is a plain string.
-            InputError: if the model cannot be had or read.
+            InputError: if the model cannot be found, downloaded or read.
         """
         refuse_string(texts)
         device = resolve(self.device)
-        encoder = _load(model_folder(self.model), str(device))
+        encoder = _load(model_folder(self.model, self.revision), str(device))
         if len(texts) == 0:
             return encoder.encode([""], convert_to_numpy=True)[:0]
         lengths = _token_counts(encoder, list(dict.fromkeys(texts)), self.name)
         vectors: dict[str, NDArray[np.float32]] = {}
-        # Texts of the same number of tokens go together. No text is padded, so that each is computed
-        # in a shape that is its own.
+        # A batch holds texts with equal numbers of tokens. Without padding, the shape of a text's
+        # computation depends on the text alone.
         rows = batch_rows(device, self.batch_size)
         for batch, count in batches_by_shape(lengths, lengths.__getitem__, rows):
             embedded = encoder.encode(
@@ -87,17 +90,17 @@ def _load(folder: Path, device: str) -> SentenceTransformer:
 
     if not (folder / "modules.json").is_file():
         raise InputError(
-            f"{folder} holds no sentence-transformers model: modules.json is missing",
-            "a bare language model has no defined sentence embedding; give a sentence model",
+            f"the model in {folder} is not one of sentence-transformers: modules.json is missing",
+            "a plain language model has no defined sentence embedding; give a sentence model",
         )
-    with loading(folder, report=True):
+    with loading(folder, "a text model", needs=NEEDS):
         return SentenceTransformer(str(folder), device=device, local_files_only=True).float()
 
 
 def _token_counts(encoder: SentenceTransformer, texts: list[str], name: str) -> dict[str, int]:
-    """Returns how many tokens of each text the model reads; logs how many texts are cut.
+    """Returns the number of tokens of each text, cut at the model's limit; warns of texts that are cut.
 
-    All zero for a model without a limit: it is no transformer and does not pad.
+    All zero for a model without a limit, which is not a transformer and does not pad.
     """
     limit = encoder.max_seq_length
     if limit is None:
