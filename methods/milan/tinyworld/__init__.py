@@ -1,1 +1,1 @@
-"""The MILAN of tinyworld: how it was trained and how good it is."""
+"""Training and evaluation of tinyworld's MILAN, `method=milan_tinyworld`."""

@@ -1,8 +1,8 @@
-"""What a unit's exemplars show, in words: annotations from the pictures' own labels.
+"""Generates annotations of units from the labels of the pixels under their masks.
 
-A person who annotates a unit names what the marked regions have in common. Here it is what most of them
-show and what covers them more than it covers the world: p log(f / b), where p is the share of the
-exemplars that show a word, f the share of the marked pixels and b that of all pixels that do.
+A person who annotates a unit names what the marked regions have in common. Here that is what is frequent
+in them and covers more of them than of all images. The gain of a word is p log(f / b), where p is the
+share of the exemplars that show it, f its share of the marked pixels and b its share of all pixels.
 """
 
 from __future__ import annotations
@@ -23,38 +23,41 @@ from ....datasets.tinyworld.words import (
     SCENES,
     TEXTURES,
 )
-from .census import EDGE, Census
+from .word_statistics import EDGE, WordStatistics
 
 PER_UNIT = 3
-"""Annotations of a unit."""
+"""Annotations per unit, as in MILANNOTATIONS."""
 
-_CLEAR = 0.5  # gain of what can be seen at all
-_BEFORE = 0.55  # of the gain of the best colour or texture: with it a noun is said
-_RIVAL = 0.4  # of the first thing's gain: with it a second one is said
-_USUAL, _FREQUENT, _TOGETHER = 0.4, 0.3, 0.7  # exemplars that show a thing, one of two, both added
-_MOST, _MUCH, _NEARLY = 0.5, 0.3, 0.7  # pixels of one colour, of one of two, of both added
-_STRIKING = 1.5  # gain of a colour that is worth saying though it is not that of most pixels
-_MORE = 1.4  # times the world's share, for an adjective that is worth saying
-_EDGY = 2.0  # times the world's share of edges
-_ALWAYS = 0.9  # share of a noun's pixels in one scene or of one object that makes these go without saying
-_APART = 0.12  # difference in height that makes one thing lie above another
+# Thresholds of the rules below, set by hand.
+_CLEAR = 0.5  # least gain of a noun
+_BEFORE = 0.55  # a noun is named if its gain is this share of that of the best colour or texture
+_RIVAL = 0.4  # a second noun is named if its gain is this share of the first one's
+_USUAL, _FREQUENT, _TOGETHER = 0.4, 0.3, 0.7  # presence of a noun alone, of each of two, of both added
+_MOST, _MUCH, _NEARLY = 0.5, 0.3, 0.7  # share of an adjective alone, of each of two, of both added
+_STRIKING = 1.5  # gain of a colour that is named although most pixels have another one
+_MORE = 1.4  # an adjective is named if its share is this many times its share in all images
+_EDGY = 2.0  # edges are named if their share is this many times their share in all images
+_ALWAYS = 0.9  # a scene is not named if this share of the noun's pixels are in it in all images
+_IN_SCENE = 0.6  # share of the marked pixels that must be in one scene for it to be named
+_OF_OWNER = 0.6  # share of a part's pixels that must belong to one kind of object for it to be named
+_APART = 0.12  # difference in mean height that makes one thing "above" another
 
 _MASS = {"sky", "sand", "water", "grass", "snow", "wallpaper", "pollen"}
 _PLURALS = {"fish": "fish", "leaf": "leaves", "cactus": "cacti"}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What the regions of a unit have in common; None and empty for what they do not share.
+class CommonContent:
+    """What the marked regions of a unit have in common; None or empty for what they do not share.
 
     Attributes:
         noun: an object, a part or a piece of the scene.
         owner: the object that the part belongs to.
         colours: of the noun, or of the regions; one or two.
-        texture: likewise.
+        texture: of the noun, or of the regions.
         beside: a relation and a second noun, such as ("above", "grass").
-        scene: where it is seen.
-        edge: whether the regions lie where objects begin and end.
+        scene: the scene that the regions are in.
+        edge: whether the regions are at the boundaries of objects.
     """
 
     noun: str | None = None
@@ -66,98 +69,104 @@ class Finding:
     edge: bool = False
 
 
-def find(unit: Census, world: Census) -> Finding:
-    """Returns what the regions of a unit have in common, beyond what all pictures show.
+def common_content(unit: WordStatistics, overall: WordStatistics) -> CommonContent:
+    """Returns what the marked regions of a unit have in common, beyond what all images show.
 
     Args:
-        unit: census of its exemplars under their masks.
-        world: census of whole pictures of the probing set.
+        unit: statistics of its exemplars under their masks.
+        overall: statistics of all pixels of the probing set.
     """
-    gains = _gains(unit, world)
-    look = max(gains[NUMBER[word]] for word in (*COLOURS, *TEXTURES))
-    first, second = _things_shown(gains, unit)
-    if first is None or gains[NUMBER[first]] < max(_BEFORE * look, _CLEAR):
-        return _without_noun(unit, world, gains)
-    noun, owner = (first, None) if second else _part_and_owner(first, unit, world)
+    gains = _gains(unit, overall)
+    best_adjective = max(gains[NUMBER[word]] for word in (*COLOURS, *TEXTURES))
+    first, second = _nouns(gains, unit)
+    if first is None or gains[NUMBER[first]] < max(_BEFORE * best_adjective, _CLEAR):
+        return _without_noun(unit, overall, gains)
+    noun, owner = (first, None) if second else _part_and_owner(first, unit, overall)
     relation = _relation(first, second, unit) if second else None
-    on = None if relation == "and" else NUMBER[noun]
+    # With "and", adjectives describe all marked regions, else those of the first noun.
+    region = None if relation == "and" else NUMBER[noun]
     scene = _scene(unit)
-    if scene and world.given(NUMBER[scene], NUMBER[first]) > _ALWAYS:
+    if scene and overall.share_within(NUMBER[scene], NUMBER[first]) > _ALWAYS:
         scene = None
-    return Finding(
+    return CommonContent(
         noun,
         owner,
-        _adjectives("color", unit, world, on)[:2],
-        next(iter(_adjectives("texture", unit, world, on)[:1]), None),
+        _adjectives("color", unit, overall, region)[:2],
+        next(iter(_adjectives("texture", unit, overall, region)[:1]), None),
         (relation, second) if relation and second else None,
         scene,
     )
 
 
-def _gains(unit: Census, world: Census) -> NDArray[np.float64]:
-    """Returns p log(f / b) of every word."""
-    marked, all_over = unit.shares.diagonal(), world.shares.diagonal()
-    known = (marked > 0) & (all_over > 0)
+def _gains(unit: WordStatistics, overall: WordStatistics) -> NDArray[np.float64]:
+    """Returns p log(f / b) of every word; 0 where f or b is 0."""
+    marked, everywhere = unit.shares.diagonal(), overall.shares.diagonal()
+    defined = (marked > 0) & (everywhere > 0)
     gains = np.zeros(len(marked))
-    gains[known] = unit.presence[known] * np.log(marked[known] / all_over[known])
+    gains[defined] = unit.presence[defined] * np.log(marked[defined] / everywhere[defined])
     return gains
 
 
-def _things_shown(gains: NDArray[np.float64], unit: Census) -> tuple[str | None, str | None]:
-    """Returns the thing that most exemplars show, and another if it is as common; or two in turns."""
+def _nouns(gains: NDArray[np.float64], unit: WordStatistics) -> tuple[str | None, str | None]:
+    """Returns the noun that most exemplars show, and a second one if it is as common or alternates."""
     ordered = sorted(CATEGORIES["object"], key=lambda word: -gains[NUMBER[word]])
     first, second = ordered[:2]
-    common = unit.presence[NUMBER[first]], unit.presence[NUMBER[second]]
+    presence = unit.presence[NUMBER[first]], unit.presence[NUMBER[second]]
     covering = {word: unit.share(NUMBER[word]) * gains[NUMBER[word]] for word in (first, *PARTS)}
     largest = max(covering, key=lambda word: covering[word])
     if largest != first and unit.presence[NUMBER[largest]] >= _USUAL:
         return largest, None
     rival = gains[NUMBER[second]] >= max(_RIVAL * gains[NUMBER[first]], _CLEAR)
-    if rival and min(common) >= _FREQUENT and sum(common) >= _TOGETHER:
+    if rival and min(presence) >= _FREQUENT and sum(presence) >= _TOGETHER:
         return first, second
-    return (first if common[0] >= _USUAL else None), None
+    return (first if presence[0] >= _USUAL else None), None
 
 
-def _without_noun(unit: Census, world: Census, gains: NDArray[np.float64]) -> Finding:
+def _without_noun(
+    unit: WordStatistics, overall: WordStatistics, gains: NDArray[np.float64]
+) -> CommonContent:
     striking = max(COLOURS, key=lambda word: gains[NUMBER[word]])
-    colours = _adjectives("color", unit, world)
+    colours = _adjectives("color", unit, overall)
     if not colours and gains[NUMBER[striking]] >= _STRIKING:
         colours = (striking,)
-    texture = next(iter(_adjectives("texture", unit, world)[:1]), None)
-    edge = unit.share(EDGE) > _EDGY * world.share(EDGE)
-    return Finding(None, None, colours, texture, None, _scene(unit), edge)
+    texture = next(iter(_adjectives("texture", unit, overall)[:1]), None)
+    edge = unit.share(EDGE) > _EDGY * overall.share(EDGE)
+    return CommonContent(None, None, colours, texture, None, _scene(unit), edge)
 
 
-def _adjectives(category: str, unit: Census, world: Census, on: int | None = None) -> tuple[str, ...]:
-    """Returns the word that most pixels of a noun (None: of all regions) show, or two that most share."""
-    found = {word: unit.given(NUMBER[word], on) for word in CATEGORIES[category]}
-    telling = [word for word in found if found[word] > _MORE * world.given(NUMBER[word], on)]
-    ordered = sorted(telling, key=lambda word: -found[word])[:2]
-    if ordered and found[ordered[0]] >= _MOST:
+def _adjectives(
+    category: str, unit: WordStatistics, overall: WordStatistics, region: int | None = None
+) -> tuple[str, ...]:
+    """Returns the adjective of most pixels of a noun (None: of all regions), or two that share most."""
+    shares = {word: unit.share_within(NUMBER[word], region) for word in CATEGORIES[category]}
+    typical = {word: overall.share_within(NUMBER[word], region) for word in shares}
+    distinctive = [word for word in shares if shares[word] > _MORE * typical[word]]
+    ordered = sorted(distinctive, key=lambda word: -shares[word])[:2]
+    if ordered and shares[ordered[0]] >= _MOST:
         return (ordered[0],)
-    both = [found[word] for word in ordered]
+    both = [shares[word] for word in ordered]
     return tuple(ordered) if len(both) == 2 and min(both) >= _MUCH and sum(both) >= _NEARLY else ()
 
 
-def _scene(unit: Census) -> str | None:
-    return next((scene for scene in SCENES if unit.share(NUMBER[scene]) >= 0.6), None)
+def _scene(unit: WordStatistics) -> str | None:
+    return next((scene for scene in SCENES if unit.share(NUMBER[scene]) >= _IN_SCENE), None)
 
 
-def _part_and_owner(thing: str, unit: Census, world: Census) -> tuple[str, str | None]:
-    """Returns what to call the thing: an object; or a part, with its object if it is mostly of one."""
-    if thing in PARTS:
-        owner = max(OBJECTS, key=lambda kind: unit.given(NUMBER[kind], NUMBER[thing]))
-        return thing, owner if unit.given(NUMBER[owner], NUMBER[thing]) > 0.6 else None
-    on = NUMBER[thing]
+def _part_and_owner(noun: str, unit: WordStatistics, overall: WordStatistics) -> tuple[str, str | None]:
+    """Returns the object, or the part of it that is meant with its owner if it is mostly of one kind."""
+    if noun in PARTS:
+        owner = max(OBJECTS, key=lambda kind: unit.share_within(NUMBER[kind], NUMBER[noun]))
+        return noun, owner if unit.share_within(NUMBER[owner], NUMBER[noun]) > _OF_OWNER else None
+    region = NUMBER[noun]
     for part in PARTS:
-        share = unit.given(NUMBER[part], on)
-        if share > _MOST and share > _MORE * world.given(NUMBER[part], on):
-            return part, thing
-    return thing, None
+        share = unit.share_within(NUMBER[part], region)
+        if share > _MOST and share > _MORE * overall.share_within(NUMBER[part], region):
+            return part, noun
+    return noun, None
 
 
-def _relation(first: str, second: str, unit: Census) -> str:
-    """Returns how two things lie to each other."""
+def _relation(first: str, second: str, unit: WordStatistics) -> str:
+    """Returns the spatial relation of two nouns; "and" if they alternate or have none."""
     if min(unit.presence[NUMBER[first]], unit.presence[NUMBER[second]]) < _USUAL:
         return "and"
     if first not in BACKDROP:
@@ -168,41 +177,42 @@ def _relation(first: str, second: str, unit: Census) -> str:
     return "above" if higher > _APART else "below" if higher < -_APART else "and"
 
 
-def annotate(finding: Finding, rng: np.random.Generator, count: int = PER_UNIT) -> tuple[str, ...]:
-    """Returns a finding in `count` different wordings, in random order."""
-    wordings = list(dict.fromkeys(_wordings(finding)))
+def annotate(content: CommonContent, rng: np.random.Generator, count: int = PER_UNIT) -> tuple[str, ...]:
+    """Returns `count` different wordings of what a unit's regions have in common, in random order."""
+    wordings = list(dict.fromkeys(_wordings(content)))
     return tuple(wordings[i] for i in rng.permutation(len(wordings))[:count])
 
 
-def _wordings(finding: Finding) -> list[str]:
-    """Returns every wording of a finding, at least three."""
-    adjectives = " ".join(filter(None, (finding.texture, " and ".join(finding.colours))))
-    if finding.noun is None:
-        return _surfaces(finding, adjectives)
+def _wordings(content: CommonContent) -> list[str]:
+    """Returns all wordings, at least three."""
+    adjectives = " ".join(filter(None, (content.texture, " and ".join(content.colours))))
+    if content.noun is None:
+        return _surface_wordings(content, adjectives)
     end = ""
-    if finding.beside:
-        relation, other = finding.beside
+    if content.beside:
+        relation, other = content.beside
         end = f" {relation} {plural(other)}"
-    if finding.scene:
-        end += f" {SCENES[finding.scene].phrase}"
-    return [_squeezed(f"{start} {end}") for start in _things(finding.noun, finding.owner, adjectives)]
+    if content.scene:
+        end += f" {SCENES[content.scene].phrase}"
+    starts = _noun_wordings(content.noun, content.owner, adjectives)
+    return [_single_spaced(f"{start} {end}") for start in starts]
 
 
-def _things(noun: str, owner: str | None, adjectives: str) -> list[str]:
-    many = _squeezed(f"{adjectives} {plural(noun)}")
+def _noun_wordings(noun: str, owner: str | None, adjectives: str) -> list[str]:
+    many = _single_spaced(f"{adjectives} {plural(noun)}")
     if owner:
-        compound = _squeezed(f"{adjectives} {owner} {plural(noun)}")
+        compound = _single_spaced(f"{adjectives} {owner} {plural(noun)}")
         return [f"{many} of {plural(owner)}", f"the {many} of {plural(owner)}", compound]
     if noun in PARTS:
         return [many, f"{many} of different objects", f"the {many} of objects"]
     if noun in _MASS:
         return [many, f"areas of {many}", f"the {many}"]
-    return [many, article(_squeezed(f"{adjectives} {noun}")), f"the {many}"]
+    return [many, article(_single_spaced(f"{adjectives} {noun}")), f"the {many}"]
 
 
-def _surfaces(finding: Finding, adjectives: str) -> list[str]:
-    place = SCENES[finding.scene].phrase if finding.scene else ""
-    if finding.edge:
+def _surface_wordings(content: CommonContent, adjectives: str) -> list[str]:
+    place = SCENES[content.scene].phrase if content.scene else ""
+    if content.edge:
         starts = [
             f"edges of {adjectives} objects",
             f"outlines of {adjectives} objects",
@@ -210,15 +220,15 @@ def _surfaces(finding: Finding, adjectives: str) -> list[str]:
         ]
     elif adjectives:
         starts = [f"{adjectives} surfaces", f"{adjectives} areas", f"things that are {adjectives}"]
-    elif finding.scene:
-        return [f"{finding.scene} scenes", f"different things {place}", f"all kinds of things {place}"]
+    elif content.scene:
+        return [f"{content.scene} scenes", f"different things {place}", f"all kinds of things {place}"]
     else:
         starts = ["many different things", "various objects", "all kinds of objects"]
-    return [_squeezed(f"{start} {place}") for start in starts]
+    return [_single_spaced(f"{start} {place}") for start in starts]
 
 
 def plural(noun: str) -> str:
-    """Returns the plural of one of the world's nouns; what cannot be counted stays as it is."""
+    """Returns the plural of a noun of tinyworld; uncountable nouns stay as they are."""
     if noun in _MASS:
         return noun
     if noun in _PLURALS:
@@ -228,5 +238,6 @@ def plural(noun: str) -> str:
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
 
 
-def _squeezed(text: str) -> str:
+def _single_spaced(text: str) -> str:
+    # Empty adjectives and places leave double blanks.
     return " ".join(text.split())

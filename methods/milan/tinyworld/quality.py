@@ -1,4 +1,4 @@
-"""How well a MILAN describes units of the embedded world."""
+"""Measures how well a MILAN describes units of tinyworld networks, against two controls."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from ..tokenizer import tokenize
 from ..training.bleu import corpus_bleu
 from .annotations import plural
 
-Texts = Sequence[Sequence[str]]
+Annotations = Sequence[Sequence[str]]
+"""The annotations of each unit."""
 
 LAYER = 5
-"""Of all-MiniLM-L6-v2, as in the metric `minilm_bertscore_f1`."""
+"""Layer of all-MiniLM-L6-v2 for BERTScore, as in the metric `minilm_bertscore_f1`."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Descriptions against the annotations of their units.
+    """Scores of descriptions against the annotations of their units.
 
     Attributes:
-        bertscore: mean F1 with the annotation that suits best.
-        bleu: of all together.
-        exact: share of the units whose description is one of their annotations.
+        bertscore: mean F1, against the annotation with the highest F1.
+        bleu: corpus BLEU of all descriptions.
+        exact: share of the descriptions that equal one of their unit's annotations.
     """
 
     bertscore: float
@@ -38,13 +39,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the model card says of some units.
+    """Scores of the descriptions of some units, for the model card.
 
     Attributes:
-        units: how many.
+        units: number of units.
         milan: scores of MILAN's descriptions.
-        constant: of one description for all units: the commonest annotation of those learnt from.
-        shuffled: of MILAN's descriptions, each given to another unit.
+        constant: scores of one description for all units, the most frequent annotation in training.
+        shuffled: scores of MILAN's descriptions, each assigned to another unit.
     """
 
     units: int
@@ -53,37 +54,40 @@ class Quality:
     shuffled: Scores
 
 
-def measure(said: Sequence[str], texts: Texts, learnt: Texts, seed: int = 0) -> Quality:
-    """Compares descriptions with annotations, and so two controls.
+def measure(
+    descriptions: Sequence[str], annotations: Annotations, training: Annotations, seed: int = 0
+) -> Quality:
+    """Scores descriptions and two controls against annotations.
 
     Args:
-        said: a description of each unit.
-        texts: annotations of each unit.
-        learnt: annotations of the units learnt from.
-        seed: of the order in which descriptions are given to other units.
+        descriptions: one per unit.
+        annotations: of each unit.
+        training: annotations of the units that MILAN was trained on.
+        seed: of the order in which descriptions are assigned to other units.
     """
-    constant = Counter(text for several in learnt for text in several).most_common(1)[0][0]
-    order = np.random.default_rng(seed).permutation(len(said))
-    shuffled = [""] * len(said)
+    constant = Counter(text for texts in training for text in texts).most_common(1)[0][0]
+    order = np.random.default_rng(seed).permutation(len(descriptions))
+    shuffled = [""] * len(descriptions)
     for unit, other in zip(order.tolist(), np.roll(order, 1).tolist(), strict=True):
-        shuffled[unit] = said[other]
-    controls = (said, [constant] * len(said), shuffled)
-    return Quality(len(said), *(_scores(texts_said, texts) for texts_said in controls))
+        shuffled[unit] = descriptions[other]
+    cases = (descriptions, [constant] * len(descriptions), shuffled)
+    return Quality(len(descriptions), *(_scores(texts, annotations) for texts in cases))
 
 
-def _scores(said: Sequence[str], texts: Texts) -> Scores:
-    words = [tokenize(text) for text in said]
-    true = [[tokenize(text) for text in several] for several in texts]
-    exact = [one in several for one, several in zip(words, true, strict=True)]
-    return Scores(_bertscore(said, texts), corpus_bleu(words, true), float(np.mean(exact)))
+def _scores(descriptions: Sequence[str], annotations: Annotations) -> Scores:
+    predictions = [tokenize(text) for text in descriptions]
+    references = [[tokenize(text) for text in texts] for texts in annotations]
+    exact = [words in texts for words, texts in zip(predictions, references, strict=True)]
+    bleu = corpus_bleu(predictions, references)
+    return Scores(_bertscore(descriptions, annotations), bleu, float(np.mean(exact)))
 
 
-def _bertscore(said: Sequence[str], texts: Texts) -> float:
+def _bertscore(descriptions: Sequence[str], annotations: Annotations) -> float:
     import bert_score
 
     f1: Any = bert_score.score(
-        [text.lower() or "." for text in said],
-        [list(several) for several in texts],
+        [text.lower() or "." for text in descriptions],  # bert_score warns about an empty text
+        [list(texts) for texts in annotations],
         model_type=str(model_folder("minilm")),
         num_layers=LAYER,
         device="cpu",
@@ -92,6 +96,6 @@ def _bertscore(said: Sequence[str], texts: Texts) -> float:
 
 
 def names_class(text: str, kind: str) -> bool:
-    """Whether a description names an object of the world, or one of its parts."""
+    """Whether a description names a kind of object, or one of its parts."""
     nouns = (kind, *OBJECTS[kind].parts)
     return not {form for noun in nouns for form in (noun, plural(noun))}.isdisjoint(tokenize(text))

@@ -1,10 +1,11 @@
-"""Units of networks of the embedded world as annotated exemplars, in the layout of MILANNOTATIONS."""
+"""Generates annotated exemplars of tinyworld networks, in the layout of MILANNOTATIONS."""
 
 from __future__ import annotations
 
 import csv
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,39 @@ from ....harness.targets.target import Target
 from ..exemplar_files import ExemplarFolder, write_exemplars
 from ..settings import ExemplarSettings
 from ..training.dataset import AnnotatedExemplars, open_annotated
-from .annotations import annotate, find
-from .census import World
+from .annotations import annotate, common_content
+from .word_statistics import ProbingSetWords
 
 log = logging.getLogger(__name__)
 
 EXEMPLARS = ExemplarSettings(image_size=SIZE)
-"""Pictures as large as they were rendered: the embedded networks know no other size."""
+"""Exemplar images have the size of rendered images: tinyworld networks are trained on no other."""
+
+TRAINING_SEEDS, PROBING_SEED = (4, 5, 6, 8, 9), 0
+"""Seeds of the probing sets: for the units in training, and for those of the networks held out."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is computed.
+
+    Attributes:
+        training_images: images that each network is trained on.
+        probing_images: images of each probing set, which exemplars are taken from.
+        units_per_layer: maximum number of units per layer.
+        seed: of the choice of units, of their wordings and of MILAN's training.
+    """
+
+    training_images: int = 10_000
+    probing_images: int = 1200
+    units_per_layer: int = 128
+    seed: int = 0
 
 
 def annotated_units(
     target: Target,
     probe: TinyWorld,
-    world: World,
+    words: ProbingSetWords,
     layers: Sequence[str],
     folder: Path,
     *,
@@ -41,22 +62,22 @@ def annotated_units(
     seed: int,
     progress: Progress | None = None,
 ) -> AnnotatedExemplars:
-    """Finds the exemplars of a network's units, and says in words what their masks cover.
+    """Writes the exemplars of a network's units, and annotations of what their masks cover.
 
-    What an earlier call has left in the folder is not computed again. Dead units, and those whose masks
-    are all empty, are left out.
+    Exemplars that are already in the folder are not computed again. Dead units, and units whose masks are
+    all empty, are left out.
 
     Args:
         target: the network.
-        probe: the pictures that it is shown.
-        world: the same, as words.
-        layers: whose units.
-        folder: `<folder>/<target>-<pictures>` is where they lie.
-        limit: at most so many units of a layer, drawn at random.
+        probe: the probing set.
+        words: the words of the same probing set.
+        layers: layers of the units.
+        folder: the data set is written to `<folder>/<target>-<fingerprint of the probing set>`.
+        limit: maximum number of units per layer, drawn at random.
         seed: of that draw and of the wordings.
-        progress: shows how far it is.
+        progress: shows the progress.
     """
-    found = probe_layers(
+    probed = probe_layers(
         target,
         probe,
         layers,
@@ -64,16 +85,16 @@ def annotated_units(
         cache=Cache(folder / "cache"),
         progress=progress,
     )
-    place = folder / f"{target.name}-{probe.fingerprint()[:8]}"
+    data = folder / f"{target.name}-{probe.fingerprint()[:8]}"
     rows = []
-    for number, (name, layer) in enumerate(found.items()):
+    for number, (name, layer) in enumerate(probed.items()):
         units = _chosen(layer, limit, [seed, number])
-        shown = write_exemplars(layer, place / name, EXEMPLARS, units, progress=progress)
-        rows += _rows(name, shown, world, [seed, number])
-    with atomic_open(place / FILE) as file:
+        exemplars = write_exemplars(layer, data / name, EXEMPLARS, units, progress=progress)
+        rows += _annotation_rows(name, exemplars, words, [seed, number])
+    with atomic_open(data / FILE) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([COLUMNS, *rows])
-    return open_annotated(place)
+    return open_annotated(data)
 
 
 def _chosen(layer: ProbedLayer, limit: int, seed: Sequence[int]) -> list[int]:
@@ -81,15 +102,19 @@ def _chosen(layer: ProbedLayer, limit: int, seed: Sequence[int]) -> list[int]:
     return sorted(np.random.default_rng(seed).permutation(alive)[:limit].tolist())
 
 
-def _rows(
-    layer: str, shown: ExemplarFolder, world: World, seed: Sequence[int]
+def _annotation_rows(
+    layer: str, exemplars: ExemplarFolder, words: ProbingSetWords, seed: Sequence[int]
 ) -> list[tuple[str, int, str]]:
+    """Returns the rows (layer, unit, text) of the annotations of a layer."""
     rows = []
-    for unit, ids, masks in zip(shown.units.tolist(), shown.ids, shown.masks, strict=True):
-        under = world.under(ids, masks[:, 0])
-        if under is None:
-            log.warning("%s, unit %d: nothing is marked", layer, unit)
+    units = exemplars.units.tolist()
+    for unit, images, masks in zip(units, exemplars.ids, exemplars.masks, strict=True):
+        marked = words.under(images, masks[:, 0])
+        if marked is None:
+            log.warning("%s, unit %d: all masks are empty", layer, unit)
             continue
-        texts = annotate(find(under, world.census), np.random.default_rng([*seed, unit]))
+        # One generator per unit: its wordings do not depend on which other units are annotated.
+        generator = np.random.default_rng([*seed, unit])
+        texts = annotate(common_content(marked, words.overall), generator)
         rows += [(layer, unit, text) for text in texts]
     return rows
