@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import __version__
+from . import __version__, exit_codes
+from .completion import complete, complete_settings
 from .errors import InputError
-
-EXIT_OK, EXIT_UNEXPECTED, EXIT_INPUT, EXIT_FAILED_UNITS, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 EPILOG = """\
 Settings are given as key=value, in Hydra's grammar:
-  dissectbench run name=demo                            the main job on the embedded world
+  dissectbench run name=demo                            the demo on tinyworld
   dissectbench run experiment=resnet50_imagenet         ResNet-50 on ImageNet (asks for its folders)
   dissectbench run target=resnet18 probe=imagefolder probe.root=photos layers=[layer4] units=50
   dissectbench list layers target=resnet18
   dissectbench score labels.csv --layer fc --references imagenet
+  dissectbench export runs/demo --layout dnd
   dissectbench milan convert milan-base.pth
 
-Exit codes: 0 done; 2 something for you to mend; 3 done, but some units failed; 130 interrupted.
+Exit codes: 0 finished; 2 invalid input or configuration; 3 finished, but some units failed;
+130 interrupted.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; a user's mistake is a sentence on stderr."""
+    """Runs one command and returns its exit code; invalid input is reported in a sentence on stderr."""
     parser = _parser()
+    complete(parser)
     options, rest = parser.parse_known_args(arguments)
     if rest and (rest[0].startswith("-") or not hasattr(options, "settings")):
         parser.error(f"unrecognised argument {rest[0]!r}")
@@ -44,19 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.command(options)
     except InputError as error:
         print(f"dissectbench: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_INPUT
+        return exit_codes.INVALID_INPUT
     except KeyboardInterrupt:
-        print("dissectbench: interrupted; the same command goes on from here", file=sys.stderr)  # noqa: T201
-        return EXIT_INTERRUPTED
+        print("dissectbench: interrupted; rerun the same command to resume", file=sys.stderr)  # noqa: T201
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+        return exit_codes.OK
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dissectbench",
-        description="Compare methods that say in words what the units of a vision network do.",
+        description="Compare methods that describe the units of a vision network in words.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_score(commands)
     _add_table(commands)
+    _add_export(commands)
     _add_list(commands)
     _add_doctor(commands)
     _add_milan(commands)
@@ -76,17 +80,28 @@ def _command(commands: argparse._SubParsersAction, name: str, summary: str) -> a
         name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="say more, with tracebacks of failed units"
+        "--verbose", action="store_true", help="log more, including tracebacks of failed units"
     )
     parser.add_argument(
-        "--offline", action="store_true", help="never use the network, not even to look for weights"
+        "--offline", action="store_true", help="never use the network, not even to look up weights"
     )
     return parser
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings, such as units=50")
+    settings = parser.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings, such as units=50"
+    )
+    settings.completer = complete_settings  # type: ignore[attr-defined]  # argcomplete's convention
+    _add_config_dir(parser)
+
+
+def _add_config_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-dir", metavar="DIR", help="folder of your own configurations")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +110,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path(os.environ.get("DISSECTBENCH_RUNS", "runs")),
         metavar="DIR",
-        help="where runs, activations and caches are kept (default: %(default)s)",
+        help="folder of runs, activations and caches (default: %(default)s)",
     )
 
 
@@ -109,9 +124,10 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         "--dry-run", action="store_true", help="print the configuration and the plan, then stop"
     )
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try units again that are on record as failed"
+        "--retry-failed", action="store_true", help="describe units again whose record has failed"
     )
-    parser.set_defaults(command=_run)
+    _add_json(parser)
+    parser.set_defaults(command=_lazy("run", "run_command"))
 
 
 def _add_score(commands: argparse._SubParsersAction) -> None:
@@ -124,27 +140,28 @@ def _add_score(commands: argparse._SubParsersAction) -> None:
         metavar="FILE.csv|KEY=VALUE",
         help="files of descriptions, and settings such as metric=[minilm_cosine]",
     )
-    parser.add_argument("--layer", default="fc", help="which layer's rows to take (default: %(default)s)")
+    parser.add_argument("--layer", default="fc", help="the layer to score (default: %(default)s)")
     parser.add_argument(
         "--references",
         default="imagenet",
-        help="a choice of references, a text file with one line a unit, or milannotations:PATH of "
+        help="a choice of references, a text file with one line per unit, or milannotations:PATH of "
         "MILANNOTATIONS (default: %(default)s)",
     )
     parser.add_argument(
-        "--alternatives", action="store_true", help="each synonym of a line is a reference of its own"
+        "--alternatives", action="store_true", help="treat each synonym of a line as a separate reference"
     )
     parser.add_argument(
-        "--over",
-        default="maximum",
-        choices=("maximum", "mean", "both"),
-        help="what counts of a unit's several references (default: %(default)s)",
+        "--reduce",
+        default="best",
+        choices=("best", "mean", "both"),
+        help="how the scores against several references of a unit are reduced (default: %(default)s)",
     )
-    parser.add_argument("--config-dir", metavar="DIR", help="folder of your own configurations")
+    _add_config_dir(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="also write scores and tables to this folder"
     )
-    parser.set_defaults(command=_score)
+    _add_json(parser)
+    parser.set_defaults(command=_lazy("score", "score_command"))
 
 
 def _add_table(commands: argparse._SubParsersAction) -> None:
@@ -153,15 +170,38 @@ def _add_table(commands: argparse._SubParsersAction) -> None:
         "folders", nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/demo"
     )
     parser.add_argument(
-        "--format", default="terminal", choices=("terminal", "csv", "markdown", "latex", "svg")
+        "--format", default="terminal", choices=("terminal", "csv", "markdown", "latex", "json", "svg")
     )
+    parser.add_argument("--json", action="store_true", help="the same as --format json")
     parser.add_argument(
         "--only",
         action="append",
         metavar="NAME",
-        help="print this table alone, such as scores_fc; repeatable",
+        help="print only this table, such as scores_fc; repeatable",
     )
-    parser.set_defaults(command=_table)
+    parser.set_defaults(command=_lazy("table", "table_command"))
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "export", "Write descriptions of a run in an original program's layout.")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder, such as runs/demo")
+    parser.add_argument(
+        "--layout",
+        required=True,
+        choices=("dnd", "milan", "clip_dissect", "netdissect"),
+        help="whose file layout",
+    )
+    parser.add_argument(
+        "--method", metavar="NAME", help="whose descriptions (default: the layout's own method)"
+    )
+    parser.add_argument(
+        "--layer", action="append", metavar="NAME", help="export only this layer; repeatable"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: RUN/exports/LAYOUT)"
+    )
+    _add_json(parser)
+    parser.set_defaults(command=_lazy("export", "export_command"))
 
 
 def _add_list(commands: argparse._SubParsersAction) -> None:
@@ -176,15 +216,19 @@ def _add_list(commands: argparse._SubParsersAction) -> None:
     )
     _add_settings(parser)
     _add_runs(parser)
-    parser.set_defaults(command=_list)
+    _add_json(parser)
+    parser.set_defaults(command=_lazy("list_", "list_command"))
 
 
 def _add_doctor(commands: argparse._SubParsersAction) -> None:
     parser = _command(
-        commands, "doctor", "Check the installation, the models at hand, the disk and the device."
+        commands,
+        "doctor",
+        "Check the installation, the locally available models, the disk and the device.",
     )
     _add_runs(parser)
-    parser.set_defaults(command=_doctor)
+    _add_json(parser)
+    parser.set_defaults(command=_lazy("doctor", "doctor_command"))
 
 
 def _add_milan(commands: argparse._SubParsersAction) -> None:
@@ -204,7 +248,7 @@ def _add_milan_convert(actions: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write (default: FILE without its ending)"
     )
-    parser.set_defaults(command=_milan_convert)
+    parser.set_defaults(command=_lazy("milan", "convert_command"))
 
 
 def _add_milan_train(actions: argparse._SubParsersAction) -> None:
@@ -232,7 +276,7 @@ def _add_milan_train(actions: argparse._SubParsersAction) -> None:
         help="class folders of the images that data sets without pictures count (imagenet/val)",
     )
     parser.add_argument("--config-dir", metavar="DIR", help="folder of your own configurations")
-    parser.set_defaults(command=_milan_train)
+    parser.set_defaults(command=_lazy("milan", "train_command"))
 
 
 def _add_milan_exemplars(actions: argparse._SubParsersAction) -> None:
@@ -263,55 +307,17 @@ def _add_milan_exemplars(actions: argparse._SubParsersAction) -> None:
         choices=("paper", "official"),
         help="official: as the published program makes exemplars (default: %(default)s)",
     )
-    parser.set_defaults(command=_milan_exemplars)
+    parser.set_defaults(command=_lazy("milan", "exemplars_command"))
 
 
-def _run(options: argparse.Namespace) -> int:
-    from .commands.run import run_command
+def _lazy(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """Returns a command that imports its module when it is called: `--help` loads no library."""
 
-    return run_command(options)
+    def command(options: argparse.Namespace) -> int:
+        loaded = importlib.import_module(f".commands.{module}", __package__)
+        return getattr(loaded, function)(options)
 
-
-def _score(options: argparse.Namespace) -> int:
-    from .commands.run import score_command
-
-    return score_command(options)
-
-
-def _table(options: argparse.Namespace) -> int:
-    from .commands.run import table_command
-
-    return table_command(options)
-
-
-def _list(options: argparse.Namespace) -> int:
-    from .commands.list_ import list_command
-
-    return list_command(options)
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from .commands.doctor import doctor_command
-
-    return doctor_command(options)
-
-
-def _milan_convert(options: argparse.Namespace) -> int:
-    from .commands.milan import convert_command
-
-    return convert_command(options)
-
-
-def _milan_train(options: argparse.Namespace) -> int:
-    from .commands.milan import train_command
-
-    return train_command(options)
-
-
-def _milan_exemplars(options: argparse.Namespace) -> int:
-    from .commands.milan import exemplars_command
-
-    return exemplars_command(options)
+    return command
 
 
 if __name__ == "__main__":

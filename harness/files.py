@@ -78,10 +78,10 @@ def _umask() -> int:
     return mask
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, *, sort_keys: bool = True) -> None:
     """Writes `value` as readable JSON, atomically. NaN and infinities are refused."""
     with atomic_open(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=True)
+        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys)
         file.write("\n")
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from .errors import InputError
 from .files import explained
-from .records import Description, UnitId
+from .records import Description, Spent, UnitId
 
 Parsed = TypeVar("Parsed")
 
@@ -86,17 +86,6 @@ def read_descriptions(path: str | os.PathLike[str]) -> Iterator[Description]:
 def _read_records(path: Path) -> Iterator[tuple[int, Description]]:
     hint = "remove the line (its unit is then described again), or use another run name"
     yield from read_lines(path, Description.from_json, hint)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a description took: seconds of wall time and money in USD."""
-
-    seconds: float = 0.0
-    cost_usd: float = 0.0
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.seconds + other.seconds, self.cost_usd + other.cost_usd)
 
 
 def read_spent(path: str | os.PathLike[str]) -> dict[tuple[UnitId, str], Spent]:

@@ -36,6 +36,9 @@ class Spent:
     seconds: float = 0.0
     cost_usd: float = 0.0
 
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.seconds + other.seconds, self.cost_usd + other.cost_usd)
+
 
 @dataclass(frozen=True)
 class Description:

@@ -1,11 +1,12 @@
-"""One run: the plan, the pass over the images, the descriptions, the scores, the tables.
+"""Runs a job: one pass over the images, descriptions by every method, scores, tables.
 
-`dissectbench run` calls `run`; each step below may be called by itself. Whatever a step has finished is
-on the disk, so a run that was killed goes on from there (see `folder`, `records` and `activations`).
+`run` does all of it; the functions below are its steps. Each step writes what it completes, so a run that
+was interrupted or killed resumes from there (see `run_folder`, `journal` and `activations`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,14 @@ from .cache import Cache
 from .config import Settings, build
 from .describing import describe, remaining
 from .errors import InputError
+from .files import write_json
+from .finished_run import FinishedRun
 from .progress import Progress
-from .run_folder import RunFolder
-from .scores import write_scores
+from .run_folder import METRICS, MODELS, SCORES, RunFolder, Selection
+from .scores import write_metrics, write_scores
 from .unit_selection import select_units
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..datasets.references import References
     from ..methods.method import Method
     from ..metrics.metric import Metric
@@ -34,9 +35,43 @@ if TYPE_CHECKING:
     from .targets.target import Target
 
 
+def run(
+    settings: Settings,
+    *,
+    runs: str | os.PathLike[str] = "runs",
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> FinishedRun:
+    """Describes the selected units by every method, scores the final layer, and writes the tables.
+
+    Nothing is printed unless `progress` is given. Work that the folder already holds is not repeated.
+
+    Args:
+        settings: a composed configuration, see `compose`.
+        runs: the folder of all runs; activations and caches, which runs share, are stored in it too.
+        retry_failed: describe units again whose record has the status "failed".
+        progress: shows progress bars, for example `Progress()`.
+
+    Returns:
+        The run, read from its folder. `status` is "finished"; single units may have failed, and their
+        records say why.
+
+    Raises:
+        InputError: for invalid settings or input, with what to do about it; `status.json` then says
+            "failed".
+
+    Example:
+        >>> from dissectbench.harness import compose, run
+        >>> finished = run(compose(["name=demo", "units=4", "layers=[fc]"]))    # doctest: +SKIP
+        >>> finished.records[0].text                                             # doctest: +SKIP
+        'red'
+    """
+    return execute(assemble(settings), runs=runs, retry_failed=retry_failed, progress=progress)
+
+
 @dataclass(frozen=True)
 class Parts:
-    """The objects that a configuration describes. Making them loads no weights but the target's."""
+    """The objects that a configuration describes. Building them loads no weights except the target's."""
 
     settings: Settings
     target: Target
@@ -132,17 +167,55 @@ def _check_references(parts: Parts) -> None:
         )
 
 
-def open_folder(parts: Parts, runs: Path) -> RunFolder:
-    """Opens `runs/<name>` and writes down the setting of the run."""
+def execute(
+    parts: Parts,
+    *,
+    runs: str | os.PathLike[str] = "runs",
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> FinishedRun:
+    """Runs assembled parts; see `run`. For callers that show the plan first."""
+    from ..results.exporters.descriptions import write_descriptions
+    from ..results.tables.render import write_tables
+    from ..results.tables.run_tables import run_tables
+
+    runs, progress = Path(runs), progress or Progress("none")
+    with RunFolder(runs / run_name(parts)) as folder, folder.tracked():
+        layers = activations(parts.taps, parts.probe, parts.activation_settings, runs, progress)
+        bind(parts, layers, folder)
+        describe_all(parts, layers, folder, progress, retry_failed=retry_failed)
+        scored = score_final_layer(parts, folder)
+        write_models(parts, folder, scored=scored)
+        finished = FinishedRun(folder.path)
+        write_descriptions(finished.records, folder.path / "descriptions.csv")
+        write_tables(run_tables(finished), folder.path / "tables")
+        folder.finish(sum(record.status == "failed" for record in finished.records))
+    return FinishedRun(folder.path)
+
+
+def select(parts: Parts) -> Selection:
+    """Returns what the settings ask for: units by layer, methods, and the layer to score."""
+    scored = parts.final_layer if parts.references is not None and parts.metrics else None
+    units = {name: parts.units[name] for name in parts.layers}
+    return Selection(parts.target.name, units, [method.name for method in parts.methods], scored)
+
+
+def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> None:
+    """Binds the folder to what its descriptions depend on, and writes the settings.
+
+    Raises:
+        OtherSettingsError: if the folder holds descriptions made under other settings.
+    """
     settings = parts.settings
-    folder = RunFolder(runs / run_name(parts))
+    identity = {f"layer/{name}": layer.fingerprint for name, layer in layers.items()}
+    identity |= {f"method/{method.name}": dict(method.identity()) for method in parts.methods}
+    folder.bind({**identity, "seed": settings.config.seed})
     details = {
         "target": {"name": parts.target.name, "fingerprint": parts.target.fingerprint()},
         "probing_set": {"name": parts.probe.name, "images": len(parts.probe)},
         "seed": settings.config.seed,
     }
-    folder.describe_setting(settings.text, str(parts.target.device), details)
-    return folder
+    folder.write_settings(settings.text, select(parts), str(parts.target.device), details)
 
 
 def run_name(parts: Parts) -> str:
@@ -173,10 +246,7 @@ def describe_all(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """Lets every method describe the chosen units of every layer; what is on record is not repeated."""
-    identity = {f"layer/{name}": layer.fingerprint for name, layer in layers.items()}
-    identity |= {f"method/{method.name}": dict(method.identity()) for method in parts.methods}
-    folder.bind({**identity, "seed": parts.settings.config.seed})
+    """Lets every method describe the selected units of every layer that have no record yet."""
     for method in parts.methods:
         for name, layer in layers.items():
             todo = remaining(
@@ -188,18 +258,23 @@ def describe_all(
                 describe(method, layer, todo, folder.journal, advance)
 
 
-def score_final_layer(parts: Parts, folder: RunFolder) -> pd.DataFrame | None:
-    """Scores the final layer and writes `scores.parquet`; None if there is nothing to score."""
+def score_final_layer(parts: Parts, folder: RunFolder) -> bool:
+    """Scores the final layer and writes `scores.parquet`; returns whether there was something to score.
+
+    Where there is nothing to score, scores of an earlier command are removed: they would be about
+    descriptions that the tables do not show.
+    """
     from ..metrics.scoring import Prediction, score_descriptions
 
-    layer = parts.final_layer
-    if layer is None or parts.references is None or not parts.metrics:
-        return None
-    chosen, names = set(parts.units[layer]), {method.name for method in parts.methods}
+    selection = select(parts)
+    layer = selection.scored_layer
+    if layer is None or parts.references is None:
+        (folder.path / SCORES).unlink(missing_ok=True)
+        return False
     predictions = [
         Prediction.of(record)
-        for (unit, method), record in folder.journal.latest.items()
-        if unit.layer == layer and unit.index in chosen and method in names
+        for record in selection.choose(folder.journal.latest)
+        if record.unit.layer == layer
     ]
     scores = score_descriptions(
         predictions,
@@ -209,5 +284,35 @@ def score_final_layer(parts: Parts, folder: RunFolder) -> pd.DataFrame | None:
         control_text=parts.settings.config.table.control_text,
         seed=parts.settings.config.seed,
     )
-    write_scores(scores, folder.path / "scores.parquet")
-    return scores
+    write_scores(scores, folder.path / SCORES)
+    return True
+
+
+def write_models(parts: Parts, folder: RunFolder, *, scored: bool) -> None:
+    """Writes `models.json` (names, for the tables) and `metrics.json` (see `MetricInfo`)."""
+    # Metrics that score nothing are not asked: their weights may not even be installed.
+    metrics = parts.metrics if scored else ()
+    write_json(folder.path / MODELS, models_used(parts), sort_keys=False)  # in the order of the tables
+    write_metrics({metric.name: metric.info() for metric in metrics}, folder.path / METRICS)
+
+
+def models_used(parts: Parts) -> dict[str, str]:
+    """Returns the target, the probing set and the models of methods and metrics, by what they are."""
+    models = {
+        "target": parts.target.name,
+        "probing set": f"{parts.probe.name}, {len(parts.probe)} images",
+    }
+    for component in (*parts.methods, *(parts.metrics if parts.final_layer else ())):
+        models |= named_models(component)
+    return models
+
+
+def named_models(component: Method | Metric) -> dict[str, str]:
+    """Returns the models of a component by what they are: "clip_dissect, image-text model", ...
+
+    A model that is named like its component, such as MILAN's, is listed under that name alone.
+    """
+    return {
+        component.name if what == component.name else f"{component.name}, {what}": model
+        for what, model in component.models().items()
+    }

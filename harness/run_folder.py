@@ -1,20 +1,31 @@
-"""The folder of one run: its records, what they depend on, and the lock that keeps it to one process."""
+"""The folder of one run: status, selection, records, and the lock that admits one process at a time."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import InputError
 from .files import atomic_open, explained, read_json, write_json
 from .journal import Journal
+from .records import Description, UnitId
 
 if TYPE_CHECKING:
     from filelock import FileLock
+
+FORMAT = 1
+"""Version of the run folder's layout, stored in `status.json`."""
+
+STATUS, SELECTION, IDENTITY = "status.json", "selection.json", "identity.json"
+CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+MODELS, METRICS, SCORES = "models.json", "metrics.json", "scores.parquet"
 
 PACKAGES = (
     *("dissectbench", "torch", "torchvision", "timm", "transformers", "diffusers", "openai"),
@@ -23,15 +34,74 @@ PACKAGES = (
 )
 
 
+class OtherSettingsError(InputError):
+    """The folder holds descriptions made under other settings."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one command asked for: the (unit, method) pairs that its tables are about.
+
+    A folder may hold more records: those of earlier commands with more units, layers or methods.
+
+    Attributes:
+        target: name of the target.
+        units: the units of each layer, ascending.
+        methods: names of the methods, in the order of the settings.
+        scored_layer: the layer whose descriptions are scored; None if there are no scores.
+    """
+
+    target: str
+    units: Mapping[str, Sequence[int]]
+    methods: Sequence[str]
+    scored_layer: str | None = None
+
+    def keys(self) -> list[tuple[UnitId, str]]:
+        """Returns every (unit, method) in the order of methods, layers and units."""
+        return [
+            (UnitId(self.target, layer, index), method)
+            for method in self.methods
+            for layer, units in self.units.items()
+            for index in units
+        ]
+
+    def choose(self, latest: Mapping[tuple[UnitId, str], Description]) -> list[Description]:
+        """Returns the selected records that exist, in the order of `keys`."""
+        return [latest[key] for key in self.keys() if key in latest]
+
+
+State = Literal["started", "finished", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far the last command in a run folder came, as `status.json` stores it.
+
+    Attributes:
+        state: "started" while it runs, and after a kill, which leaves no time to write another state;
+            "finished"; "interrupted" (by the user); "failed" (by the error in `error`).
+        started: when it started, ISO 8601 in UTC.
+        ended: when it ended; None for "started".
+        failed_units: how many of the selected records have the status "failed"; None if not finished.
+        error: the message that ended it; None unless "failed".
+    """
+
+    state: State
+    started: str
+    ended: str | None = None
+    failed_units: int | None = None
+    error: str | None = None
+
+
 class RunFolder:
-    """`runs/<name>/`, held by one process at a time.
+    """`runs/<name>/`, opened for writing by one process at a time. `FinishedRun` reads it.
 
     Attributes:
         path: the folder.
-        journal: its `descriptions.jsonl`.
+        journal: its `descriptions.jsonl` and `spent.jsonl`.
 
     Raises:
-        InputError: if another process works in it, or it may not be written to.
+        InputError: if another process has it open, or it cannot be written to.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -39,12 +109,16 @@ class RunFolder:
         with explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire()
-        self.journal = Journal(self.path / "descriptions.jsonl")
+        try:
+            self.journal = Journal(self.path / "descriptions.jsonl")
+        except BaseException:
+            self._lock.release()
+            raise
 
     def _acquire(self) -> FileLock:
         from filelock import FileLock, Timeout
 
-        # The operating system drops the lock when its holder dies, so a killed run leaves none behind.
+        # The operating system releases the lock when its holder dies: a killed run leaves none behind.
         lock = FileLock(self.path / ".lock")
         with explained(self.path):
             try:
@@ -55,21 +129,57 @@ class RunFolder:
                 ) from None
         return lock
 
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Keeps `status.json` up to date while a command works in the folder.
+
+        Call `finish` at the end of the block. A command that is refused because the folder was made
+        under other settings changes nothing: the earlier status is restored.
+        """
+        path = self.path / STATUS
+        before = path.read_bytes() if path.exists() else None
+        started = _now()
+        self._write_status(RunStatus("started", started))
+        try:
+            yield
+        except OtherSettingsError:
+            if before is not None:
+                with atomic_open(path, "wb") as file:
+                    file.write(before)
+            raise
+        except KeyboardInterrupt:
+            self._write_status(RunStatus("interrupted", started, _now()))
+            raise
+        except BaseException as error:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            # A full disk may refuse this file too; the error that ended the run is the one to show.
+            with suppress(InputError):
+                self._write_status(RunStatus("failed", started, _now(), error=reason))
+            raise
+
+    def finish(self, failed_units: int) -> None:
+        """Marks the command as finished; `failed_units` of its selected records have failed."""
+        started = read_json(self.path / STATUS)["started"]
+        self._write_status(RunStatus("finished", started, _now(), failed_units))
+
+    def _write_status(self, status: RunStatus) -> None:
+        write_json(self.path / STATUS, {"format": FORMAT, **asdict(status)})
+
     def bind(self, identity: Mapping[str, Any]) -> None:
-        """Ties the folder to what its descriptions depend on.
+        """Binds the folder to everything its descriptions depend on.
 
         Args:
-            identity: JSON-able; {"layer/<name>": ..., "method/<name>": ...}. Entries that are new are
-                added, so that a run may be extended by layers and methods.
+            identity: JSON-able; {"layer/<name>": ..., "method/<name>": ...}. New entries are added, so
+                that later commands can add layers and methods.
 
         Raises:
-            InputError: if an entry differs from the one the records were made under.
+            OtherSettingsError: if an entry differs from the one that the records were made under.
         """
-        path = self.path / "identity.json"
+        path = self.path / IDENTITY
         known: dict[str, Any] = read_json(path) if path.exists() else {}
         for key, value in identity.items():
             if key in known and known[key] != value:
-                raise InputError(
+                raise OtherSettingsError(
                     f"{self.path} holds descriptions made under other settings: "
                     f"{_difference(key, known[key], value)}",
                     "use another name= for the new settings, or remove the folder",
@@ -77,14 +187,21 @@ class RunFolder:
         if {**known, **identity} != known:
             write_json(path, {**known, **identity})
 
-    def describe_setting(self, config: str, device: str, details: Mapping[str, Any]) -> None:
-        """Writes `config.yaml` and `environment.json`: what is needed to run it again."""
-        with atomic_open(self.path / "config.yaml") as file:
+    def write_settings(
+        self, config: str, selection: Selection, device: str, details: Mapping[str, Any]
+    ) -> None:
+        """Writes `config.yaml`, `selection.json` and `environment.json`: what is needed to run it again.
+
+        Call it after `bind`, so that a refused command leaves the earlier settings in place.
+        """
+        with atomic_open(self.path / CONFIG) as file:
             file.write(config)
-        write_json(self.path / "environment.json", {**environment(), "device": device, **details})
+        # Unsorted: the order of layers and methods is the order of the tables.
+        write_json(self.path / SELECTION, asdict(selection), sort_keys=False)
+        write_json(self.path / ENVIRONMENT, {**environment(), "device": device, **details})
 
     def close(self) -> None:
-        """Gives the folder free."""
+        """Closes the files and releases the lock."""
         self.journal.close()
         self._lock.release()
 
@@ -93,6 +210,10 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def environment() -> dict[str, Any]:

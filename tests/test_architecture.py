@@ -13,10 +13,10 @@ LAYERS = (
     ("harness.errors", "harness.files"),
     ("datasets",),
     ("harness",),
-    ("harness.targets", "harness.foundation"),
+    ("harness.targets", "harness.foundation", "harness.conf"),
     ("harness.activations",),
     ("methods", "metrics", "results"),
-    ("harness.run", "harness.plan", "harness.describing", "harness.conf"),
+    ("harness.run", "harness.plan", "harness.describing", "harness.score_files", "harness.export"),
     ("harness.commands",),
     ("harness.cli", "harness.__main__"),
 )

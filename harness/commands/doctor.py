@@ -1,18 +1,19 @@
-"""`dissectbench doctor`: what is installed, which models are at hand, whether a run could be written."""
+"""`dissectbench doctor`: checks the installation, the locally available models, and the runs folder."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
 
+from .. import exit_codes
 from ..errors import InputError
+from .console import show_json, terminal
 
 Verdict = Literal["ok", "missing", "broken"]
 MARKS = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "broken": "[red]broken[/]"}
@@ -20,7 +21,7 @@ MARKS = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "broken": "[red]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `missing` is fine until a setting asks for it, `broken` is not."""
+    """The result of one check. "missing" matters only for settings that need it, "broken" always."""
 
     what: str
     verdict: Verdict
@@ -29,21 +30,25 @@ class Finding:
 
 def doctor_command(options: argparse.Namespace) -> int:
     """Prints the findings; the exit code is 2 if something is broken."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "what", "detail"):
-        table.add_column(column, overflow="fold")
     findings = list(examine(options.runs))
-    for finding in findings:
-        table.add_row(MARKS[finding.verdict], finding.what, finding.detail)
-    Console().print(table)
-    return 2 if any(finding.verdict == "broken" for finding in findings) else 0
+    if options.json:
+        show_json([asdict(finding) for finding in findings])
+    else:
+        table = Table(box=None, pad_edge=False)
+        for column in ("", "what", "detail"):
+            table.add_column(column, overflow="fold")
+        for finding in findings:
+            table.add_row(MARKS[finding.verdict], finding.what, finding.detail)
+        terminal().print(table)
+    broken = any(finding.verdict == "broken" for finding in findings)
+    return exit_codes.INVALID_INPUT if broken else exit_codes.OK
 
 
 def examine(runs: Path) -> Iterator[Finding]:
-    """Yields what was found, without downloading anything."""
+    """Yields the findings. Downloads nothing."""
     yield from _installation()
     yield from _folders(runs)
-    yield _attempt("embedded world", _embedded, "broken")
+    yield _attempt("tinyworld", _tinyworld, "broken")
     for group, choice, use in (
         ("metric", "minilm_cosine", "sentence cosine and BERTScore where nothing can be downloaded"),
         ("metric", "mpnet_cosine", "sentence cosine"),
@@ -88,7 +93,7 @@ def _attempt(what: str, check: Callable[[], str], otherwise: Verdict) -> Finding
         return Finding(what, "broken", f"{type(error).__name__}: {error}")
 
 
-def _embedded() -> str:
+def _tinyworld() -> str:
     from ..config import build, compose
 
     config = compose().config
@@ -113,7 +118,7 @@ def _model(group: str, choice: str, use: str) -> str:
 
 
 class _offline:  # noqa: N801
-    """Keeps a look at what is here from fetching what is not."""
+    """Keeps the Hugging Face libraries from downloading what a check asks for."""
 
     def __enter__(self) -> None:
         import huggingface_hub.constants

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..progress import Progress
 from ..run import activations, layer_specs
 from ..unit_selection import select_units
-from .run import terminal
+from .console import terminal
 
 if TYPE_CHECKING:
     from torch import nn

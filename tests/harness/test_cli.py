@@ -38,7 +38,7 @@ def test_help_answers_in_under_a_second():
         (["run", "method=[]"], "no method is chosen"),
         (["score", "nowhere.csv"], "nowhere.csv"),
         (["score", "metric=[minilm_cosine]"], "no file of descriptions"),
-        (["table", "nowhere"], "not the folder of a finished run"),
+        (["table", "nowhere"], "is not the folder of a run"),
         (["list", "laers"], "did you mean layers"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_csv_of_descriptions_is_scored_without_any_vision_model(capsys, tmp_pa
     assert out.startswith("<svg")
     code, _, error = run(capsys, "table", tmp_path / "out", "--only", "nowhere")
     assert code == 2
-    assert "there are" in error
+    assert "Tables of these runs: scores_fc" in error
 
 
 def test_a_blank_description_counts_against_the_coverage(capsys, tmp_path):
@@ -121,8 +121,8 @@ def test_layers_are_listed_with_their_kinds(capsys):
 
 
 @pytest.mark.slow
-def test_the_doctor_finds_the_embedded_world_and_says_what_is_missing(capsys, tmp_path):
+def test_the_doctor_finds_tinyworld_and_says_what_is_missing(capsys, tmp_path):
     code, out, _ = run(capsys, "doctor", "--runs", tmp_path / "runs")
     assert code == 0
-    assert "embedded world" in out
+    assert "tinyworld" in out
     assert "broken" not in out

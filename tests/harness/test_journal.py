@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.journal import Journal, Spent, read_descriptions, read_spent
-from dissectbench.harness.records import Description, UnitId
+from dissectbench.harness.journal import Journal, read_descriptions, read_spent
+from dissectbench.harness.records import Description, Spent, UnitId
 
 
 def of(unit: int, text: str | None = "a red boat", **more) -> Description:
