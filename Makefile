@@ -34,9 +34,10 @@ bench: $(READY)
 # Runs Describe-and-Dissect with one part changed at a time, on tinyworld's final layer; writes the table
 # of docs/methods/dnd_ablations.md.
 DND       := method.describe_and_dissect
-ABLATIONS := whole:seed=0 no_crops:$(DND).crops=off no_selection:$(DND).selection=false \
-  no_language_model:language_model=none clip_captions:captioner=concepts three_labels:$(DND).labels=3 \
-  official:$(DND).variant=official $(foreach by,mean median sq_mean topk_sq_mean image_products,by_$(by):$(DND).scoring=$(by))
+ABLATIONS := whole:seed=0 no_crops:$(DND).exemplars.crops=off no_selection:$(DND).scoring.enabled=false \
+  no_language_model:language_model=none clip_captions:captioner=concepts three_labels:$(DND).labels.count=3 \
+  official:$(DND).variant=official \
+  $(foreach by,mean median sq_mean topk_sq_mean image_products,by_$(by):$(DND).scoring.function=$(by))
 
 ablations: $(READY)
 	mkdir -p runs/ablations
@@ -46,7 +47,7 @@ ablations: $(READY)
 	$(BIN)/dissectbench score $(foreach pair,$(ABLATIONS),runs/ablations/ablation-$(firstword $(subst :, ,$(pair))).csv) \
 	  --references tinyworld --out runs/ablations encoder=tinyworld \
 	  metric=[tinyworld_clip_cosine,minilm_cosine,minilm_bertscore_f1,synonym_accuracy]
-	printf '# Ablations of Describe-and-Dissect\n\nWritten by `make ablations`; what each row changes is listed in [dnd.md](dnd.md#ablations-one-override-each).\nCaptioner: tinyworld-captioner; language model: none, but key phrases; generator: tinyworld-renderer; target:\ntinyworld-resnet, layer fc.\n\n' \
+	printf '# Ablations of Describe-and-Dissect\n\nWritten by `make ablations`. [dnd.md](dnd.md#ablations) lists the override of each row.\nTarget: tinyworld-resnet, layer fc. Captioner: tinyworld-captioner. Generator: tinyworld-renderer. Key phrases take the\nplace of a language model.\n\n' \
 	  > docs/methods/dnd_ablations.md
 	cat runs/ablations/tables/scores_fc.md >> docs/methods/dnd_ablations.md
 

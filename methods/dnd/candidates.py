@@ -1,7 +1,7 @@
-"""Candidate concepts (Describe-and-Dissect, step 2): captions simplified, then summarised several times.
+"""Candidate concepts (step 2): captions are simplified, then summarised several times.
 
-Each stage sends the requests of all units together, so that a model which answers concurrently, or in
-batches, is never kept waiting by a single unit.
+In each stage the requests of all units are sent together, so that a language model that answers
+concurrently or in batches always has enough requests.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from ...harness.foundation.protocols import LanguageModel, Message
 from ...harness.records import UnitId
 from .parsing import Parsed, parse_label
-from .prompts import again, simplify, summarise
+from .prompts import retry, simplify, summarise
 
 # A simplified caption may name several things; a candidate is one concept.
-SIMPLIFIED_WORDS, CANDIDATE_WORDS = 16, 8
+MAX_SIMPLIFIED_WORDS, MAX_CANDIDATE_WORDS = 16, 8
+# Labels that end in one of these words also compete with "background" appended.
 _WITH_BACKGROUND = {"design", "designs", "graphic", "graphics"}
 
 
@@ -27,8 +28,8 @@ class Try:
     """One reply to a request.
 
     Attributes:
-        reply: as it came; None if there was none.
-        problem: why it cannot be used; None if it can.
+        reply: the unchanged reply; None if there was none.
+        problem: why the reply is unusable; None if it is usable.
     """
 
     reply: str | None
@@ -37,12 +38,12 @@ class Try:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one request.
+    """The result of one request, after all tries.
 
     Attributes:
-        label: the words; None if every try failed.
-        tries: all of them, in order; the last one is the one that counts.
-        cost_usd: spent on it now; a reply from a cache costs nothing.
+        label: the label; None if every try failed.
+        tries: all tries in order; the last one gave the label.
+        cost_usd: cost of this run; cached replies cost nothing.
     """
 
     label: str | None
@@ -52,12 +53,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The candidate concepts of one unit, and what led to them.
+    """The candidate concepts of one unit, with the captions and replies that led to them.
 
     Attributes:
-        captions: of its images, the most activating first.
-        simplified: one answer per caption; where it has no label, the caption itself went on.
-        orders: of the captions in each summary, as indices.
+        captions: captions of its images, in descending order of the response.
+        simplified: one answer per caption; without a label, the caption itself is summarised.
+        orders: order of the captions in each summary, as indices.
         summaries: one answer per summary; one without a label is a failed candidate.
         candidates: distinct, normalised labels in a stable order; may be empty.
     """
@@ -70,11 +71,11 @@ class Proposal:
 
     @property
     def cost_usd(self) -> float:
-        """What the replies cost now."""
+        """Cost of the replies in this run."""
         return sum(answer.cost_usd for answer in (*self.simplified, *self.summaries))
 
     def evidence(self) -> dict[str, Any]:
-        """Returns what led to the candidates, JSON-able and the same in every run."""
+        """Returns the part that is stored in a record."""
         return {
             "captions": list(self.captions),
             "simplified": [_as_json(answer) for answer in self.simplified],
@@ -93,41 +94,48 @@ def propose(
 ) -> dict[UnitId, Proposal]:
     """Returns the candidate concepts of every unit.
 
-    Without a language model the captions themselves are the candidates. A unit's candidates do not
-    depend on the other units.
+    Without a language model the captions are the candidates. A unit's candidates do not depend on the
+    other units.
 
     Args:
-        captions: of each unit's images, the most activating first.
-        language_model: simplifies and summarises; None: neither.
-        summaries: how many; the first reads the captions in their order, the others in seeded orders.
-        tries: of a request whose reply cannot be used, the first one included.
-        seed: of the orders.
+        captions: captions of each unit's images, in descending order of the response.
+        language_model: simplifies and summarises the captions; None: neither.
+        summaries: number of summaries per unit; the first one reads the captions in the given order,
+            the others in seeded random orders.
+        tries: maximum number of requests for one reply.
+        seed: seed of the orders.
 
     Raises:
-        InputError: if the language model cannot go on at all; what it has answered is in its cache.
+        InputError: if the language model cannot be used at all; its replies so far are cached.
     """
     if summaries < 1 or tries < 1:
         raise ValueError(f"summaries ({summaries}) and tries ({tries}) must be at least 1")
     if language_model is None:
-        return {unit: _unsummarised(texts) for unit, texts in captions.items()}
-    single = [simplify(caption) for texts in captions.values() for caption in texts]
-    simplified = iter(_ask(language_model, single, tries, SIMPLIFIED_WORDS))
-    shorter = {unit: [next(simplified) for _ in texts] for unit, texts in captions.items()}
+        return {
+            unit: Proposal(tuple(texts), (), (), (), normalise_candidates(texts))
+            for unit, texts in captions.items()
+        }
+    requests = {unit: [simplify(text) for text in texts] for unit, texts in captions.items()}
+    simplified = _ask_by_unit(language_model, requests, tries, MAX_SIMPLIFIED_WORDS)
     orders = {unit: caption_orders(unit, len(texts), summaries, seed) for unit, texts in captions.items()}
-    lists = [
-        summarise([shorter[unit][i].label or texts[i] for i in order])
-        for unit, texts in captions.items()
-        for order in orders[unit]
-    ]
-    summarised = iter(_ask(language_model, lists, tries, CANDIDATE_WORDS))
+    requests = {
+        unit: _summary_requests(texts, simplified[unit], orders[unit]) for unit, texts in captions.items()
+    }
+    summarised = _ask_by_unit(language_model, requests, tries, MAX_CANDIDATE_WORDS)
     return {
-        unit: _proposal(texts, shorter[unit], orders[unit], [next(summarised) for _ in orders[unit]])
+        unit: Proposal(
+            tuple(texts),
+            tuple(simplified[unit]),
+            orders[unit],
+            tuple(summarised[unit]),
+            normalise_candidates(answer.label for answer in summarised[unit] if answer.label),
+        )
         for unit, texts in captions.items()
     }
 
 
 def caption_orders(unit: UnitId, n: int, summaries: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """Returns the order of `n` captions in each summary: their own, then shuffles of unit and seed."""
+    """Returns the order of `n` captions in each summary: unchanged, then shuffled by unit and seed."""
     if n == 0:
         return ()
     name = f"{unit.target}/{unit.layer}/{unit.index}".encode()
@@ -137,47 +145,54 @@ def caption_orders(unit: UnitId, n: int, summaries: int, seed: int) -> tuple[tup
 
 
 def normalise_candidates(labels: Iterable[str]) -> tuple[str, ...]:
-    """Returns distinct candidates in the order of their first appearance.
+    """Returns distinct candidates in the order of their first occurrence.
 
-    Lower case, one space between words, no final full stop. A label that ends in "design(s)" or
-    "graphic(s)" is followed by the same with " background": both compete.
+    Lower case, single spaces between words, no final full stop. A label that ends in "design(s)" or
+    "graphic(s)" is followed by the same label with " background" appended, and both compete.
     """
-    found: dict[str, None] = {}
+    candidates: dict[str, None] = {}  # an ordered set
     for label in labels:
         words = label.lower().strip().removesuffix(".").split()
         if words:
-            found[" ".join(words)] = None
+            candidates[" ".join(words)] = None
             if words[-1] in _WITH_BACKGROUND:
-                found[" ".join([*words, "background"])] = None
-    return tuple(found)
+                candidates[" ".join([*words, "background"])] = None
+    return tuple(candidates)
 
 
-def _unsummarised(captions: Sequence[str]) -> Proposal:
-    return Proposal(tuple(captions), (), (), (), normalise_candidates(captions))
+def _summary_requests(
+    captions: Sequence[str], simplified: Sequence[Answer], orders: Iterable[Sequence[int]]
+) -> list[list[Message]]:
+    """Returns one request per order; a caption that could not be simplified is used unchanged."""
+    labels = [answer.label or text for answer, text in zip(simplified, captions, strict=True)]
+    return [summarise([labels[i] for i in order]) for order in orders]
 
 
-def _proposal(
-    captions: Sequence[str],
-    simplified: Sequence[Answer],
-    orders: tuple[tuple[int, ...], ...],
-    summaries: Sequence[Answer],
-) -> Proposal:
-    candidates = normalise_candidates(answer.label for answer in summaries if answer.label)
-    return Proposal(tuple(captions), tuple(simplified), orders, tuple(summaries), candidates)
+def _ask_by_unit(
+    model: LanguageModel,
+    requests: Mapping[UnitId, Sequence[Sequence[Message]]],
+    tries: int,
+    max_words: int,
+) -> dict[UnitId, list[Answer]]:
+    """Sends the requests of all units together; returns the answers of each unit in order."""
+    together = [request for of_unit in requests.values() for request in of_unit]
+    answers = iter(_ask(model, together, tries, max_words))
+    return {unit: [next(answers) for _ in of_unit] for unit, of_unit in requests.items()}
 
 
 def _ask(
-    model: LanguageModel, conversations: Sequence[Sequence[Message]], tries: int, max_words: int
+    model: LanguageModel, requests: Sequence[Sequence[Message]], tries: int, max_words: int
 ) -> list[Answer]:
-    """Asks everything at once, then again, and once more, what got no usable reply.
+    """Sends all requests, then repeats those without a usable reply, up to `tries` times.
 
-    A retry tells the model what was wrong with its reply, and is a new sample of its answers.
+    A repeated request tells the model what was wrong with its reply, and is a new sample, so that a
+    seeded model does not give the same reply again.
     """
-    answers = [Answer(None, ())] * len(conversations)
-    asked = [list(conversation) for conversation in conversations]
-    todo = list(range(len(conversations)))
+    answers = [Answer(None, ())] * len(requests)
+    conversations = [list(request) for request in requests]
+    todo = list(range(len(requests)))
     for sample in range(tries):
-        for place, reply in model.reply([asked[index] for index in todo], sample) if todo else ():
+        for place, reply in model.reply([conversations[i] for i in todo], sample) if todo else ():
             index = todo[place]
             parsed = (
                 Parsed(problem=reply.failure) if reply.failure else parse_label(reply.text, max_words)
@@ -193,7 +208,7 @@ def _ask(
         for index in todo:
             last = answers[index].tries[-1]
             if last.reply and last.problem:
-                asked[index] = again(conversations[index], last.reply, last.problem)
+                conversations[index] = retry(requests[index], last.reply, last.problem)
     return answers
 
 

@@ -1,12 +1,12 @@
-"""Attention cropping: the parts of a unit's top images in which the unit is active (step 1).
+"""Attention cropping: cuts out the parts of an image in which a unit is active (step 1).
 
-Where the published code departs from what the paper describes, `variant="official"` follows the code:
+`variant="official"` follows the published code where it differs from the paper:
 
 | | paper (default) | official |
 |---|---|---|
-| map to 8 bits | scaled from its own range to 0 ... 255 | times 255, wrapping around modulo 256 |
-| map belongs to | the part that the preprocessing showed | all of the picture |
-| cut from | the picture at its own resolution | the picture squashed to `size`, and squashed again |
+| map to 8 bits | scaled from its own range to 0 ... 255 | times 255, modulo 256 |
+| map covers | the part shown to the target | the whole image |
+| crops from | the image at its own resolution | the image resized to `size`; crops are resized again |
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 Variant = Literal["paper", "official"]
 
 GRID = (375, 375)
-"""(width, height) on which boxes are found: the published size of the pictures."""
+"""(width, height) of the grid on which boxes are found: the image size of the published code."""
 
 
 class Box(NamedTuple):
-    """A rectangle of pixels; `right` and `bottom` lie outside of it."""
+    """A rectangle of pixels; `right` and `bottom` are exclusive."""
 
     left: int
     top: int
@@ -43,7 +43,7 @@ class Box(NamedTuple):
         return max(self.right - self.left, 0) * max(self.bottom - self.top, 0)
 
     def iou(self, other: Box) -> float:
-        """Intersection over union with `other`; neither is empty."""
+        """Intersection over union with `other`; neither may be empty."""
         common = Box(
             max(self.left, other.left),
             max(self.top, other.top),
@@ -55,11 +55,11 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A part of a picture.
+    """A part of an image.
 
     Attributes:
-        image: the part.
-        box: (left, top, right, bottom) in fractions of the picture's width and height.
+        image: the pixels.
+        box: (left, top, right, bottom) in fractions of the image's width and height.
     """
 
     image: Image
@@ -75,19 +75,19 @@ def attention_boxes(
     max_frame_iou: float = 0.8,
     variant: Variant = "paper",
 ) -> list[Box]:
-    """Boxes around the places where a unit is active.
+    """Returns boxes around the regions in which a unit is active.
 
-    The map is brought to 8 bits, resized (bicubic) and split by Otsu's threshold; each connected region
-    (8 neighbours) that does not lie in a hole of another one gives a box. Boxes are taken by area,
-    largest first; of equally large ones the topmost, then the leftmost, comes first.
+    The map is converted to 8 bits, resized (bicubic) and split by Otsu's threshold. Each connected
+    region (8 neighbours) gives a box, unless it is in a hole of another one. Boxes are accepted in
+    descending order of area; ties: the topmost, then the leftmost.
 
     Args:
-        activation: [h, w], one unit's map of one image. A constant one gives no box.
+        activation: [h, w], one unit's map of one image. A constant map gives no box.
         size: (width, height) of the pixel grid that the map covers.
-        max_boxes: so many boxes at most.
-        max_iou: a box may overlap each one taken before it by at most this much.
-        max_frame_iou: a box must overlap the whole grid by less than this.
-        variant: how the map becomes 8 bits, see the head of this file.
+        max_boxes: maximum number of boxes.
+        max_iou: maximum IoU of a box with each one accepted before.
+        max_frame_iou: the IoU of a box with the whole grid must be less than this.
+        variant: conversion to 8 bits, see the module's docstring.
 
     Raises:
         ValueError: if the map is not [h, w] or not finite, or the variant is unknown.
@@ -96,8 +96,8 @@ def attention_boxes(
     from skimage.filters import threshold_otsu
     from skimage.measure import label
 
-    shown = _resized(_to_bytes(activation, variant), size)
-    active = shown > threshold_otsu(shown)
+    levels = _resized(_to_bytes(activation, variant), size)
+    active = levels > threshold_otsu(levels)
     regions = np.asarray(label(ndimage.binary_fill_holes(active), connectivity=2))
     boxes = [
         Box(columns.start, rows.start, columns.stop, rows.stop)
@@ -114,14 +114,14 @@ def accepted(
     max_iou: float = 0.5,
     max_frame_iou: float = 0.8,
 ) -> list[Box]:
-    """Goes through `boxes`, largest first, and keeps what `attention_boxes` describes."""
+    """Returns the boxes that satisfy the conditions of `attention_boxes`, largest first."""
     frame = Box(0, 0, *size)
     kept: list[Box] = []
     for box in sorted(boxes, key=lambda box: (-box.area, box.top, box.left, box)):
         if len(kept) >= max_boxes:
             break
-        apart = all(box.iou(other) <= max_iou for other in kept)
-        if apart and box.iou(frame) < max_frame_iou:
+        separate = all(box.iou(other) <= max_iou for other in kept)
+        if separate and box.iou(frame) < max_frame_iou:
             kept.append(box)
     return kept
 
@@ -137,28 +137,28 @@ def crops(
     max_frame_iou: float = 0.8,
     variant: Variant = "paper",
 ) -> list[Crop]:
-    """Cuts out the parts of `image` in which the unit is active, largest first.
+    """Returns the parts of `image` in which the unit is active, largest first.
 
-    Boxes are found on a grid of `size` laid over `region`, so that neither their number nor the time
-    depends on the picture's resolution; then they are rounded to pixels of the picture, at least one.
-    What lies beyond the picture (padding) is left out, and so is a part that was cut out before.
+    Boxes are found on a grid of `size` over `region`, so that neither their number nor the time depends
+    on the image's resolution. They are then rounded to at least one pixel of the image. Parts outside of
+    the image (padding) are left out, as are duplicates.
 
     Args:
-        image: the picture as it is, before any preprocessing.
+        image: the image before any preprocessing.
         activation: [h, w], the unit's map of it.
-        region: the part of the picture that the map covers (`ProbedLayer.region`).
+        region: the part of the image that the map covers (`ProbedLayer.region`).
         size: (width, height) of the grid.
         max_boxes: see `attention_boxes`.
         max_iou: see `attention_boxes`.
         max_frame_iou: see `attention_boxes`; the frame is `region`.
-        variant: see the head of this file. The official one ignores `region` and returns pictures
-            of `size`; the map should be that of the squashed picture.
+        variant: see the module's docstring. "official" ignores `region` and returns crops of `size`;
+            the map should be that of the resized image.
 
     Raises:
         ValueError: as `attention_boxes`.
     """
     official = variant == "official"
-    picture, covered = (_squashed(image, size), Region()) if official else (image, region)
+    source, covered = (_resized_image(image, size), Region()) if official else (image, region)
     boxes = attention_boxes(
         activation,
         size,
@@ -167,13 +167,13 @@ def crops(
         max_frame_iou=max_frame_iou,
         variant=variant,
     )
-    placed = (_placed(box, size, covered, picture.size) for box in boxes)
-    parts = list(dict.fromkeys(box for box in placed if box is not None))
-    return [_cut(picture, box, size if official else None) for box in parts]
+    placed = (_placed(box, size, covered, source.size) for box in boxes)
+    distinct = list(dict.fromkeys(box for box in placed if box is not None))
+    return [_cut(source, box, size if official else None) for box in distinct]
 
 
 def _to_bytes(activation: NDArray[np.floating], variant: Variant) -> NDArray[np.uint8]:
-    """The map [h, w] in 8 bits; in float32 throughout, as the published code computes."""
+    """Converts a map [h, w] to 8 bits. In float32, as the published code: float64 rounds differently."""
     if activation.ndim != 2 or not activation.size or not np.isfinite(activation).all():
         raise ValueError(f"a map must be finite and [h, w], not {activation.shape}")
     values = activation.astype(np.float32)
@@ -188,26 +188,26 @@ def _to_bytes(activation: NDArray[np.floating], variant: Variant) -> NDArray[np.
 def _resized(levels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     from PIL import Image
 
-    return np.asarray(_squashed(Image.fromarray(levels), size))
+    return np.asarray(_resized_image(Image.fromarray(levels), size))
 
 
-def _squashed(image: Image, size: tuple[int, int]) -> Image:
+def _resized_image(image: Image, size: tuple[int, int]) -> Image:
     from PIL.Image import Resampling
 
     return image.resize(size, Resampling.BICUBIC)
 
 
-def _placed(box: Box, grid: tuple[int, int], region: Region, picture: tuple[int, int]) -> Box | None:
-    """Returns the pixels of the picture behind a box of the grid; None if there are none."""
-    across = _pixels(box.left, box.right, grid[0], region.left, region.right, picture[0])
-    down = _pixels(box.top, box.bottom, grid[1], region.top, region.bottom, picture[1])
-    return Box(across[0], down[0], across[1], down[1]) if across and down else None
+def _placed(box: Box, grid: tuple[int, int], region: Region, size: tuple[int, int]) -> Box | None:
+    """Converts a box of the grid to pixels of an image of `size`; None if it is outside of the image."""
+    columns = _pixels(box.left, box.right, grid[0], region.left, region.right, size[0])
+    rows = _pixels(box.top, box.bottom, grid[1], region.top, region.bottom, size[1])
+    return Box(columns[0], rows[0], columns[1], rows[1]) if columns and rows else None
 
 
 def _pixels(
     first: int, last: int, cells: int, low: float, high: float, pixels: int
 ) -> tuple[int, int] | None:
-    """One side of `_placed`: cells first ... last of `cells`, which cover [low, high) of the picture."""
+    """One axis of `_placed`: the range [first, last) of `cells`, which cover [low, high) of the image."""
     start, stop = (pixels * (low + (high - low) * cell / cells) for cell in (first, last))
     if stop <= 0 or start >= pixels:
         return None
@@ -215,8 +215,8 @@ def _pixels(
     return begin, min(max(round(stop), begin + 1), pixels)
 
 
-def _cut(picture: Image, box: Box, size: tuple[int, int] | None) -> Crop:
-    width, height = picture.size
-    part = picture.crop(box)
-    place = (box.left / width, box.top / height, box.right / width, box.bottom / height)
-    return Crop(part if size is None else _squashed(part, size), place)
+def _cut(image: Image, box: Box, size: tuple[int, int] | None) -> Crop:
+    width, height = image.size
+    part = image.crop(box)
+    fractions = (box.left / width, box.top / height, box.right / width, box.bottom / height)
+    return Crop(part if size is None else _resized_image(part, size), fractions)

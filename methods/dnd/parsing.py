@@ -1,4 +1,4 @@
-"""A label out of whatever a language model replied, or the reason why there is none."""
+"""Parses a label from a language model's reply, or finds the reason why there is none."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-MOST_CHARACTERS = 100
+MAX_CHARACTERS = 100
 
+# Reasoning models put their thoughts between tags, before the reply.
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _OPEN_THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+# Local models may leave their chat template's tokens in the text.
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>|</?s>|\[/?INST\]")
 _MARKER = re.compile(r"^(?:[-*•–—>#]+\s+|#*\(?\d{1,2}[.):]\s+|[a-e]\)\s+|```\w*)")
 _EMPHASIS = re.compile(r"(\*{1,3}|_{1,3}|`+)(?=\S)(.+?)(?<=\S)\1")
@@ -40,11 +42,11 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "�
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a reply says.
+    """The result of parsing a reply; either `label` or `problem` is None.
 
     Attributes:
-        label: one line of words; None if there is none.
-        problem: why there is none; None if there is one.
+        label: one line of words.
+        problem: why there is no label.
     """
 
     label: str | None = None
@@ -52,24 +54,24 @@ class Parsed:
 
 
 def parse_label(text: str | None, max_words: int = 8) -> Parsed:
-    """Reads one label out of a reply.
+    """Parses one label from a reply.
 
     Markdown, bullets, numbers, quotes, openings such as "Sure!", thoughts in tags and final punctuation
-    are taken off. Of several lines, the first announced one ("Label: ...") counts, else the first.
-    A colon or a comma inside a label belongs to it.
+    are removed. Of several lines, the first announced one ("Label: ...") is used, else the first one.
+    Colons and commas inside a label are kept.
 
     Args:
-        text: the reply as it came.
-        max_words: what is longer is no label.
+        text: the unchanged reply.
+        max_words: a longer text is not a label.
     """
     if text is None or not text.strip():
         return Parsed(problem="the reply is empty")
     text = _SPECIAL_TOKEN.sub("", _THOUGHT.sub("", text))
     if _OPEN_THOUGHT.search(text):
-        return Parsed(problem="the reply ends within a thought")
+        return Parsed(problem="the reply ends within a thought")  # cut at the limit of tokens
     lines = [_bare(line) for line in text.splitlines()]
-    said = [_bare(_ANNOUNCED.sub("", line)) for line in lines if _ANNOUNCED.match(line)]
-    label = next((line for line in [*said, *lines] if _says_something(line)), None)
+    announced = [_bare(_ANNOUNCED.sub("", line)) for line in lines if _ANNOUNCED.match(line)]
+    label = next((line for line in [*announced, *lines] if _is_label(line)), None)
     if label is None:
         return Parsed(problem="the reply has no words")
     problem = _problem(label, max_words)
@@ -77,7 +79,7 @@ def parse_label(text: str | None, max_words: int = 8) -> Parsed:
 
 
 def _bare(line: str) -> str:
-    """Takes off everything around the words, layer by layer."""
+    """Removes what surrounds the words, until nothing changes: marks may be nested in any order."""
     line = " ".join("".join(c if _is_text(c) else " " for c in line).split())
     previous = None
     while line != previous:
@@ -87,17 +89,20 @@ def _bare(line: str) -> str:
     return line
 
 
-def _says_something(line: str) -> bool:
+def _is_label(line: str) -> bool:
+    # A line that ends with a colon introduces the label on the next line.
     return any(character.isalnum() for character in line) and not line.endswith(":")
 
 
 def _is_text(character: str) -> bool:
+    # Neither control characters (C) nor separators (Z).
     return unicodedata.category(character)[0] not in "CZ"
 
 
 def _unquoted(line: str) -> str:
     if len(line) >= 2 and _QUOTES.get(line[0]) == line[-1] and line[0] not in line[1:-1]:
         return line[1:-1].strip()
+    # A single quotation mark is the rest of a pair that was cut off.
     return " ".join(line.replace('"', " ").split()) if line.count('"') == 1 else line
 
 
@@ -109,6 +114,6 @@ def _problem(label: str, max_words: int) -> str | None:
         return "the reply repeats itself"
     if len(words) > max_words:
         return f"the reply has {len(words)} words, more than {max_words}"
-    if len(label) > MOST_CHARACTERS:
-        return f"the reply has {len(label)} characters, more than {MOST_CHARACTERS}"
+    if len(label) > MAX_CHARACTERS:
+        return f"the reply has {len(label)} characters, more than {MAX_CHARACTERS}"
     return None

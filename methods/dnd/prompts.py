@@ -1,6 +1,6 @@
-"""What Describe-and-Dissect says to a language model: readable files, filled with captions.
+"""Prompts of Describe-and-Dissect: readable text files that are filled with captions.
 
-A file holds the turns of a conversation, each under a line [user] or [assistant].
+A file contains the turns of a conversation, each after a line [system], [user] or [assistant].
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _TURN = re.compile(r"^\[(user|assistant|system)\]\n", re.MULTILINE)
 
 
 def simplify(caption: str) -> list[Message]:
-    """Asks for one caption in few words; the example shows a caption that repeats itself."""
+    """Asks for one caption in a few words; the example contains a caption that repeats itself."""
     return _filled("simplify", captions=_bullets([caption]))
 
 
 def summarise(captions: Sequence[str]) -> list[Message]:
     """Asks for the one concept that most captions share.
 
-    The first example has an outlier to be ignored; in the second, the things have nothing but an
-    attribute in common.
+    The first example has an outlier to be ignored; in the second one, the captions share only an
+    attribute.
 
     Args:
         captions: one or more; their order may change the answer.
@@ -34,19 +34,19 @@ def summarise(captions: Sequence[str]) -> list[Message]:
     return _filled("summarise", captions=_bullets(captions))
 
 
-def again(asked: Sequence[Message], said: str, problem: str) -> list[Message]:
-    """Continues a conversation: what was said cannot be used, and why."""
-    return [*asked, Message("assistant", said), *_filled("again", problem=problem)]
+def retry(request: Sequence[Message], reply: str, problem: str) -> list[Message]:
+    """Continues a conversation after an unusable reply, with what was wrong with it."""
+    return [*request, Message("assistant", reply), *_filled("again", problem=problem)]
 
 
 def prompts_fingerprint() -> str:
-    """Hash of all instructions, for the identity of what was said in answer to them."""
+    """Hash of all prompts, for the identity of descriptions that depend on them."""
     names = ("simplify", "summarise", "again")
-    return fingerprint([[[t.role, t.content] for t in _template(name)] for name in names])
+    return fingerprint([[[turn.role, turn.content] for turn in _template(name)] for name in names])
 
 
 def _bullets(captions: Sequence[str]) -> str:
-    """One line per caption, whatever is in it."""
+    """Formats captions as one line each; line breaks inside become spaces."""
     if isinstance(captions, str):
         raise TypeError(f"captions must be a list of strings, not the string {captions!r}")
     return "\n".join(f"- {' '.join(caption.split())}" for caption in captions)

@@ -1,58 +1,58 @@
-"""Best concept selection: which candidate's synthetic images a unit responds to most (step 3).
+"""Selection of the best candidate by the unit's response to synthetic images (step 3).
 
-All synthetic images of all candidates of a unit are sorted by the unit's response; a candidate is
-judged by the positions of its images in that order (0 is the strongest; small is good) and by how much
-its images look like the unit's own top images (large is good).
+The synthetic images of all candidates of a unit are ranked by the unit's response. A candidate is scored
+by the positions of its images in this ranking (0 is the strongest; small is good) and by the similarity
+of its images to the unit's own top images (large is good).
 
-Where the published code departs from the paper's formula, `variant="official"` follows the code:
+`variant="official"` follows the published code where it differs from the paper's formula:
 
 | | paper (default) | official |
 |---|---|---|
-| images that are compared | the candidate's `t` strongest | those among the `t` strongest of all |
+| images compared | its `top_images` strongest | those among the `top_images` strongest of all |
 | candidate without such images | does not occur | -1, which reverses the order among these |
 | equal products | smaller index first | larger index first |
 
-Equal scores of positions put the smaller index first, and equal responses keep the order in which the
-images were generated, in both.
+In both, candidates with equal scores by position are ordered by index, and images with equal responses
+by candidate, then by image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Variant = Literal["paper", "official"]
+from .crops import Variant
 
 _DECIMALS = 6
-"""To so many decimals products are compared: float32 embeddings cannot tell closer ones apart."""
+"""Products are compared after rounding to this: float32 embeddings do not resolve smaller differences."""
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
-    """The synthetic images of one unit's candidates, as the scoring functions see them.
+class RankedImages:
+    """The synthetic images of one unit's candidates, ranked by the unit's response.
 
     Attributes:
         ranks: for each candidate, int64 [images]: the positions of its images, ascending.
-        likeness: for each candidate, float64 [images], in the order of `ranks`: the mean cosine of an
-            image with the unit's own top images. None where no embeddings were given.
-        beta: how many of a candidate's best positions `topk_sq_mean` looks at.
-        t: how many of the strongest images `image_products` looks at.
-        variant: see the head of this file.
+        similarity: for each candidate, float64 [images], in the order of `ranks`: the mean cosine
+            between an image and the unit's own top images. None without embeddings.
+        top_k: number of a candidate's best positions used by `topk_sq_mean`.
+        top_images: number of the strongest images used by `image_products`.
+        variant: "paper" or "official", see the module's docstring.
     """
 
     ranks: tuple[NDArray[np.int64], ...]
-    likeness: tuple[NDArray[np.float64], ...] | None = None
-    beta: int = 5
-    t: int = 10
+    similarity: tuple[NDArray[np.float64], ...] | None = None
+    top_k: int = 5
+    top_images: int = 10
     variant: Variant = "paper"
 
     def __post_init__(self) -> None:
-        if self.beta < 1 or self.t < 1:
-            raise ValueError(f"beta={self.beta} and t={self.t} must be at least 1")
+        if self.top_k < 1 or self.top_images < 1:
+            raise ValueError(f"top_k={self.top_k} and top_images={self.top_images} must be at least 1")
         if self.variant not in ("paper", "official"):
             raise ValueError(f"variant must be paper or official, not {self.variant!r}")
 
@@ -63,45 +63,46 @@ class Contest:
         own: NDArray[np.floating] | None = None,
         synthetic: Sequence[NDArray[np.floating]] | None = None,
         *,
-        beta: int = 5,
-        t: int = 10,
+        top_k: int = 5,
+        top_images: int = 10,
         variant: Variant = "paper",
-    ) -> Contest:
-        """Ranks the synthetic images and compares them with the unit's own.
+    ) -> RankedImages:
+        """Ranks the synthetic images and compares them with the unit's own top images.
 
         Args:
             responses: for each candidate [images], the unit's response to its images.
-            own: [n, d] image embeddings of the unit's top images; only `PRODUCTS` need embeddings.
-            synthetic: for each candidate [images, d] image embeddings of its images.
-            beta: see `Contest`.
-            t: see `Contest`.
-            variant: see the head of this file.
+            own: [n, d] embeddings of the unit's top images; only the functions in `PRODUCTS` need
+                embeddings.
+            synthetic: for each candidate [images, d] embeddings of its images.
+            top_k: see `RankedImages`.
+            top_images: see `RankedImages`.
+            variant: see `RankedImages`.
 
         Raises:
-            ValueError: if a candidate has no image, a response or embedding is not finite, shapes
-                disagree, or a parameter is out of range.
+            ValueError: if a candidate has no image, a response or embedding is not finite, shapes do
+                not match, or a parameter is out of range.
         """
         ranks = tuple(joint_ranks(responses))
         if own is None and synthetic is None:
-            return cls(ranks, None, beta, t, variant)
+            return cls(ranks, None, top_k, top_images, variant)
         if own is None or synthetic is None:
-            raise ValueError("embeddings of the unit's own images and of the synthetic ones go together")
-        return cls(ranks, tuple(_likeness(responses, own, synthetic)), beta, t, variant)
+            raise ValueError("embeddings of the unit's own and of the synthetic images are both needed")
+        return cls(ranks, tuple(_similarity(responses, own, synthetic)), top_k, top_images, variant)
 
 
 @dataclass(frozen=True)
 class CandidateScores:
-    """What every scoring function says about one candidate; the evidence behind a choice.
+    """The scores of one candidate by every function, stored as evidence.
 
     Attributes:
         ranks: positions of its images, ascending.
         mean: mean position.
         median: median position.
         sq_mean: mean squared position.
-        topk_sq_mean: mean squared position of the best `beta` images.
-        position: its place (from 0) in the order by `topk_sq_mean`.
+        topk_sq_mean: mean squared position of its best `top_k` images.
+        position: its index (from 0) in the order by `topk_sq_mean`.
         image_products: E, see `image_products`; None without embeddings.
-        topk_sq_image_products: the final score; None without embeddings.
+        topk_sq_image_products: see `topk_sq_image_products`; None without embeddings.
     """
 
     ranks: tuple[int, ...]
@@ -117,7 +118,7 @@ class CandidateScores:
 def joint_ranks(responses: Sequence[NDArray[np.floating]]) -> list[NDArray[np.int64]]:
     """Returns, for each candidate, the positions of its images among those of all, ascending.
 
-    Position 0 is the strongest response; equal ones keep the order of candidates, then of images.
+    Position 0 is the strongest response; ties are ordered by candidate, then by image.
 
     Raises:
         ValueError: if a candidate has no image, or a response is not finite.
@@ -126,152 +127,162 @@ def joint_ranks(responses: Sequence[NDArray[np.floating]]) -> list[NDArray[np.in
     order = np.argsort(-np.concatenate(checked), kind="stable")
     positions = np.empty(len(order), np.int64)
     positions[order] = np.arange(len(order))
-    return [np.sort(one) for one in np.split(positions, np.cumsum([len(one) for one in checked])[:-1])]
+    ends = np.cumsum([len(of_candidate) for of_candidate in checked])
+    return [np.sort(of_candidate) for of_candidate in np.split(positions, ends[:-1])]
 
 
-def mean(contest: Contest) -> NDArray[np.float64]:
+def mean(ranked: RankedImages) -> NDArray[np.float64]:
     """Returns [candidates]: the mean position."""
-    return np.array([ranks.mean() for ranks in contest.ranks])
+    return np.array([ranks.mean() for ranks in ranked.ranks])
 
 
-def median(contest: Contest) -> NDArray[np.float64]:
-    """Returns [candidates]: the median position, between the two middle ones of an even number."""
-    return np.array([np.median(ranks) for ranks in contest.ranks])
+def median(ranked: RankedImages) -> NDArray[np.float64]:
+    """Returns [candidates]: the median position, the mean of the middle two of an even number."""
+    return np.array([np.median(ranks) for ranks in ranked.ranks])
 
 
-def sq_mean(contest: Contest) -> NDArray[np.float64]:
+def sq_mean(ranked: RankedImages) -> NDArray[np.float64]:
     """Returns [candidates]: the mean squared position."""
-    return np.array([(ranks**2).mean() for ranks in contest.ranks])
+    return np.array([(ranks**2).mean() for ranks in ranked.ranks])
 
 
-def topk_sq_mean(contest: Contest) -> NDArray[np.float64]:
-    """Returns [candidates]: the mean squared position of the best `beta` images ("TopK Squared")."""
-    return np.array([(ranks[: contest.beta] ** 2).mean() for ranks in contest.ranks])
+def topk_sq_mean(ranked: RankedImages) -> NDArray[np.float64]:
+    """Returns [candidates]: the mean squared position of the best `top_k` images ("TopK Squared")."""
+    return np.array([(ranks[: ranked.top_k] ** 2).mean() for ranks in ranked.ranks])
 
 
-def image_products(contest: Contest) -> NDArray[np.float64]:
-    """Returns [candidates]: E, the mean cosine of the unit's top images with the compared ones.
+def image_products(ranked: RankedImages) -> NDArray[np.float64]:
+    """Returns [candidates]: E, the mean cosine between the unit's top images and those compared.
 
     Raises:
-        ValueError: if the contest was made without embeddings.
+        ValueError: if there are no embeddings.
     """
-    if contest.likeness is None:
+    if ranked.similarity is None:
         raise ValueError("image products need the embeddings of the images")
+    # `similarity` is sorted by response, so its first entries belong to the strongest images.
     compared = [
-        likeness[: contest.t] if contest.variant == "paper" else likeness[ranks < contest.t]
-        for ranks, likeness in zip(contest.ranks, contest.likeness, strict=True)
+        similarity[: ranked.top_images]
+        if ranked.variant == "paper"
+        else similarity[ranks < ranked.top_images]
+        for ranks, similarity in zip(ranked.ranks, ranked.similarity, strict=True)
     ]
-    return np.array([one.mean() if len(one) else -1.0 for one in compared])
+    return np.array([of_candidate.mean() if len(of_candidate) else -1.0 for of_candidate in compared])
 
 
-def topk_sq_image_products(contest: Contest) -> NDArray[np.float64]:
-    """Returns [candidates]: (N - place by `topk_sq_mean`, from 0) * E, the paper's scoring function.
+def topk_sq_image_products(ranked: RankedImages) -> NDArray[np.float64]:
+    """Returns [candidates]: (N - position by `topk_sq_mean`, from 0) * E, the paper's scoring function.
 
     Raises:
-        ValueError: if the contest was made without embeddings.
+        ValueError: if there are no embeddings.
     """
-    return (len(contest.ranks) - _places(topk_sq_mean(contest))) * image_products(contest)
+    return (len(ranked.ranks) - _positions(topk_sq_mean(ranked))) * image_products(ranked)
 
 
-Scoring: TypeAlias = Callable[[Contest], NDArray[np.float64]]
+ScoringFunction: TypeAlias = Callable[[RankedImages], NDArray[np.float64]]
 
-SCORINGS: dict[str, Scoring] = {
+SCORING_FUNCTIONS: dict[str, ScoringFunction] = {
     function.__name__: function
     for function in (mean, median, sq_mean, topk_sq_mean, image_products, topk_sq_image_products)
 }
 
 PRODUCTS: frozenset[str] = frozenset({"image_products", "topk_sq_image_products"})
-"""The scoring functions that need embeddings, and whose large scores are good."""
+"""The scoring functions that need embeddings; for them, larger scores are better."""
 
 
-def best_first(contest: Contest, scoring: str = "topk_sq_image_products") -> list[int]:
-    """Returns the candidates' indices, the best one first; ties as the head of this file says.
+def best_first(ranked: RankedImages, function: str = "topk_sq_image_products") -> list[int]:
+    """Returns the indices of the candidates, the best first; ties as in the module's docstring.
 
     Args:
-        contest: the candidates.
-        scoring: a key of `SCORINGS`.
+        ranked: the images of the candidates.
+        function: a name in `SCORING_FUNCTIONS`.
 
     Raises:
-        ValueError: if the contest was made without the embeddings that `scoring` needs.
+        ValueError: if the function needs embeddings and there are none.
     """
-    scores = SCORINGS[scoring](contest)
-    if scoring not in PRODUCTS:
+    scores = SCORING_FUNCTIONS[function](ranked)
+    if function not in PRODUCTS:
         return np.argsort(scores, kind="stable").tolist()
     rounded = scores.round(_DECIMALS)
-    if contest.variant == "official":
+    if ranked.variant == "official":
         return np.argsort(rounded, kind="stable")[::-1].tolist()
     return np.argsort(-rounded, kind="stable").tolist()
 
 
-def candidate_scores(contest: Contest) -> list[CandidateScores]:
-    """Returns every score of every candidate, in the order of the candidates."""
-    by_rank = [function(contest).tolist() for function in (mean, median, sq_mean, topk_sq_mean)]
-    places = _places(topk_sq_mean(contest)).tolist()
-    nothing = [None] * len(places)
-    known = contest.likeness is not None
-    products = image_products(contest).tolist() if known else nothing
-    final = topk_sq_image_products(contest).tolist() if known else nothing
-    columns = zip(contest.ranks, *by_rank, places, products, final, strict=True)
+def candidate_scores(ranked: RankedImages) -> list[CandidateScores]:
+    """Returns the scores of each candidate by every function, in the order of the candidates."""
+    by_position = [function(ranked).tolist() for function in (mean, median, sq_mean, topk_sq_mean)]
+    positions = _positions(topk_sq_mean(ranked)).tolist()
+    without_embeddings = [None] * len(positions)
+    embedded = ranked.similarity is not None
+    products = image_products(ranked).tolist() if embedded else without_embeddings
+    final = topk_sq_image_products(ranked).tolist() if embedded else without_embeddings
+    columns = zip(ranked.ranks, *by_position, positions, products, final, strict=True)
     return [CandidateScores(tuple(ranks.tolist()), *values) for ranks, *values in columns]
 
 
 def keep_distinct(
-    labels: Sequence[str], similarity: NDArray[np.floating], limit: float = 0.81
+    labels: Sequence[str], similarity: NDArray[np.floating], max_similarity: float = 0.81
 ) -> list[str]:
-    """Keeps the labels that say something new: several labels for one unit.
+    """Returns the labels that differ from every better one.
 
     Args:
-        labels: the best one first; it is always kept.
+        labels: in descending order of quality; the first one is always kept.
         similarity: [labels, labels] similarity of their texts.
-        limit: a label is kept if it is at most this similar to each one kept before it.
+        max_similarity: a label is kept if its similarity to each label kept before is at most this.
 
     Raises:
-        ValueError: if there is not one row and one column per label.
+        ValueError: if `similarity` does not have one row and one column per label.
     """
     if similarity.shape != (len(labels), len(labels)):
-        raise ValueError(f"{len(labels)} labels need a square of similarities, not {similarity.shape}")
+        raise ValueError(
+            f"the similarities of {len(labels)} labels must be a square, not {similarity.shape}"
+        )
     kept: list[int] = []
     for index in range(len(labels)):
-        if (similarity[index, kept] <= limit).all():
+        if (similarity[index, kept] <= max_similarity).all():
             kept.append(index)
     return [labels[index] for index in kept]
 
 
-def _places(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Returns each score's place in ascending order, from 0; the smaller index first on ties."""
-    places = np.empty(len(scores), np.int64)
-    places[np.argsort(scores, kind="stable")] = np.arange(len(scores))
-    return places
+def _positions(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns the position of each score in ascending order, from 0; ties by index."""
+    positions = np.empty(len(scores), np.int64)
+    positions[np.argsort(scores, kind="stable")] = np.arange(len(scores))
+    return positions
 
 
 def _checked(responses: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float64]]:
-    arrays = [np.asarray(one, np.float64) for one in responses]
-    if not arrays or any(one.ndim != 1 or not len(one) for one in arrays):
-        raise ValueError("every candidate needs its responses, [images], and at least one of them")
-    if not all(np.isfinite(one).all() for one in arrays):
+    arrays = [np.asarray(of_candidate, np.float64) for of_candidate in responses]
+    if not arrays or any(array.ndim != 1 or not len(array) for array in arrays):
+        raise ValueError("every candidate needs responses [images] to at least one image")
+    if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("responses are not finite")
     return arrays
 
 
-def _likeness(
+def _similarity(
     responses: Sequence[NDArray[np.floating]],
     own: NDArray[np.floating],
     synthetic: Sequence[NDArray[np.floating]],
 ) -> list[NDArray[np.float64]]:
-    """Returns `Contest.likeness`: the mean of cosines is the product with the mean of unit vectors."""
-    if [len(one) for one in synthetic] != [len(one) for one in responses]:
+    """Returns `RankedImages.similarity`."""
+    if [len(of_candidate) for of_candidate in synthetic] != [len(r) for r in responses]:
         raise ValueError("there must be one embedding and one response per synthetic image")
+    # The mean of cosines with unit vectors is the product with the mean of these vectors.
     centre = _unit_rows(own).mean(axis=0)
-    strongest = (np.argsort(-one, kind="stable") for one in _checked(responses))
-    return [(_unit_rows(one) @ centre)[order] for one, order in zip(synthetic, strongest, strict=True)]
+    orders = (np.argsort(-of_candidate, kind="stable") for of_candidate in _checked(responses))
+    return [
+        (_unit_rows(embeddings) @ centre)[order]
+        for embeddings, order in zip(synthetic, orders, strict=True)
+    ]
 
 
 def _unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Returns [n, d] at unit length, in float64."""
+    """Scales the rows of [n, d] to length 1, in float64: the sums over images keep float32's digits."""
     rows = np.asarray(embeddings, np.float64)
     if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"embeddings must be [images, d], at least one, not {rows.shape}")
+        raise ValueError(f"embeddings must be [images, d] with at least one image, not {rows.shape}")
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     if not (np.isfinite(length) & (length > 0)).all():
-        raise ValueError("an embedding is not finite, or zero")
+        raise ValueError("an embedding is zero or not finite")
     return rows / length

@@ -1,4 +1,4 @@
-"""Steps over the units of a block, in which a failure stays with the unit that caused it."""
+"""Runs steps over a block of units; a unit that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TypeVar
 
 from ...harness.errors import InputError
 
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 class Steps:
-    """Runs one step after the other; a unit that fails is left out of the steps behind.
+    """Runs steps one after the other; a unit that fails in a step is left out of the following ones.
 
     Attributes:
         failures: the reason of each unit that failed.
@@ -22,29 +22,40 @@ class Steps:
         self.failures: dict[int, str] = {}
 
     def run(
-        self, step: Callable[[Mapping[int, Given]], Mapping[int, Found]], given: Mapping[int, Given]
-    ) -> dict[int, Found]:
-        """Runs `step` for all units together; if that fails, for each of them alone.
+        self,
+        step: Callable[[Mapping[int, Input]], Mapping[int, Output]],
+        inputs: Mapping[int, Input],
+    ) -> dict[int, Output]:
+        """Runs `step` for all units together; if it raises, for each unit on its own.
+
+        The second attempt finds the unit that causes the error. Models' outputs are cached, so it repeats
+        little work.
 
         Args:
-            step: from units and what is known of them to what it finds.
-            given: by unit.
+            step: maps inputs by unit to outputs by unit.
+            inputs: input by unit.
 
         Raises:
-            InputError: what the user has to mend is not a unit's failure.
+            InputError: if the step raises one: an error of the user, which affects every unit.
         """
-        if not given:
+        if not inputs:
             return {}
         try:
-            return dict(step(given))
+            return dict(step(inputs))
         except (InputError, MemoryError):
             raise
         except Exception as error:
-            if len(given) == 1:
-                [unit] = given
+            if len(inputs) == 1:
+                [unit] = inputs
                 self.failures[unit] = f"{type(error).__name__}: {error}"
                 return {}
-        found: dict[int, Found] = {}
-        for unit, known in given.items():
-            found |= self.run(step, {unit: known})
-        return found
+        outputs: dict[int, Output] = {}
+        for unit, value in inputs.items():
+            outputs |= self.run(step, {unit: value})
+        return outputs
+
+    def run_each(
+        self, step: Callable[[int, Input], Output], inputs: Mapping[int, Input]
+    ) -> dict[int, Output]:
+        """Runs `step` unit by unit, with a unit and its input; raises as `run`."""
+        return self.run(lambda some: {unit: step(unit, value) for unit, value in some.items()}, inputs)

@@ -1,120 +1,105 @@
-"""Synthetic images of candidates, and what the target and the encoder make of them (step 3)."""
+"""Synthetic images of candidates, the target's responses to them and their embeddings (step 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...harness.errors import InputError
-from ...harness.foundation.image_cache import Format, cached_images
+from ...harness.foundation.image_cache import cached_images
 from ...harness.foundation.image_generators import seed_for
 from ...harness.foundation.protocols import ImageGenerator, ImageTextEncoder
 from ...harness.probe import ProbedLayer
+from .settings import SyntheticImageSettings
 
-_AT_ONCE = 256
-"""So many pictures are held in memory, however many candidates and units there are."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_IMAGES_IN_MEMORY = 256
+"""Maximum number of images held in memory, independent of the number of candidates and units."""
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """The synthetic images of one unit's candidates.
+class SyntheticResults:
+    """Results for the synthetic images of one unit's candidates.
 
     Attributes:
         responses: for each candidate float32 [images], the unit's response to its images.
-        embeddings: for each candidate float32 [images, d]; None where no encoder was asked.
+        embeddings: for each candidate float32 [images, d]; None without an encoder.
     """
 
     responses: tuple[NDArray[np.float32], ...]
     embeddings: tuple[NDArray[np.float32], ...] | None
 
 
-class Studio:
-    """Has candidates drawn.
+class SyntheticImages:
+    """Generates images of candidates and shows them to the target.
 
     Args:
-        generator: draws them; what was drawn before comes from the layer's cache.
-        images: per candidate.
-        seed: of the run; every picture has a seed made of it, its text and its number.
-        format: in which pictures are kept, see `cached_images`.
-        size: (width, height) in which they are kept; None: as they are drawn.
+        generator: generates the images; existing ones are read from the layer's cache.
+        settings: number and storage of the images.
+        seed: seed of the run; each image has its own seed, computed from it, the text and its index.
     """
 
-    def __init__(
-        self,
-        generator: ImageGenerator,
-        images: int = 10,
-        seed: int = 0,
-        format: Format = "png",
-        size: tuple[int, int] | None = None,
-    ) -> None:
-        self.generator, self.images, self.seed = generator, images, seed
-        self.format: Format = format
-        self.size = size
+    def __init__(self, generator: ImageGenerator, settings: SyntheticImageSettings, seed: int) -> None:
+        self.generator, self.settings, self.seed = generator, settings, seed
 
     def seeds(self, text: str) -> list[int]:
-        """Returns the seeds of a candidate's pictures."""
-        return [seed_for(text, index, self.seed) for index in range(self.images)]
+        """Returns the seeds of a candidate's images."""
+        return [seed_for(text, index, self.seed) for index in range(self.settings.count)]
 
-    def draw(
+    def results(
         self,
         layer: ProbedLayer,
         candidates: Mapping[int, Sequence[str]],
         encoder: ImageTextEncoder | None = None,
-    ) -> dict[int, Drawn]:
-        """Shows the target the pictures of all candidates of some units.
+    ) -> dict[int, SyntheticResults]:
+        """Shows the target the images of all candidates of some units.
 
-        A text that several units share is drawn, shown and embedded once.
+        A text that several units share is generated, shown and embedded once.
 
         Args:
-            layer: of the units.
-            candidates: each unit's texts.
-            encoder: embeds the pictures; None: they are not embedded.
+            layer: the layer of the units.
+            candidates: the texts of each unit.
+            encoder: embeds the images; None: they are not embedded.
         """
-        texts = list(dict.fromkeys(text for found in candidates.values() for text in found))
+        texts = list(dict.fromkeys(text for of_unit in candidates.values() for text in of_unit))
         units = list(candidates)
         responses: dict[str, NDArray[np.float32]] = {}
         embeddings: dict[str, NDArray[np.float32]] = {}
-        for some, pictures in self._pictures(texts, layer):
-            shown = layer.respond(pictures)[:, units]
-            responses |= zip(some, np.split(shown, len(some)), strict=True)
+        for some, images in self._batches(texts, layer):
+            of_images = layer.respond(images)[:, units]
+            responses |= zip(some, np.split(of_images, len(some)), strict=True)
             if encoder is not None:
-                embeddings |= zip(some, np.split(encoder.encode_images(pictures), len(some)), strict=True)
+                embeddings |= zip(some, np.split(encoder.encode_images(images), len(some)), strict=True)
         return {
-            unit: Drawn(
-                tuple(responses[text][:, column] for text in found),
-                tuple(embeddings[text] for text in found) if encoder is not None else None,
+            unit: SyntheticResults(
+                tuple(responses[text][:, column] for text in of_unit),
+                tuple(embeddings[text] for text in of_unit) if encoder is not None else None,
             )
-            for column, (unit, found) in enumerate(candidates.items())
+            for column, (unit, of_unit) in enumerate(candidates.items())
         }
 
-    def _pictures(self, texts: Sequence[str], layer: ProbedLayer) -> Iterator[tuple[Sequence[str], list]]:
-        """Yields some texts and all their pictures, drawn as one series."""
-        prompts = [text for text in texts for _ in range(self.images)]
+    def _batches(
+        self, texts: Sequence[str], layer: ProbedLayer
+    ) -> Iterator[tuple[Sequence[str], list[Image]]]:
+        """Yields some texts and all their images.
+
+        All texts go to the generator in one call, so that its batches are full although the images are
+        consumed in smaller groups.
+        """
+        count = self.settings.count
+        prompts = [text for text in texts for _ in range(count)]
         seeds = [seed for text in texts for seed in self.seeds(text)]
-        drawn = cached_images(
-            self.generator, prompts, seeds, layer.cache, format=self.format, size=self.size
+        size = (self.settings.size[0], self.settings.size[1]) if self.settings.size else None
+        images = cached_images(
+            self.generator, prompts, seeds, layer.cache, format=self.settings.format, size=size
         )
-        step = max(1, _AT_ONCE // self.images)
+        step = max(1, _IMAGES_IN_MEMORY // count)
         for start in range(0, len(texts), step):
             some = texts[start : start + step]
-            yield some, list(islice(drawn, len(some) * self.images))
-
-
-def picture_size(given: Iterable[int] | None) -> tuple[int, int] | None:
-    """Returns the setting `image_size`.
-
-    Raises:
-        InputError: if it is not two positive numbers.
-    """
-    if given is None:
-        return None
-    size = tuple(given)
-    if len(size) != 2 or min(size) < 1:
-        raise InputError(
-            f"describe_and_dissect.image_size={list(size)} is no size", "give [width,height], or null"
-        )
-    return size[0], size[1]
+            yield some, list(islice(images, len(some) * count))

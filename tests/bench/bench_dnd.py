@@ -1,10 +1,9 @@
-"""Describe-and-Dissect of 32 units against the original's order: everything one by one, nothing shared.
+"""Compares Describe-and-Dissect on 32 units with the original order: one call at a time, nothing shared.
 
-The target is the embedded world's network. What lies outside - captioner, language model, generator -
-are stand-ins that take the time of a call and of each picture in it. The original's order makes the calls
-that the same units need by themselves: each image is shown and captioned alone, each request waits
-for the one before it, each candidate is drawn for itself. It is timed on a few of the units and
-extended to all of them: no unit's work depends on the others there.
+The target is tinyworld's network. Captioner, language model and generator are stand-ins that sleep for
+the duration of a call and of each image in it. In the original order each image is shown and captioned on
+its own, each request waits for the previous one, and each candidate's images are generated separately. It
+is timed on a few units and extrapolated to all of them, because units do not depend on each other there.
 """
 
 from __future__ import annotations
@@ -27,37 +26,38 @@ from dissectbench.harness.foundation.key_phrases import KeyPhrases
 from dissectbench.harness.foundation.protocols import Message, Reply
 
 BOUND = 8.0
-UNITS, FEW, PICTURES = 32, 2, 64
-CONCURRENCY = 8  # as OpenAIChat has it by default
+UNITS, FEW, IMAGES = 32, 2, 64
+CONCURRENCY = 8  # the default of OpenAIChat
+# Seconds of a call, and of each image in it.
 SECONDS = {"captioner": (0.02, 0.002), "language model": (0.5, 0.0), "generator": (0.03, 0.001)}
 
 
-def wait(part: str, pictures: int = 0) -> None:
-    """Takes the time of one call."""
-    call, each = SECONDS[part]
-    time.sleep(call + each * pictures)
+def wait(model: str, images: int = 0) -> None:
+    """Sleeps for the duration of one call."""
+    call, each = SECONDS[model]
+    time.sleep(call + each * images)
 
 
 class Named:
-    """A part outside that counts its calls."""
+    """A stand-in for a model; counts its calls."""
 
     def __init__(self, name: str) -> None:
         self.name, self.calls = name, 0
 
     def fingerprint(self) -> str:
-        """Its name is all there is to it."""
+        """Returns the name."""
         return self.name
 
 
 class Captioner(Named):
-    """Says which of a few colours a picture is nearest to, on average."""
+    """Captions an image by the nearest of a few colours to its mean."""
 
     batch_size = 16
     colours = np.array([[200, 60, 60], [60, 160, 60], [60, 60, 200], [60, 60, 60], [200, 200, 200]])
     words = ("red boat", "green tree", "blue sea", "night", "bright sky")
 
     def caption(self, images: Sequence[Image.Image]) -> list[str]:
-        """One caption per picture, with a word about its size."""
+        """Returns one caption per image, which contains the image's width."""
         self.calls += 1
         wait("captioner", len(images))
         means = [np.asarray(image.convert("RGB"), float).mean((0, 1)) for image in images]
@@ -67,20 +67,20 @@ class Captioner(Named):
         ]
 
 
-class Talker(Named):
-    """Key phrases, after the time that a server takes; several requests at once."""
+class ChatModel(Named):
+    """Key phrases, after the response time of a server; several requests run concurrently."""
 
     account = max_tokens = None
 
     def reply(
         self, conversations: Sequence[Sequence[Message]], sample: int = 0
     ) -> Iterator[tuple[int, Reply]]:
-        """As `OpenAIChat`: equal conversations are sent once."""
+        """Sends equal conversations once, as `OpenAIChat` does."""
         groups = positions(conversations)
         self.calls += len(groups)
         with ThreadPoolExecutor(CONCURRENCY) as pool:
-            for asked, reply in zip(groups, pool.map(self._answer, groups), strict=True):
-                yield from ((index, reply) for index in groups[asked])
+            for conversation, reply in zip(groups, pool.map(self._answer, groups), strict=True):
+                yield from ((index, reply) for index in groups[conversation])
 
     def _answer(self, conversation: Sequence[Message]) -> Reply:
         wait("language model")
@@ -88,79 +88,80 @@ class Talker(Named):
         return reply
 
 
-class Painter(Named):
-    """Noise in a colour that belongs to the text, after the time that a pipeline takes for a batch."""
+class Generator(Named):
+    """Noise in a colour derived from the text, after the time that a pipeline takes for a batch."""
 
     batch_size = 16
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[Image.Image]:
-        """One picture per prompt and seed."""
+        """Yields one image per prompt and seed."""
         for start in range(0, len(prompts), self.batch_size):
             batch = range(start, min(start + self.batch_size, len(prompts)))
             self.calls += 1
             wait("generator", len(batch))
-            yield from (self._picture(prompts[i], seeds[i]) for i in batch)
+            yield from (self._image(prompts[i], seeds[i]) for i in batch)
 
-    def _picture(self, prompt: str, seed: int) -> Image.Image:
+    def _image(self, prompt: str, seed: int) -> Image.Image:
         colour = np.random.default_rng(list(prompt.encode())).integers(0, 192, 3)
         noise = np.random.default_rng(seed).integers(0, 64, (64, 64, 3))
         return Image.fromarray((colour + noise).astype(np.uint8))
 
 
-class Eye(Named):
-    """Embeds a picture by its colours."""
+class Encoder(Named):
+    """Embeds an image by its colours."""
 
     def encode_images(self, images: Any) -> NDArray[np.float32]:
-        """Unit rows."""
+        """Returns rows of length 1."""
         rows = [np.asarray(i.convert("RGB").resize((4, 4)), np.float32).ravel() + 1 for i in images]
         return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Not needed for one label."""
+        """Not used with one label."""
         raise NotImplementedError
 
 
-def parts() -> tuple[Any, ...]:
-    """Captioner, language model, generator, encoder."""
-    return Captioner("captioner"), Talker("talker"), Painter("painter"), Eye("eye")
+def models() -> tuple[Any, ...]:
+    """Returns captioner, language model, generator and encoder."""
+    return Captioner("captioner"), ChatModel("chat model"), Generator("generator"), Encoder("encoder")
 
 
 def original(layer: Any, target: Any, records: Sequence[Any]) -> float:
-    """Seconds for the calls behind `records`, one after the other, every image alone."""
+    """Returns the seconds of the calls for `records` in the original order, image by image."""
     import torch
 
-    captioner, talker, painter, _ = parts()
+    captioner, chat_model, generator, _ = models()
     start = time.perf_counter()
     for record in records:
         evidence = record.evidence
-        pictures = [_picture(layer, one) for one in evidence["images"]]
-        for picture in pictures:
-            _show(target, picture, torch)
-        captions = [captioner.caption([picture])[0] for picture in pictures[: len(evidence["captions"])]]
-        for said in (*captions, *evidence["summaries"]):
-            list(talker.reply([[Message("user", f"- {said}")]]))
+        images = [_image(layer, entry) for entry in evidence["images"]]
+        for image in images:
+            _show(target, image, torch)
+        captions = [captioner.caption([image])[0] for image in images[: len(evidence["captions"])]]
+        for text in (*captions, *evidence["summaries"]):
+            list(chat_model.reply([[Message("user", f"- {text}")]]))
         for candidate in record.candidates:
             seeds = candidate.details["seeds"]
-            for picture in painter.generate([candidate.text] * len(seeds), seeds):
-                _show(target, picture, torch)
+            for image in generator.generate([candidate.text] * len(seeds), seeds):
+                _show(target, image, torch)
     return time.perf_counter() - start
 
 
-def _picture(layer: Any, shown: dict[str, Any]) -> Image.Image:
-    picture = layer.probe.image(shown["image"])
-    if shown["box"] is None:
-        return picture
-    sides = np.array([*picture.size, *picture.size])
-    return picture.crop(tuple(np.round(sides * shown["box"]).astype(int).tolist()))
+def _image(layer: Any, entry: dict[str, Any]) -> Image.Image:
+    """Returns the image or crop that an entry of the evidence names."""
+    image = layer.probe.image(entry["image"])
+    if entry["box"] is None:
+        return image
+    sides = np.array([*image.size, *image.size])
+    return image.crop(tuple(np.round(sides * entry["box"]).astype(int).tolist()))
 
 
-def _show(target: Any, picture: Image.Image, torch: Any) -> None:
+def _show(target: Any, image: Image.Image, torch: Any) -> None:
     with torch.inference_mode():
-        target.model(target.preprocess(picture)[None])
+        target.model(target.preprocess(image)[None])
 
 
 def run() -> dict[str, Any]:
-    """Measures both on the same units."""
+    """Times both on the same units."""
     import torch
 
     from dissectbench.datasets.tinyworld import probing_set
@@ -174,17 +175,17 @@ def run() -> dict[str, Any]:
         folder = Path(name)
         factory = "dissectbench.datasets.tinyworld.networks:resnet"
         target = from_factory(factory, name="tinyworld-resnet", device="cpu")
-        probe = probing_set(images=PICTURES, seed=0, root=folder / "world")
+        probe = probing_set(images=IMAGES, seed=0, root=folder / "world")
         layers = probe_layers(
             target, probe, ["layer4"], store=folder / "store", cache=Cache(folder / "c")
         )
-        layer, made = layers["layer4"], parts()
+        layer, parts = layers["layer4"], models()
         units = np.flatnonzero(~layer.dead)[:UNITS].tolist()
         sizes: list[int] = []
         model = target.model
-        hook = model.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+        hook = model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
         start = time.perf_counter()
-        records = list(DescribeAndDissect(*made).describe(layer, units))
+        records = list(DescribeAndDissect(*parts).describe(layer, units))
         ours = time.perf_counter() - start
         hook.remove()
         theirs = original(layer, target, records[:FEW]) / FEW * len(units)
@@ -197,8 +198,8 @@ def run() -> dict[str, Any]:
         "original_seconds": round(theirs, 2),
         "original_timed_on_units": FEW,
         "smallest_batch_of_the_target": min(sizes),
-        "calls": {part.name: part.calls for part in made[:3]},
-        "seconds_of_a_call_and_of_a_picture": SECONDS,
+        "calls": {part.name: part.calls for part in parts[:3]},
+        "seconds_of_a_call_and_of_an_image": SECONDS,
         "requests_at_once": CONCURRENCY,
     }
     ok = ratio >= BOUND and min(sizes) > 1 and described == len(units)

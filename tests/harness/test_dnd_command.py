@@ -1,4 +1,4 @@
-"""Describe-and-Dissect from the command line, with a language model behind a server on this machine."""
+"""Describe-and-Dissect from the command line, with a language model on a local server."""
 
 import json
 import os
@@ -29,11 +29,11 @@ RUN += ["units=6", "method=[describe_and_dissect]", "metric=[synonym_accuracy]",
 
 
 class Server(ChatServer):
-    """Answers as the key phrases do; `most` requests, then it keeps silent."""
+    """Answers `most` requests with key phrases, then no more."""
 
     def __init__(self):
         super().__init__(self.reply)
-        self.asked, self.answered, self.keys = Counter(), 0, set()
+        self.requests, self.answered, self.keys = Counter(), 0, set()
         self.most: float = float("inf")
         self.lock, self.closed = threading.Lock(), threading.Event()
 
@@ -43,7 +43,7 @@ class Server(ChatServer):
             silent = self.answered >= self.most
             if not silent:
                 self.answered += 1
-                self.asked[json.dumps(body, sort_keys=True)] += 1
+                self.requests[json.dumps(body, sort_keys=True)] += 1
         if silent:
             self.closed.wait(60)
             return None
@@ -61,7 +61,7 @@ def server():
 
 
 @pytest.mark.slow
-def test_a_run_with_a_key_needs_nothing_else_and_pays_for_no_reply_twice_when_killed(server, tmp_path):
+def test_a_killed_run_resumes_and_pays_for_no_reply_twice(server, tmp_path):
     env = {**os.environ, "OPENAI_API_KEY": KEY, "DISSECTBENCH_HOME": str(tmp_path / "home")}
     url = f"language_model.server.base_url={server.url}"
     command = [*RUN, "language_model=openai", url, "language_model.budget.max_cost_usd=5"]
@@ -86,7 +86,7 @@ def test_a_run_with_a_key_needs_nothing_else_and_pays_for_no_reply_twice_when_ki
     server.most = float("inf")
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert server.asked.most_common(1)[0][1] == 1, "a request was sent twice"
+    assert server.requests.most_common(1)[0][1] == 1, "a request was sent twice"
     assert server.keys == {f"Bearer {KEY}"}
     records = [
         json.loads(line) for line in (tmp_path / "runs/paid/descriptions.jsonl").read_text().splitlines()
@@ -97,6 +97,6 @@ def test_a_run_with_a_key_needs_nothing_else_and_pays_for_no_reply_twice_when_ki
     answered = server.answered
     other = [argument.replace("name=paid", "name=other") for argument in command]
     assert subprocess.run(other, env=env, cwd=tmp_path, check=False).returncode == 0
-    assert server.answered == answered, "another run with the same parts asks for nothing"
+    assert server.answered == answered, "another run with the same models sends no request"
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".png"]
     assert not [path for path in written if KEY.encode() in path.read_bytes()]

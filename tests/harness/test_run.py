@@ -16,7 +16,7 @@ SMALL = [
     "layers=[layer3,fc]",
     "units=6",
     "table.resamples=200",
-    "method.describe_and_dissect.images_per_candidate=4",
+    "method.describe_and_dissect.synthetic_images.count=4",
     "metric=[tinyworld_clip_cosine]",
 ]
 COMMAND = [sys.executable, "-m", "dissectbench.harness"]

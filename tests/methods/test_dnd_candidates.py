@@ -33,7 +33,7 @@ def captions_in(conversation):
 
 
 class Scripted:
-    """Answers by a function of (conversation, sample), in reverse order; remembers what it was asked."""
+    """Answers by a function of (conversation, sample), in reverse order; records the requests."""
 
     name = "scripted"
     account = max_tokens = None
@@ -55,19 +55,19 @@ def first_caption(conversation, sample):
     return captions_in(conversation)[0]
 
 
-def test_all_units_requests_of_a_stage_go_together():
+def test_the_requests_of_all_units_in_a_stage_are_sent_together():
     model = Scripted(first_caption)
     propose({unit(i): CAPTIONS for i in range(3)}, model)
     assert [len(batch) for batch in model.batches] == [12, 15]
 
 
-def test_summaries_read_simplified_captions_first_in_their_own_order():
+def test_summaries_use_simplified_captions_and_the_first_one_their_order():
     model = Scripted(lambda turns, _: " and ".join(w.split()[-1] for w in captions_in(turns)))
     proposal = propose({unit(0): CAPTIONS}, model)[unit(0)]
     lists = [captions_in(turns) for turns in model.batches[1]]
     assert lists[0] == ["boat", "night", "dog", "sea"]
-    assert all(sorted(found) == sorted(lists[0]) for found in lists)
-    assert len({tuple(found) for found in lists}) > 1
+    assert all(sorted(order) == sorted(lists[0]) for order in lists)
+    assert len({tuple(order) for order in lists}) > 1
     assert [lists[0][i] for i in proposal.orders[1]] == lists[1]
     assert proposal.candidates[0] == "boat and night and dog and sea"
     assert proposal.cost_usd == pytest.approx(0.5 * (4 + 5))
@@ -80,7 +80,7 @@ def test_a_unit_does_not_depend_on_the_others():
     assert alone == among
 
 
-def test_orders_are_of_unit_and_seed():
+def test_orders_depend_on_unit_and_seed():
     assert caption_orders(unit(0), 10, 5, 0) == caption_orders(unit(0), 10, 5, 0)
     assert caption_orders(unit(0), 10, 5, 0)[:3] == caption_orders(unit(0), 10, 3, 0)
     assert caption_orders(unit(0), 10, 5, 0) != caption_orders(unit(1), 10, 5, 0)
@@ -88,7 +88,7 @@ def test_orders_are_of_unit_and_seed():
     assert caption_orders(unit(0), 0, 5, 0) == ()
 
 
-def test_an_unusable_reply_is_asked_again_with_the_reason():
+def test_an_unusable_reply_is_requested_again_with_the_reason():
     model = Scripted(lambda turns, sample: "things" if sample else "word " * 20)
     proposal = propose({unit(0): CAPTIONS}, model, summaries=1)[unit(0)]
     retry = model.batches[-1][0]
@@ -101,7 +101,7 @@ def test_an_unusable_reply_is_asked_again_with_the_reason():
     assert proposal.candidates == ("things",)
 
 
-def test_after_all_tries_a_candidate_has_failed_and_says_why():
+def test_a_candidate_that_fails_in_all_tries_has_the_reasons():
     def answer(conversation, sample):
         return Reply(None, "refused") if len(captions_in(conversation)) > 1 else "thing"
 
@@ -113,7 +113,7 @@ def test_after_all_tries_a_candidate_has_failed_and_says_why():
     assert all(turns[-1].content.startswith("Below") for turns in model.batches[3])  # nothing to quote
 
 
-def test_a_caption_that_cannot_be_simplified_goes_on_as_it_is():
+def test_a_caption_that_cannot_be_simplified_is_used_unchanged():
     model = Scripted(lambda turns, _: "" if captions_in(turns) == ["a dog"] else first_caption(turns, 0))
     proposal = propose({unit(0): CAPTIONS}, model)[unit(0)]
     assert proposal.simplified[2].label is None
@@ -133,14 +133,14 @@ def test_a_unit_without_captions_has_no_candidates_and_costs_nothing():
 
 
 def test_the_evidence_is_json_and_the_same_when_replies_come_from_the_cache(tmp_path):
-    found = []
+    runs = []
     for _ in range(2):
         model = Scripted(first_caption)
         proposal = propose({unit(0): CAPTIONS}, CachedLanguageModel(model, Cache(tmp_path)))[unit(0)]
-        found.append((json.dumps(proposal.evidence()), proposal.cost_usd, len(model.batches)))
-    assert found[0][0] == found[1][0]
-    assert found[0][1] > 0
-    assert found[1][1:] == (0, 0)
+        runs.append((json.dumps(proposal.evidence()), proposal.cost_usd, len(model.batches)))
+    assert runs[0][0] == runs[1][0]
+    assert runs[0][1] > 0
+    assert runs[1][1:] == (0, 0)
 
 
 def test_key_phrases_propose_what_captions_share():
@@ -151,7 +151,7 @@ def test_key_phrases_propose_what_captions_share():
 
 
 @pytest.mark.parametrize("settings", [{"summaries": 0}, {"tries": 0}])
-def test_nothing_to_do_is_a_mistake(settings):
+def test_settings_below_one_are_refused(settings):
     with pytest.raises(ValueError, match="at least 1"):
         propose({}, None, **settings)
 
@@ -180,12 +180,12 @@ def test_candidates_are_normalised_in_a_stable_order():
 
 @given(st.lists(st.text()))
 def test_normalised_candidates_are_distinct_and_not_empty(labels):
-    found = normalise_candidates(labels)
-    assert len(set(found)) == len(found)
-    assert all(found)
+    candidates = normalise_candidates(labels)
+    assert len(set(candidates)) == len(candidates)
+    assert all(candidates)
 
 
-def test_prompts_show_the_examples_and_then_the_captions_one_a_line():
+def test_prompts_contain_the_examples_and_then_one_caption_per_line():
     turns = prompts.summarise(["a dog", "a cat,\nsleeping {captions}"])
     assert [turn.role for turn in turns] == ["user", "assistant", "user", "assistant", "user"]
     assert turns[-1].content.endswith("- a dog\n- a cat, sleeping {captions}")
@@ -214,13 +214,13 @@ def test_the_expected_calls_are_those_that_are_made():
     assert expected_calls(3).most_usd is None
 
 
-def test_over_the_network_a_second_run_makes_no_call(tmp_path):
-    asked: Counter[str] = Counter()
+def test_a_second_run_sends_nothing_to_the_server(tmp_path):
+    requests: Counter[str] = Counter()
 
     def first_of(body, headers):
         del headers
         text = body["messages"][-1]["content"]
-        asked[text] += 1
+        requests[text] += 1
         return completion(captions_in([Message("user", text)])[0])
 
     server = ChatServer(first_of)
@@ -232,4 +232,4 @@ def test_over_the_network_a_second_run_makes_no_call(tmp_path):
             runs.append(propose(captions, CachedLanguageModel(model, Cache(tmp_path))))
     assert runs[0] == runs[1]
     assert runs[0][unit(2)].candidates[0] == "a red boat 2"
-    assert set(asked.values()) == {1}
+    assert set(requests.values()) == {1}

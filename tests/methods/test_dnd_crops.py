@@ -1,3 +1,5 @@
+"""Attention crops: boxes compared with reference boxes, and their placement on images."""
+
 import json
 
 import numpy as np
@@ -39,7 +41,7 @@ def blob(rows, columns, shape=(14, 14)):
 
 
 def ramps(width, height):
-    """A picture whose red says the column and whose green says the row."""
+    """An image whose red channel is the column and whose green channel is the row."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[..., 0] = np.arange(width) % 256
     pixels[..., 1] = (np.arange(height) % 256)[:, None]
@@ -53,12 +55,12 @@ def test_boxes_equal_the_reference_boxes_to_the_pixel(golden, index):
     assert as_lists(attention_boxes(activation, variant=variant)) == case["boxes"]
 
 
-def test_all_reference_cases_are_tried(golden):
+def test_all_reference_cases_are_tested(golden):
     assert len(golden) == 45
 
 
 @pytest.mark.parametrize("index", range(20, 40))
-def test_the_official_variant_wraps_around_as_the_reference_does(golden, index):
+def test_the_official_variant_wraps_around_like_the_reference(golden, index):
     case, activation = golden[index]
     boxes = as_lists(attention_boxes(activation, variant="official"))
     assert boxes == case["boxes_unnormalised_overflow"]
@@ -79,7 +81,7 @@ def test_boxes_do_not_depend_on_the_scale_of_the_map(seed, power):
 
 
 def outer_regions(active):
-    """Bounding boxes of the regions (8 neighbours) that no other region surrounds, by flooding."""
+    """Bounding boxes of the regions (8 neighbours) not inside another one, by flood fill."""
     height, width = active.shape
     padded = np.pad(active, 1)
 
@@ -116,14 +118,14 @@ def test_every_outer_region_gives_its_bounding_box(active):
     assert set(found) == outer_regions(active)
 
 
-def test_a_region_in_a_hole_of_another_gives_no_box_of_its_own():
+def test_a_region_in_a_hole_of_another_gives_no_box():
     activation = blob(slice(2, 11), slice(2, 11))
     activation[3:10, 3:10] = 0
     activation[6, 6] = 1
     assert attention_boxes(activation, (14, 14), **ALL_BOXES) == [Box(2, 2, 11, 11)]
 
 
-def test_cells_that_touch_at_a_corner_belong_together():
+def test_cells_that_touch_at_a_corner_are_one_region():
     activation = blob(slice(3, 5), slice(3, 5))
     activation[5, 5] = 1
     assert attention_boxes(activation, (14, 14)) == [Box(3, 3, 6, 6)]
@@ -136,14 +138,14 @@ def pixels_of(box):
 
 
 @given(small_boxes, small_boxes)
-def test_the_overlap_is_that_of_the_pixels(one, other):
-    a, b = pixels_of(one), pixels_of(other)
-    assert one.iou(other) == other.iou(one) == (a & b).sum() / (a | b).sum()
-    assert one.area == a.sum()
+def test_the_iou_is_that_of_the_pixels(first, second):
+    a, b = pixels_of(first), pixels_of(second)
+    assert first.iou(second) == second.iou(first) == (a & b).sum() / (a | b).sum()
+    assert first.area == a.sum()
 
 
 @given(st.lists(small_boxes, max_size=12, unique=True), st.integers(0, 5), st.randoms())
-def test_boxes_are_accepted_as_the_rules_say_in_whatever_order_they_come(boxes, limit, random):
+def test_boxes_are_accepted_by_the_rules_in_any_order(boxes, limit, random):
     size = (9, 9)
     frame = Box(0, 0, *size)
     kept = accepted(boxes, size, max_boxes=limit)
@@ -159,7 +161,7 @@ def test_boxes_are_accepted_as_the_rules_say_in_whatever_order_they_come(boxes, 
     assert accepted(boxes, size, max_boxes=limit) == kept
 
 
-def test_of_equally_large_boxes_the_topmost_then_the_leftmost_comes_first():
+def test_boxes_of_equal_area_are_ordered_from_top_then_from_left():
     boxes = [Box(5, 5, 7, 7), Box(5, 0, 7, 2), Box(0, 5, 2, 7), Box(10, 0, 11, 4)]
     assert accepted(boxes, (100, 100)) == [Box(5, 0, 7, 2), Box(10, 0, 11, 4), Box(0, 5, 2, 7), boxes[0]]
 
@@ -190,9 +192,9 @@ def test_an_unknown_variant_is_refused():
         attention_boxes(blob(2, 2), variant="offical")  # pyright: ignore[reportArgumentType]
 
 
-def test_a_crop_shows_the_part_of_the_picture_that_its_box_says():
-    picture = ramps(200, 100)
-    (crop,) = crops(picture, blob(slice(2, 5), slice(8, 12)), WHOLE)
+def test_a_crop_contains_the_pixels_of_its_box():
+    image = ramps(200, 100)
+    (crop,) = crops(image, blob(slice(2, 5), slice(8, 12)), WHOLE)
     left, top, right, bottom = crop.box
     pixels = np.asarray(crop.image)
     assert crop.image.size == (round((right - left) * 200), round((bottom - top) * 100))
@@ -202,12 +204,12 @@ def test_a_crop_shows_the_part_of_the_picture_that_its_box_says():
 
 
 @pytest.mark.parametrize("side", [90, 375, 2000])
-def test_a_crop_has_the_resolution_of_its_picture(side):
+def test_a_crop_has_the_resolution_of_its_image(side):
     (crop,) = crops(ramps(side, side), blob(slice(2, 9), slice(2, 9)), WHOLE)
     assert crop.image.size == pytest.approx((side / 2, side / 2), rel=0.1)
 
 
-def test_on_a_picture_as_large_as_the_grid_crops_are_the_boxes():
+def test_on_an_image_of_the_grids_size_crops_are_the_boxes():
     activation = np.random.default_rng(3).uniform(0, 4, (7, 7)).astype(np.float32)
     found = [
         tuple(375 * fraction for fraction in crop.box)
@@ -217,8 +219,8 @@ def test_on_a_picture_as_large_as_the_grid_crops_are_the_boxes():
     assert [tuple(round(number, 9) for number in box) for box in found] == attention_boxes(activation)
 
 
-def test_crops_lie_where_the_preprocessing_looked():
-    """Of a picture twice as wide as high only the square in the middle was shown."""
+def test_crops_are_placed_in_the_region_shown_to_the_target():
+    """Only the central square of an image twice as wide as high was shown."""
     region = Region(0.25, 0.0, 0.75, 1.0)
     (crop,) = crops(ramps(800, 400), blob(slice(0, 4), slice(0, 4)), region)
     assert crop.box[:2] == (0.25, 0.0)
@@ -229,7 +231,7 @@ def test_crops_lie_where_the_preprocessing_looked():
     st.integers(0, 500), st.floats(-0.3, 0.4), st.floats(0.1, 0.9), st.integers(1, 60), st.integers(1, 60)
 )
 @settings(max_examples=40, deadline=None)
-def test_crops_never_leave_the_picture_are_never_empty_and_never_repeat(seed, low, extent, width, height):
+def test_crops_are_inside_the_image_not_empty_and_distinct(seed, low, extent, width, height):
     activation = np.random.default_rng(seed).standard_normal((7, 7)).astype(np.float32)
     found = crops(ramps(width, height), activation, Region(low, low / 2, low + extent, low / 2 + extent))
     assert len(found) <= 4
@@ -240,15 +242,15 @@ def test_crops_never_leave_the_picture_are_never_empty_and_never_repeat(seed, lo
         assert 0 <= top < bottom <= 1
 
 
-def test_what_lies_in_the_padding_is_left_out_or_clipped():
+def test_crops_in_the_padding_are_left_out_or_clipped():
     padded = Region(-0.5, 0.0, 1.0, 1.0)  # the left third of the map is padding
-    picture = ramps(100, 100)
-    assert crops(picture, blob(slice(5, 8), slice(0, 3)), padded) == []
-    (crop,) = crops(picture, blob(slice(5, 8), slice(3, 9)), padded)
+    image = ramps(100, 100)
+    assert crops(image, blob(slice(5, 8), slice(0, 3)), padded) == []
+    (crop,) = crops(image, blob(slice(5, 8), slice(3, 9)), padded)
     assert crop.box[0] == 0
 
 
-def test_the_official_variant_looks_at_all_of_the_squashed_picture():
+def test_the_official_variant_uses_the_whole_resized_image():
     activation = blob(slice(2, 5), slice(8, 12)) * np.float32(0.8)
     found = crops(ramps(200, 100), activation, Region(0.25, 0.25, 0.75, 0.75), variant="official")
     (box,) = attention_boxes(activation, variant="official")

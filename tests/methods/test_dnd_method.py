@@ -1,4 +1,4 @@
-"""Describe-and-Dissect as a whole, in a world of coloured squares that small stand-ins understand."""
+"""Describe-and-Dissect as a whole, with images of coloured squares and small stand-ins for all models."""
 
 import json
 import os
@@ -22,17 +22,24 @@ from dissectbench.harness.foundation.key_phrases import KeyPhrases
 from dissectbench.harness.foundation.protocols import Reply
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.dnd.describe_and_dissect import DescribeAndDissect
-from dissectbench.methods.dnd.selection import SCORINGS
+from dissectbench.methods.dnd.selection import SCORING_FUNCTIONS
+from dissectbench.methods.dnd.settings import (
+    CandidateSettings,
+    ExemplarSettings,
+    LabelSettings,
+    ScoringSettings,
+    SyntheticImageSettings,
+)
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 NAMES = tuple(COLOURS)
 UNITS, DEAD, IMAGES, SIDE, CELLS = 6, 4, 48, 32, 8
-# Each unit looks for a colour and shuns the others; one is dead, the last one takes two colours.
-LOOKS = np.array([[2, -1, -1], [-1, 2, -1], [-1, -1, 2], [1, 1, 1], [0, 0, 0], [1, 1, -1]], float)
+# Each unit responds to one colour and is inhibited by the others; one is dead, the last has two colours.
+WEIGHTS = np.array([[2, -1, -1], [-1, 2, -1], [-1, -1, 2], [1, 1, 1], [0, 0, 0], [1, 1, -1]], float)
 
 
 def square(colour, seed, most=20):
-    """A square of one colour somewhere on a dark, slightly noisy ground."""
+    """An image of one coloured square at a random position, on a dark background with noise."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(10, 60, (SIDE, SIDE, 3))
     side = rng.integers(8, most)
@@ -41,10 +48,10 @@ def square(colour, seed, most=20):
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def maps_of(picture):
-    """The network: every unit's map, [units, cells, cells]."""
-    small = np.asarray(picture.resize((CELLS, CELLS), Image.Resampling.BOX), float) / 255
-    return np.maximum(small @ LOOKS.T, 0).transpose(2, 0, 1).astype(np.float32)
+def maps_of(image):
+    """The target: every unit's map of an image, [units, cells, cells]."""
+    small = np.asarray(image.resize((CELLS, CELLS), Image.Resampling.BOX), float) / 255
+    return np.maximum(small @ WEIGHTS.T, 0).transpose(2, 0, 1).astype(np.float32)
 
 
 class Squares(ProbingSet):
@@ -64,7 +71,7 @@ class Squares(ProbingSet):
 
 
 class Network(ArrayLayer):
-    """A layer whose target can be shown new images; counts them."""
+    """A layer whose target responds to new images; records the batch sizes."""
 
     def __init__(self, cache, *, flat=False):
         probe = Squares()
@@ -78,27 +85,27 @@ class Network(ArrayLayer):
 
 
 class Logged:
-    """Counts what it is asked in a list or file, and ends its process without notice when told to."""
+    """Records its requests in a list or file, and kills its process at request number `dies_at`."""
 
     def __init__(self, name, log=None, dies_at=None):
-        self.name, self.asked, self._log, self._left = name, [], log, dies_at
+        self.name, self.requests, self._log, self._left = name, [], log, dies_at
 
     def fingerprint(self):
         return self.name
 
-    def note(self, what):
+    def note(self, request):
         self._left = None if self._left is None else self._left - 1
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.asked.append(what)
+        self.requests.append(request)
         if self._log:
             with self._log.open("a") as file:
-                file.write(json.dumps([self.name, what]) + "\n")
+                file.write(json.dumps([self.name, request]) + "\n")
 
 
-def colour_of(picture):
-    """The colour that most of the bright pixels have."""
-    pixels = np.asarray(picture.convert("RGB"), int).reshape(-1, 3)
+def colours_of(image):
+    """Counts the colours of the bright pixels."""
+    pixels = np.asarray(image.convert("RGB"), int).reshape(-1, 3)
     bright = pixels[pixels.max(axis=1) > 200]
     return Counter(NAMES[np.abs(np.array(list(COLOURS.values())) - p).sum(1).argmin()] for p in bright)
 
@@ -107,24 +114,24 @@ class Captioner(Logged):
     batch_size = 4
 
     def caption(self, images):
-        said = []
+        captions = []
         for image in images:
-            name = image_digest(image)
-            self.note(name)
-            found = colour_of(image).most_common(1)
-            said.append(f"there is a {found[0][0]} square near {name[:6]}" if found else "")
-        return said
+            digest = image_digest(image)
+            self.note(digest)
+            colour = colours_of(image).most_common(1)
+            captions.append(f"there is a {colour[0][0]} square near {digest[:6]}" if colour else "")
+        return captions
 
 
-class Painter(Logged):
+class Generator(Logged):
     def generate(self, prompts, seeds):
         for prompt, seed in zip(prompts, seeds, strict=True):
             self.note([prompt, seed])
-            named = [COLOURS[word] for word in prompt.split() if word in COLOURS]
-            yield square(named[0] if named else (90, 90, 90), seed, 30)
+            colours = [COLOURS[word] for word in prompt.split() if word in COLOURS]
+            yield square(colours[0] if colours else (90, 90, 90), seed, 30)
 
 
-class Eye(Logged):
+class Encoder(Logged):
     def encode_images(self, images):
         rows = np.stack([np.asarray(i.convert("RGB"), np.float32).mean((0, 1)) + 1 for i in images])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -134,13 +141,13 @@ class Eye(Logged):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-class Talker(Logged):
-    """Says something to every request by `answer(captions, number of the sample)`."""
+class LanguageModel(Logged):
+    """Answers every request with `answer(captions, sample)`."""
 
     account = max_tokens = None
 
     def __init__(self, answer, **logged):
-        super().__init__("talker", **logged)
+        super().__init__("language model", **logged)
         self.answer = answer
 
     def reply(self, conversations, sample=0):
@@ -151,20 +158,33 @@ class Talker(Logged):
 
 
 def either(captions, sample):
-    """Says what it is told; of several captions, every other time, something wrong."""
+    """Answers with the first caption; for several captions, in about half of the cases wrongly."""
     words = captions[0].removeprefix("there is a ")
     if len(captions) == 1:
         return words
     return words.split(" near ")[0] if captions[0] < captions[1] else "green square"
 
 
-def dissecting(*parts: Any, **settings: Any) -> Any:
-    return DescribeAndDissect(*parts, **settings)
+GROUPS: dict[str, tuple[type, dict[str, Any]]] = {
+    "exemplars": (ExemplarSettings, {"count": 5, "crops": "off"}),
+    "candidates": (CandidateSettings, {}),
+    "synthetic_images": (SyntheticImageSettings, {"count": 4}),
+    "scoring": (ScoringSettings, {}),
+    "labels": (LabelSettings, {}),
+}
+
+
+def with_models(*models: Any, **settings: Any) -> Any:
+    """The method with given models; settings of a group are given as a dict."""
+    groups = {
+        name: group(**defaults | settings.pop(name, {})) for name, (group, defaults) in GROUPS.items()
+    }
+    return DescribeAndDissect(*models, **groups, **settings)
 
 
 def method(language_model=None, **settings) -> Any:
-    parts = Captioner("captioner"), language_model or KeyPhrases(), Painter("painter"), Eye("eye")
-    return dissecting(*parts, **{"images": 5, "images_per_candidate": 4, "crops": "off", **settings})
+    models = Captioner("captioner"), language_model or KeyPhrases()
+    return with_models(*models, Generator("generator"), Encoder("encoder"), **settings)
 
 
 @pytest.fixture
@@ -172,37 +192,37 @@ def layer(tmp_path):
     return Network(Cache(tmp_path / "cache"))
 
 
-def answers(method, layer, units=tuple(range(UNITS))):
+def records(method, layer, units=tuple(range(UNITS))):
     return {d.unit.index: d.to_json() for d in method.describe(layer, units)}
 
 
-def test_units_are_described_by_what_they_look_for(layer):
-    found = list(method(crops="attention").describe(layer, range(UNITS)))
+def test_units_are_described_by_the_colour_they_respond_to(layer):
+    found = list(method(exemplars={"crops": "attention"}).describe(layer, range(UNITS)))
     assert [d.text for d in found[:4]] == ["red square", "green square", "blue square", "white square"]
     assert [d.status for d in found] == ["ok"] * 4 + ["dead"] + ["ok"]
     assert all(d.seconds > 0 for d in found if d.status == "ok")
 
 
-def test_a_dead_unit_is_asked_nothing_about(layer):
+def test_no_model_is_called_for_a_dead_unit(layer):
     dissect = method()
     (found,) = dissect.describe(layer, [DEAD])
     assert (found.text, found.status, found.evidence) == (None, "dead", {})
-    assert layer.batches == dissect.captioner.asked == []
+    assert layer.batches == dissect.captioner.requests == []
 
 
-def test_the_candidate_whose_images_the_unit_responds_to_wins(layer):
+def test_the_candidate_whose_images_the_unit_responds_to_is_selected(layer):
     replies = iter(["green square", "blue square", "red square", "white square", "grey thing"])
-    talker = Talker(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(talker).describe(layer, [0])
+    model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
+    (found,) = method(model).describe(layer, [0])
     proposed = [a["label"] for a in found.evidence["summaries"]]
     assert proposed[0] == "green square"
     assert found.text == found.candidates[0].text == "red square"
     assert found.score == found.candidates[0].score == max(c.score for c in found.candidates)
-    assert found.cost_usd == pytest.approx(0.25 * len(talker.asked))
+    assert found.cost_usd == pytest.approx(0.25 * len(model.requests))
 
 
-def test_evidence_says_what_led_to_the_description(layer):
-    (found,) = method(crops="attention").describe(layer, [0])
+def test_the_evidence_contains_images_captions_replies_and_seeds(layer):
+    (found,) = method(exemplars={"crops": "attention"}).describe(layer, [0])
     record = json.loads(found.to_json())["evidence"]
     whole = [one for one in record["images"] if one["box"] is None]
     assert {one["image"] for one in whole} == set(layer.exemplars(0, 5).indices.tolist())
@@ -222,47 +242,52 @@ def test_a_description_depends_neither_on_blocks_nor_on_the_other_units(tmp_path
     def fresh(name):
         return Network(Cache(tmp_path / name))
 
-    together = answers(method(), fresh("together"))
-    assert answers(method(block=2), fresh("blocks")) == together
-    assert answers(method(block=1), fresh("single"), [5, 3, 0])[3] == together[3]
-    assert list(answers(method(), fresh("order"), [5, 0])) == [5, 0]
+    together = records(method(), fresh("together"))
+    assert records(method(block=2), fresh("blocks")) == together
+    assert records(method(block=1), fresh("single"), [5, 3, 0])[3] == together[3]
+    assert list(records(method(), fresh("order"), [5, 0])) == [5, 0]
 
 
-def test_everything_of_a_block_goes_together(layer):
+def test_the_requests_of_a_block_are_made_together_and_once(layer):
     dissect = method()
     list(dissect.describe(layer, range(UNITS)))
     assert len(layer.batches) == 2  # exemplars and crops, then synthetic images
-    prompts = dissect.studio.generator.asked
+    prompts = dissect.synthetic_images.generator.requests
     assert len(prompts) == len({tuple(p) for p in prompts})
-    assert len(dissect.captioner.asked) == len(set(dissect.captioner.asked))
+    assert len(dissect.captioner.requests) == len(set(dissect.captioner.requests))
 
 
-def test_pictures_in_memory_do_not_grow_with_the_candidates(layer, monkeypatch):
-    monkeypatch.setattr("dissectbench.methods.dnd.synthetic._AT_ONCE", 8)
-    found = answers(method(), layer)
+def test_images_in_memory_do_not_grow_with_the_candidates(layer, monkeypatch):
+    monkeypatch.setattr("dissectbench.methods.dnd.synthetic._IMAGES_IN_MEMORY", 8)
+    found = records(method(), layer)
     assert max(layer.batches[1:]) == 8
     monkeypatch.undo()
-    assert answers(method(), layer) == found
+    assert records(method(), layer) == found
 
 
-def test_a_second_time_nothing_is_asked_again(layer):
-    first, second = method(Talker(either)), method(Talker(either))
-    assert answers(first, layer) == answers(second, layer)
-    assert all([first.captioner.asked, first.language_model.asked, first.studio.generator.asked])
-    assert second.captioner.asked == second.language_model.asked == second.studio.generator.asked == []
-    assert all(d.cost_usd == 0 for d in method(Talker(either)).describe(layer, range(UNITS)))
+def test_a_second_run_calls_no_model(layer):
+    first, second = method(LanguageModel(either)), method(LanguageModel(either))
+    assert records(first, layer) == records(second, layer)
+
+    def requests(dissect):
+        models = dissect.captioner, dissect.language_model, dissect.synthetic_images.generator
+        return [model.requests for model in models]
+
+    assert all(requests(first))
+    assert requests(second) == [[], [], []]
+    assert all(d.cost_usd == 0 for d in method(LanguageModel(either)).describe(layer, range(UNITS)))
 
 
 @pytest.mark.slow
-def test_killed_at_any_step_and_started_again_nothing_finished_is_asked_again(tmp_path):
+def test_a_run_killed_at_any_step_repeats_no_finished_request(tmp_path):
     def run(name, dies=""):
         command = [sys.executable, __file__, str(tmp_path / name), dies]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == (-signal.SIGKILL if dies else 0), done.stderr
         return done.stdout
 
-    # A caption of a batch that did not end is not finished: the captioner dies at a batch's beginning.
-    for dies in ("captioner:5", "talker:9", "painter:7"):
+    # Captions are stored batch by batch, so the captioner is killed at the beginning of a batch.
+    for dies in ("captioner:5", "language model:9", "generator:7"):
         run("killed", dies)
     assert run("killed") == run("whole")
     logs = [(tmp_path / name / "log").read_text().splitlines() for name in ("killed", "whole")]
@@ -273,44 +298,43 @@ def test_killed_at_any_step_and_started_again_nothing_finished_is_asked_again(tm
 @pytest.mark.parametrize("flat", [False, True])
 def test_without_crops_only_whole_images_are_captioned(tmp_path, flat):
     layer = Network(Cache(tmp_path), flat=flat)
-    found = list(method(crops="attention" if flat else "off").describe(layer, [0, 1, 2]))
+    crops = "attention" if flat else "off"
+    found = list(method(exemplars={"crops": crops}).describe(layer, [0, 1, 2]))
     assert [d.text for d in found] == ["red square", "green square", "blue square"]
     assert all(one["box"] is None for d in found for one in d.evidence["images"])
 
 
-def test_without_selection_the_first_candidate_stands_and_nothing_is_drawn(layer):
-    talker = Talker(lambda captions, _: captions[0] if len(captions) == 1 else "first thing")
-    dissect = method(talker, selection=False)
+def test_without_scoring_the_first_candidate_is_the_description(layer):
+    model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else "first thing")
+    dissect = method(model, scoring={"enabled": False})
     (found,) = dissect.describe(layer, [0])
     assert (found.text, found.score) == ("first thing", None)
-    assert dissect.studio.generator.asked == []
+    assert dissect.synthetic_images.generator.requests == []
     assert set(dissect.models()) == {"captioner", "language model"}
 
 
 def test_without_a_language_model_captions_are_the_candidates(layer):
-    dissect = dissecting(
-        Captioner("captioner"), None, Painter("painter"), Eye("eye"), images=5, crops="off"
-    )
+    dissect = with_models(Captioner("captioner"), None, Generator("generator"), Encoder("encoder"))
     (found,) = dissect.describe(layer, [1])
     assert found.text.startswith("there is a green square near")
     assert {c.text for c in found.candidates} == set(found.evidence["captions"])
     assert dissect.expected_calls(7) is None
 
 
-@pytest.mark.parametrize("scoring", SCORINGS)
+@pytest.mark.parametrize("function", SCORING_FUNCTIONS)
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_every_scoring_function_finds_the_colour(layer, scoring, variant):
+def test_every_scoring_function_finds_the_colour(layer, function, variant):
     replies = iter(["green square", "red square", "blue square", "blue thing", "green thing"])
-    talker = Talker(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(talker, scoring=scoring, variant=variant).describe(layer, [0])
+    model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
+    (found,) = method(model, scoring={"function": function}, variant=variant).describe(layer, [0])
     assert found.text == "red square"
-    assert found.score == found.candidates[0].details[scoring]
+    assert found.score == found.candidates[0].details[function]
 
 
-def test_several_labels_are_kept_where_they_differ(layer):
+def test_several_labels_are_kept_if_they_differ(layer):
     replies = iter(["red square", "red box", "blue square", "red thing", "green square"])
-    talker = Talker(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(talker, labels=3).describe(layer, [0])
+    model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
+    (found,) = method(model, labels={"count": 3}).describe(layer, [0])
     parts = found.text.split("; ")
     assert parts[0] == found.candidates[0].text
     assert sorted(part.split()[0] for part in parts) == ["blue", "green", "red"]
@@ -318,13 +342,13 @@ def test_several_labels_are_kept_where_they_differ(layer):
 
 def test_candidates_beyond_the_limit_are_left_out_and_recorded(layer):
     replies = iter(["red square", "blue square", "green square", "white square", "white box"])
-    talker = Talker(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(talker, max_candidates=2).describe(layer, [0])
+    model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
+    (found,) = method(model, candidates={"max_candidates": 2}).describe(layer, [0])
     assert {c.text for c in found.candidates} == {"red square", "blue square"}
     assert found.evidence["left_out"] == ["green square", "white square", "white box"]
 
 
-def test_a_unit_whose_response_is_not_finite_fails_alone(layer):
+def test_a_unit_whose_response_is_not_finite_does_not_affect_the_others(layer):
     layer.values = layer.values.copy()
     layer.values[3, 1] = np.inf
     found = {d.unit.index: d for d in method().describe(layer, [0, 1, 2])}
@@ -332,80 +356,95 @@ def test_a_unit_whose_response_is_not_finite_fails_alone(layer):
     assert "not all finite" in found[1].evidence["reason"]
 
 
-def test_a_unit_that_breaks_a_step_fails_alone_and_keeps_what_was_known(layer):
-    class Torn(Painter):
+def test_a_unit_that_fails_in_a_step_keeps_the_evidence_of_earlier_steps(layer):
+    class Failing(Generator):
         def generate(self, prompts, seeds):
-            for prompt, picture in zip(prompts, super().generate(prompts, seeds), strict=True):
+            for prompt, image in zip(prompts, super().generate(prompts, seeds), strict=True):
                 if "blue" in prompt:
-                    raise RuntimeError("no blue paint")
-                yield picture
+                    raise RuntimeError("cannot generate blue")
+                yield image
 
-    dissect = dissecting(Captioner("c"), KeyPhrases(), Torn("torn"), Eye("eye"), images=5, crops="off")
+    dissect = with_models(Captioner("c"), KeyPhrases(), Failing("failing"), Encoder("encoder"))
     found = {d.unit.index: d for d in dissect.describe(layer, [0, 1, 2, 3])}
     assert [found[u].status for u in (0, 1, 2, 3)] == ["ok", "ok", "failed", "ok"]
-    assert found[2].evidence["reason"] == "RuntimeError: no blue paint"
+    assert found[2].evidence["reason"] == "RuntimeError: cannot generate blue"
     assert found[2].evidence["summaries"][0]["label"] == "blue square"
 
 
-def test_refusals_throughout_make_a_failed_record_with_the_replies(layer):
-    (found,) = method(Talker(lambda *_: "I'm sorry, I can't help with that.")).describe(layer, [0])
+def test_a_model_that_always_refuses_gives_a_failed_record_with_its_replies(layer):
+    (found,) = method(LanguageModel(lambda *_: "I'm sorry, I can't help with that.")).describe(layer, [0])
     assert (found.status, found.text) == ("failed", None)
-    assert found.evidence["reason"] == "no candidate could be had: the reply names no concept"
+    assert found.evidence["reason"] == "no candidate: the reply names no concept"
     assert len(found.evidence["summaries"][0]["tries"]) == 3
     assert found.cost_usd > 0
 
 
-def test_images_nobody_can_caption_make_a_failed_record(layer):
+def test_images_without_captions_give_a_failed_record(layer):
     dissect = method()
     dissect.captioner.caption = lambda images: [""] * len(images)
     (found,) = dissect.describe(layer, [0])
-    assert found.evidence["reason"] == "the captioner says nothing of its images"
+    assert found.evidence["reason"] == "the captioner has no caption for its images"
 
 
-def test_what_the_user_has_to_mend_ends_the_run(layer):
-    def broke(captions, sample):
+def test_an_error_of_the_user_ends_the_run(layer):
+    def refused(captions, sample):
         raise InputError("the key is wrong")
 
     with pytest.raises(InputError, match="the key is wrong"):
-        list(method(Talker(broke)).describe(layer, range(UNITS)))
+        list(method(LanguageModel(refused)).describe(layer, range(UNITS)))
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"scoring": "topk_mean"}, "did you mean topk_sq_mean"),
-        ({"crops": "attentoin"}, "did you mean attention"),
+        ({"scoring": {"function": "topk_mean"}}, "did you mean topk_sq_mean"),
+        ({"exemplars": {"crops": "attentoin"}}, "did you mean attention"),
         ({"variant": "offical"}, "did you mean official"),
-        ({"images": 0}, "images must be at least 1"),
-        ({"image_size": [64]}, "no size"),
-        ({"image_format": "jpeg"}, "use png or webp"),
+        ({"block": 0}, "block must be at least 1"),
+        ({"exemplars": {"count": 0}}, r"exemplars\.count must be at least 1"),
+        ({"candidates": {"tries": 0}}, r"candidates\.tries must be at least 1"),
+        ({"scoring": {"top_images": 0}}, r"scoring\.top_images must be at least 1"),
+        ({"labels": {"count": 0}}, r"labels\.count must be at least 1"),
+        ({"synthetic_images": {"size": [64]}}, r"size must be \[width,height\]"),
+        ({"synthetic_images": {"format": "jpeg"}}, "use png or webp"),
     ],
 )
-def test_a_wrong_setting_is_named_with_the_nearest_right_one(setting, message):
+def test_a_wrong_setting_is_named_with_the_nearest_valid_value(setting, message):
     with pytest.raises(InputError, match=message):
         method(**setting)
 
 
-def test_identity_holds_what_the_answers_depend_on():
-    known = json.dumps(method().identity(), sort_keys=True)
-    changes = [{"images": 6}, {"crops": "official"}, {"summaries": 4}, {"scoring": "mean"}, {"seed": 1}]
-    changes += [{"labels": 3}, {"variant": "official"}, {"selection": False}, {"image_size": [8, 8]}]
-    others = {json.dumps(method(**change).identity(), sort_keys=True) for change in changes}
-    assert known not in others
-    assert len(others) == len(changes)
-    assert json.dumps(method(block=3).identity(), sort_keys=True) == known
+def test_the_identity_contains_what_the_descriptions_depend_on():
+    unchanged = json.dumps(method().identity(), sort_keys=True)
+    changes = [
+        {"exemplars": {"count": 6}},
+        {"exemplars": {"crops": "official"}},
+        {"candidates": {"summaries": 4}},
+        {"candidates": {"max_candidates": 4}},
+        {"scoring": {"function": "mean"}},
+        {"scoring": {"top_k": 3}},
+        {"scoring": {"enabled": False}},
+        {"synthetic_images": {"size": [8, 8]}},
+        {"labels": {"count": 3}},
+        {"variant": "official"},
+        {"seed": 1},
+    ]
+    changed = {json.dumps(method(**change).identity(), sort_keys=True) for change in changes}
+    assert unchanged not in changed
+    assert len(changed) == len(changes)
+    assert json.dumps(method(block=3).identity(), sort_keys=True) == unchanged
 
 
-def test_the_expected_calls_are_those_made_where_nothing_is_known(layer):
-    talker = Talker(lambda captions, _: f"thing {len(talker.asked)}")
-    list(method(talker).describe(layer, [0]))
-    expected = method(talker).expected_calls(1)
+def test_the_expected_calls_are_those_made_without_cached_replies(layer):
+    model = LanguageModel(lambda captions, _: f"thing {len(model.requests)}")
+    list(method(model).describe(layer, [0]))
+    expected = method(model).expected_calls(1)
     assert (expected.calls, expected.cost_usd) == (10, 0)
-    assert len(talker.asked) <= expected.calls
+    assert len(model.requests) <= expected.calls
 
 
 def main(folder, dies):
-    """Describes all units with stand-ins that log to `folder`, one of which may die."""
+    """Describes all units with stand-ins that log to `folder`, one of which may kill the process."""
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     victim, _, at = dies.partition(":")
@@ -413,14 +452,11 @@ def main(folder, dies):
     def logged(name):
         return {"log": folder / "log", "dies_at": int(at) if name == victim else None}
 
-    dissect = dissecting(
+    dissect = with_models(
         Captioner("captioner", **logged("captioner")),
-        Talker(either, **logged("talker")),
-        Painter("painter", **logged("painter")),
-        Eye("eye"),
-        images=5,
-        images_per_candidate=4,
-        crops="off",
+        LanguageModel(either, **logged("language model")),
+        Generator("generator", **logged("generator")),
+        Encoder("encoder"),
         block=3,
     )
     for description in dissect.describe(Network(Cache(folder / "cache")), range(UNITS)):

@@ -1,9 +1,18 @@
-"""Describe-and-Dissect as the configuration makes it: each ablation is one override."""
+"""Describe-and-Dissect built from the configuration: each ablation is one override."""
+
+from dataclasses import asdict
 
 import pytest
 
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
+from dissectbench.methods.dnd import (
+    CandidateSettings,
+    ExemplarSettings,
+    LabelSettings,
+    ScoringSettings,
+    SyntheticImageSettings,
+)
 
 DND = "method.describe_and_dissect"
 
@@ -13,7 +22,7 @@ def made(*overrides):
     return build(config.method.describe_and_dissect, DND)
 
 
-def test_by_default_it_runs_on_the_embedded_world_without_a_language_model():
+def test_by_default_it_uses_the_models_of_tinyworld_and_no_language_model():
     names = set(made().models().values())
     assert {"tinyworld-captioner", "tinyworld-renderer", "tinyworld-clip"} < names
     assert "key phrases (no language model)" in names
@@ -22,12 +31,12 @@ def test_by_default_it_runs_on_the_embedded_world_without_a_language_model():
 @pytest.mark.parametrize(
     ("override", "models"),
     [
-        (f"{DND}.crops=off", 4),
-        (f"{DND}.selection=false", 2),
+        (f"{DND}.exemplars.crops=off", 4),
+        (f"{DND}.scoring.enabled=false", 2),
         ("language_model=none", 3),
         ("captioner=concepts", 4),
-        (f"{DND}.scoring=topk_sq_mean", 3),
-        (f"{DND}.labels=3", 4),
+        (f"{DND}.scoring.function=topk_sq_mean", 3),
+        (f"{DND}.labels.count=3", 4),
         (f"{DND}.variant=official", 4),
     ],
 )
@@ -44,6 +53,20 @@ def test_a_real_run_needs_nothing_but_its_settings(monkeypatch):
     assert 0 < expected.cost_usd < expected.most_usd
 
 
-def test_a_wrong_ablation_names_the_right_one():
-    with pytest.raises(InputError, match="did you mean"):
-        made(f"{DND}.scoring=topk_mean")
+def test_a_wrong_value_names_the_setting_and_the_nearest_value():
+    with pytest.raises(InputError, match=r"(?s)scoring\.function.*topk_mean.*did you mean"):
+        made(f"{DND}.scoring.function=topk_mean")
+
+
+def test_the_configuration_states_the_defaults_of_the_settings():
+    config = compose(["method=[describe_and_dissect]"]).config.method.describe_and_dissect
+    groups = {
+        "exemplars": ExemplarSettings(),
+        "candidates": CandidateSettings(),
+        "synthetic_images": SyntheticImageSettings(),
+        "scoring": ScoringSettings(),
+        "labels": LabelSettings(),
+    }
+    for name, defaults in groups.items():
+        assert {k: v for k, v in config[name].items() if k != "_target_"} == asdict(defaults)
+        assert build(config[name], name) == defaults

@@ -1,10 +1,10 @@
-"""Labels out of replies."""
+"""Parsing of labels from replies."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissectbench.methods.dnd.parsing import MOST_CHARACTERS, parse_label
+from dissectbench.methods.dnd.parsing import MAX_CHARACTERS, parse_label
 
 USABLE = {
     "red boats": "red boats",
@@ -39,7 +39,7 @@ USABLE = {
     "red boats</s>": "red boats",
     "red boats<|im_end|>": "red boats",
     "red\u00a0boats\u200b": "red boats",
-    # what belongs to a label stays
+    # parts of a label are kept
     "red: boats": "red: boats",
     "boats, red and blue": "boats, red and blue",
     "time 3:30": "time 3:30",
@@ -72,18 +72,18 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize(("reply", "label"), USABLE.items())
-def test_a_label_is_found_in_what_surrounds_it(reply, label):
+def test_a_label_is_found_within_other_text(reply, label):
     parsed = parse_label(reply)
     assert (parsed.label, parsed.problem) == (label, None)
 
 
 @pytest.mark.parametrize(("reply", "problem"), UNUSABLE.items())
-def test_what_cannot_be_used_says_why(reply, problem):
+def test_an_unusable_reply_has_a_reason(reply, problem):
     parsed = parse_label(reply)
     assert (parsed.label, parsed.problem) == (None, problem)
 
 
-def test_no_reply_and_another_limit():
+def test_no_reply_and_a_lower_limit():
     assert parse_label(None).problem == "the reply is empty"
     assert parse_label("one two three", max_words=2).problem == "the reply has 3 words, more than 2"
 
@@ -119,7 +119,7 @@ def test_any_reply_gives_one_line_of_words_or_a_problem(reply):
         assert len(parsed.label.splitlines()) == 1
         assert any(character.isalnum() for character in parsed.label)
         assert len(parsed.label.split()) <= 8
-        assert len(parsed.label) <= MOST_CHARACTERS
+        assert len(parsed.label) <= MAX_CHARACTERS
 
 
 @given(
@@ -127,5 +127,5 @@ def test_any_reply_gives_one_line_of_words_or_a_problem(reply):
         st.sampled_from(["red", "boats", "sea", "night", "dotted"]), min_size=1, max_size=8, unique=True
     )
 )
-def test_plain_labels_come_through_as_they_are(words):
+def test_plain_labels_are_unchanged(words):
     assert parse_label(" ".join(words)).label == " ".join(words)

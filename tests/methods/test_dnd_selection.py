@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dissectbench.methods.dnd.selection import (
     PRODUCTS,
-    SCORINGS,
-    Contest,
+    SCORING_FUNCTIONS,
+    RankedImages,
     best_first,
     candidate_scores,
     joint_ranks,
@@ -24,13 +24,15 @@ def cases(shared):
     return json.loads((shared / "golden" / "dnd_scoring.json").read_text("utf-8"))["cases"]
 
 
-def contest_of(case, **settings):
+def ranked_of(case, **settings):
     responses = [np.array(one) for one in case["activations"]]
     own = np.array(case["top_image_embeddings"])
-    return Contest.of(responses, own, [np.array(one) for one in case["synthetic_embeddings"]], **settings)
+    return RankedImages.of(
+        responses, own, [np.array(one) for one in case["synthetic_embeddings"]], **settings
+    )
 
 
-def drawn(seed, n_candidates=4, ties=False):
+def random_results(seed, n_candidates=4, ties=False):
     """Responses and embeddings of a few candidates with unequal numbers of images."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, 12, n_candidates)
@@ -41,54 +43,54 @@ def drawn(seed, n_candidates=4, ties=False):
     return responses, own, [rng.standard_normal((count, 8)) + 0.5 for count in counts]
 
 
-def test_all_reference_cases_are_tried(cases):
+def test_all_reference_cases_are_tested(cases):
     assert len(cases) == N_CASES
 
 
 @pytest.mark.parametrize("index", range(N_CASES))
 def test_ranks_and_their_scores_equal_the_reference(cases, index):
     case = cases[index]
-    contest = contest_of(case)
-    assert [one.tolist() for one in contest.ranks] == case["expected"]["ranks"]
+    ranked = ranked_of(case)
+    assert [one.tolist() for one in ranked.ranks] == case["expected"]["ranks"]
     for word in RANK_WORDS:
         expected = case["expected"][word]
-        np.testing.assert_allclose(SCORINGS[word](contest), expected["scores"], rtol=0, atol=1e-9)
-        assert best_first(contest, word) == expected["order"]
+        np.testing.assert_allclose(SCORING_FUNCTIONS[word](ranked), expected["scores"], rtol=0, atol=1e-9)
+        assert best_first(ranked, word) == expected["order"]
 
 
 @pytest.mark.parametrize("index", range(N_CASES))
 def test_the_official_choice_equals_the_reference(cases, index):
     expected = cases[index]["expected"]
-    contest = contest_of(cases[index], variant="official")
-    products = SCORINGS["image_products"](contest)
-    final = SCORINGS["topk_sq_image_products"](contest)
+    ranked = ranked_of(cases[index], variant="official")
+    products = SCORING_FUNCTIONS["image_products"](ranked)
+    final = SCORING_FUNCTIONS["topk_sq_image_products"](ranked)
     np.testing.assert_allclose(products, expected["image_products"]["E"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(final, expected["final"]["score"], rtol=0, atol=1e-5)
-    assert best_first(contest, "image_products") == expected["image_products"]["order"]
-    assert best_first(contest) == expected["final"]["order"]
+    assert best_first(ranked, "image_products") == expected["image_products"]["order"]
+    assert best_first(ranked) == expected["final"]["order"]
 
 
-@pytest.mark.parametrize("t", [10, 5])
+@pytest.mark.parametrize("top_images", [10, 5])
 @pytest.mark.parametrize("index", range(N_CASES))
-def test_the_paper_choice_equals_the_reference(cases, index, t):
-    case, expected = cases[index], cases[index]["paper_variant"][f"t{t}"]
-    contest = contest_of(case, t=t)
-    products = SCORINGS["image_products"](contest)
-    final = SCORINGS["topk_sq_image_products"](contest)
+def test_the_paper_choice_equals_the_reference(cases, index, top_images):
+    case, expected = cases[index], cases[index]["paper_variant"][f"t{top_images}"]
+    ranked = ranked_of(case, top_images=top_images)
+    products = SCORING_FUNCTIONS["image_products"](ranked)
+    final = SCORING_FUNCTIONS["topk_sq_image_products"](ranked)
     np.testing.assert_allclose(products, expected["E"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(final, expected["score"], rtol=0, atol=1e-5)
-    assert best_first(contest, "image_products") == expected["image_products_order"]
+    assert best_first(ranked, "image_products") == expected["image_products_order"]
     # Exact ties: the reference puts the larger index first even here, the paper variant the smaller.
-    tied = case["flags"]["paper_score_tie"][f"t{t}"]
-    assert best_first(contest) == ([0, 1] if tied else expected["order"])
+    tied = case["flags"]["paper_score_tie"][f"t{top_images}"]
+    assert best_first(ranked) == ([0, 1] if tied else expected["order"])
 
 
 @pytest.mark.parametrize("index", range(N_CASES))
-def test_the_evidence_holds_every_score(cases, index):
-    contest = contest_of(cases[index], variant="official")
-    evidence = candidate_scores(contest)
-    for word, function in SCORINGS.items():
-        assert [getattr(one, word) for one in evidence] == function(contest).tolist()
+def test_the_evidence_contains_every_score(cases, index):
+    ranked = ranked_of(cases[index], variant="official")
+    evidence = candidate_scores(ranked)
+    for word, function in SCORING_FUNCTIONS.items():
+        assert [getattr(one, word) for one in evidence] == function(ranked).tolist()
     assert [list(one.ranks) for one in evidence] == cases[index]["expected"]["ranks"]
     by_place = sorted(range(len(evidence)), key=lambda index: evidence[index].position)
     assert by_place == cases[index]["expected"]["topk_sq_mean"]["order"]
@@ -96,12 +98,12 @@ def test_the_evidence_holds_every_score(cases, index):
         assert one.image_products is not None
         final = (len(evidence) - one.position) * one.image_products
         assert one.topk_sq_image_products == pytest.approx(final)
-    json.dumps([vars(one) for one in evidence])  # plain numbers, fit for a record
+    json.dumps([vars(one) for one in evidence])  # plain numbers, as a record needs them
 
 
 @given(st.integers(0, 10_000), st.booleans())
-def test_a_position_counts_the_stronger_images_and_the_equal_ones_before(seed, ties):
-    responses, _, _ = drawn(seed, ties=ties)
+def test_a_position_is_the_number_of_stronger_and_of_earlier_equal_images(seed, ties):
+    responses, _, _ = random_results(seed, ties=ties)
     pool = np.concatenate(responses)
     start, expected = 0, []
     for one in responses:
@@ -113,13 +115,13 @@ def test_a_position_counts_the_stronger_images_and_the_equal_ones_before(seed, t
     assert [ranks.tolist() for ranks in joint_ranks(responses)] == expected
 
 
-def slow_scores(responses, own, synthetic, word, beta, t, variant):
-    """Every scoring function as its definition reads, image by image."""
+def slow_scores(responses, own, synthetic, word, top_k, top_images, variant):
+    """Every scoring function by its definition, image by image."""
     pool = sorted(((-value, j, i) for j, one in enumerate(responses) for i, value in enumerate(one)))
     place = {(j, i): rank for rank, (_, j, i) in enumerate(pool)}
     n = len(responses)
     ranks = [sorted(place[j, i] for i in range(len(responses[j]))) for j in range(n)]
-    topk = [sum(r * r for r in one[:beta]) / len(one[:beta]) for one in ranks]
+    topk = [sum(r * r for r in one[:top_k]) / len(one[:top_k]) for one in ranks]
     if word in RANK_WORDS:
         return {
             "mean": [sum(one) / len(one) for one in ranks],
@@ -130,7 +132,9 @@ def slow_scores(responses, own, synthetic, word, beta, t, variant):
     products = []
     for j in range(n):
         images = sorted(range(len(responses[j])), key=lambda i: place[j, i])
-        images = images[:t] if variant == "paper" else [i for i in images if place[j, i] < t]
+        images = (
+            images[:top_images] if variant == "paper" else [i for i in images if place[j, i] < top_images]
+        )
         cosines = [
             float(u @ v / np.linalg.norm(u) / np.linalg.norm(v))
             for u in own
@@ -143,28 +147,30 @@ def slow_scores(responses, own, synthetic, word, beta, t, variant):
     return [(n - position[j]) * products[j] for j in range(n)]
 
 
-@pytest.mark.parametrize("word", SCORINGS)
+@pytest.mark.parametrize("word", SCORING_FUNCTIONS)
 @pytest.mark.parametrize("variant", ["paper", "official"])
 @given(st.integers(0, 10_000), st.booleans(), st.integers(1, 12), st.integers(1, 12))
 @settings(max_examples=25, deadline=None)
-def test_scores_equal_their_definitions(word, variant, seed, ties, beta, t):
-    responses, own, synthetic = drawn(seed, ties=ties)
-    contest = Contest.of(responses, own, synthetic, beta=beta, t=t, variant=variant)
-    expected = slow_scores(responses, own, synthetic, word, beta, t, variant)
-    np.testing.assert_allclose(SCORINGS[word](contest), expected, rtol=1e-12, atol=1e-12)
+def test_scores_equal_their_definitions(word, variant, seed, ties, top_k, top_images):
+    responses, own, synthetic = random_results(seed, ties=ties)
+    ranked = RankedImages.of(
+        responses, own, synthetic, top_k=top_k, top_images=top_images, variant=variant
+    )
+    expected = slow_scores(responses, own, synthetic, word, top_k, top_images, variant)
+    np.testing.assert_allclose(SCORING_FUNCTIONS[word](ranked), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 @given(st.integers(0, 10_000), st.randoms(use_true_random=False))
 @settings(max_examples=40, deadline=None)
 def test_scores_do_not_depend_on_the_order_of_images_nor_on_the_scale_of_responses(variant, seed, random):
-    responses, own, synthetic = drawn(seed)
+    responses, own, synthetic = random_results(seed)
     orders = [random.sample(range(len(one)), len(one)) for one in responses]
     shuffled = [4 * one[order] for one, order in zip(responses, orders, strict=True)]
     images = [3 * one[order] for one, order in zip(synthetic, orders, strict=True)]
-    before = Contest.of(responses, own, synthetic, variant=variant)
-    after = Contest.of(shuffled, own[::-1], images, variant=variant)
-    for word, function in SCORINGS.items():
+    before = RankedImages.of(responses, own, synthetic, variant=variant)
+    after = RankedImages.of(shuffled, own[::-1], images, variant=variant)
+    for word, function in SCORING_FUNCTIONS.items():
         np.testing.assert_allclose(function(after), function(before), rtol=1e-12)
         assert best_first(after, word) == best_first(before, word)
 
@@ -172,13 +178,13 @@ def test_scores_do_not_depend_on_the_order_of_images_nor_on_the_scale_of_respons
 @given(st.integers(0, 10_000), st.permutations(range(4)))
 @settings(max_examples=60, deadline=None)
 def test_the_choice_does_not_depend_on_the_order_of_candidates(seed, order):
-    responses, own, synthetic = drawn(seed)
-    before = Contest.of(responses, own, synthetic)
-    after = Contest.of([responses[j] for j in order], own, [synthetic[j] for j in order])
-    for word, function in SCORINGS.items():
+    responses, own, synthetic = random_results(seed)
+    before = RankedImages.of(responses, own, synthetic)
+    after = RankedImages.of([responses[j] for j in order], own, [synthetic[j] for j in order])
+    for word, function in SCORING_FUNCTIONS.items():
         scores = function(before)
-        if word == "topk_sq_image_products" and len(set(SCORINGS["topk_sq_mean"](before))) < 4:
-            continue  # equal places are given by index
+        if word == "topk_sq_image_products" and len(set(SCORING_FUNCTIONS["topk_sq_mean"](before))) < 4:
+            continue  # ties are broken by index
         np.testing.assert_allclose(function(after), scores[list(order)], rtol=1e-12)
         if len(set(scores.round(6))) == 4:
             assert [order[j] for j in best_first(after, word)] == best_first(before, word)
@@ -188,37 +194,42 @@ def test_a_candidate_without_strong_images_is_minus_one_only_officially():
     responses = [np.arange(10, 20.0), np.arange(10.0)]
     own = np.eye(4)[:1]
     synthetic = [np.tile([1, 1, 0, 0], (10, 1)), np.tile([1, 0, 0, 0], (10, 1))]
-    assert SCORINGS["image_products"](Contest.of(responses, own, synthetic))[1] == 1
-    assert SCORINGS["image_products"](Contest.of(responses, own, synthetic, variant="official"))[1] == -1
+    assert SCORING_FUNCTIONS["image_products"](RankedImages.of(responses, own, synthetic))[1] == 1
+    assert (
+        SCORING_FUNCTIONS["image_products"](
+            RankedImages.of(responses, own, synthetic, variant="official")
+        )[1]
+        == -1
+    )
 
 
 @pytest.mark.parametrize(("variant", "expected"), [("paper", range(6)), ("official", range(5, -1, -1))])
-def test_products_that_are_equal_but_for_rounding_go_by_index(variant, expected):
+def test_products_that_differ_only_by_rounding_are_ties(variant, expected):
     rng = np.random.default_rng(0)
     numbers = rng.uniform(0, 1, 33)
     synthetic = [np.tile(rng.permutation(numbers), (2, 1)) for _ in range(6)]
     responses = [np.array([20.0 - j, j]) for j in range(6)]
-    contest = Contest.of(responses, np.ones((3, 33)), synthetic, variant=variant)
-    assert len(set(SCORINGS["image_products"](contest).tolist())) > 1
-    assert best_first(contest, "image_products") == list(expected)
+    ranked = RankedImages.of(responses, np.ones((3, 33)), synthetic, variant=variant)
+    assert len(set(SCORING_FUNCTIONS["image_products"](ranked).tolist())) > 1
+    assert best_first(ranked, "image_products") == list(expected)
 
 
-def test_the_words_of_the_configuration_name_the_functions():
-    assert set(SCORINGS) == {*RANK_WORDS, "image_products", "topk_sq_image_products"}
-    assert set(SCORINGS) - set(RANK_WORDS) == PRODUCTS
+def test_scoring_functions_have_the_names_of_the_settings():
+    assert set(SCORING_FUNCTIONS) == {*RANK_WORDS, "image_products", "topk_sq_image_products"}
+    assert set(SCORING_FUNCTIONS) - set(RANK_WORDS) == PRODUCTS
 
 
-def test_positions_alone_need_no_embeddings():
-    responses, _, _ = drawn(1)
-    contest = Contest.of(responses)
+def test_scores_by_position_need_no_embeddings():
+    responses, _, _ = random_results(1)
+    ranked = RankedImages.of(responses)
     for word in RANK_WORDS:
-        assert sorted(best_first(contest, word)) == [0, 1, 2, 3]
+        assert sorted(best_first(ranked, word)) == [0, 1, 2, 3]
     for word in PRODUCTS:
         with pytest.raises(ValueError, match="embeddings"):
-            best_first(contest, word)
-    evidence = candidate_scores(contest)
+            best_first(ranked, word)
+    evidence = candidate_scores(ranked)
     assert {(one.image_products, one.topk_sq_image_products) for one in evidence} == {(None, None)}
-    assert [one.mean for one in evidence] == SCORINGS["mean"](contest).tolist()
+    assert [one.mean for one in evidence] == SCORING_FUNCTIONS["mean"](ranked).tolist()
 
 
 @pytest.mark.parametrize(
@@ -227,26 +238,26 @@ def test_positions_alone_need_no_embeddings():
         ({"responses": []}, "at least one"),
         ({"responses": [np.ones(2), np.ones(0)]}, "at least one"),
         ({"responses": [np.ones(2), np.array([1, np.nan])]}, "finite"),
-        ({"own": None}, "go together"),
+        ({"own": None}, "both needed"),
         ({"own": np.zeros((3, 2))}, "zero"),
         ({"own": np.zeros((0, 2))}, "at least one"),
         ({"synthetic": [np.ones((2, 2))]}, "one embedding and one response"),
         ({"synthetic": [np.ones((2, 2)), np.ones((3, 2))]}, "one embedding and one response"),
         ({"synthetic": [np.ones((2, 2)), np.full((2, 2), np.inf)]}, "finite"),
-        ({"beta": 0}, "beta=0"),
-        ({"t": 0}, "t=0"),
+        ({"top_k": 0}, "top_k=0"),
+        ({"top_images": 0}, "top_images=0"),
         ({"variant": "best"}, "'best'"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(change, message):
+def test_invalid_inputs_are_refused(change, message):
     good = {
         "responses": [np.ones(2), np.ones(2)],
         "own": np.ones((3, 2)),
         "synthetic": [np.ones((2, 2)), np.ones((2, 2))],
     }
-    assert best_first(Contest.of(**good)) == [0, 1]
+    assert best_first(RankedImages.of(**good)) == [0, 1]
     with pytest.raises(ValueError, match=message):
-        Contest.of(**good | change)
+        RankedImages.of(**good | change)
 
 
 def test_labels_that_repeat_a_kept_one_are_dropped():
@@ -254,11 +265,11 @@ def test_labels_that_repeat_a_kept_one_are_dropped():
         [[1, 0.81, 0.9, 0.2], [0.81, 1, 0.1, 0.82], [0.9, 0.1, 1, 0.3], [0.2, 0.82, 0.3, 1]]
     )
     labels = ["a", "b", "c", "d"]
-    # b is at the limit of a; c is too near to a; d is too near to b.
+    # b is at the limit to a; c is too similar to a; d is too similar to b.
     assert keep_distinct(labels, similarity) == ["a", "b"]
-    # without b in between d stays, and what was dropped (c) bars nobody
-    assert keep_distinct(labels, similarity, limit=0.8) == ["a", "d"]
-    assert keep_distinct(labels, similarity, limit=1.0) == labels
+    # Without b, d is kept; a dropped label (c) does not exclude others.
+    assert keep_distinct(labels, similarity, max_similarity=0.8) == ["a", "d"]
+    assert keep_distinct(labels, similarity, max_similarity=1.0) == labels
     assert keep_distinct([], np.empty((0, 0))) == []
 
 
@@ -274,6 +285,6 @@ def test_kept_labels_are_distinct_and_dropped_ones_are_not(seed, n, limit):
         assert (index in kept) != any(near)
 
 
-def test_labels_and_similarities_must_belong_together():
+def test_similarities_of_another_number_of_labels_are_refused():
     with pytest.raises(ValueError, match="2 labels"):
         keep_distinct(["a", "b"], np.eye(3))
