@@ -2,9 +2,9 @@
 
 The libraries below a network choose the kernel of a matrix product by the shapes of its operands, and
 kernels add the same products in different orders. The last bits of an item's result therefore depend on
-how many items are computed with it, but neither on their content nor on its row. With a fixed number of
-rows, and items of one shape per batch, every item is always computed in the same shape.
-See docs/determinism.md.
+how many items are computed with it, but neither on their content nor on its row (with an exception for
+very narrow layers, see docs/determinism.md). With a fixed number of rows, and items of one shape per
+batch, every item is always computed in the same shape.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def transformers_folder(request, tmp_path_factory) -> Path:
     import transformers as t
 
     folder = tmp_path_factory.mktemp(request.param)
-    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1}
     text = {**tower, "vocab_size": 16, "max_position_embeddings": CLIP_CONTEXT, "eos_token_id": 15}
     vision = {**tower, "image_size": 32, "patch_size": 8}
     size = {"height": 32, "width": 32}

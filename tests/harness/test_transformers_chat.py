@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     config = LlamaConfig(
         **SMALL_TRANSFORMER,
         vocab_size=len(vocabulary),
-        num_key_value_heads=2,
+        num_key_value_heads=1,
         max_position_embeddings=256,
         pad_token_id=0,
         bos_token_id=None,
