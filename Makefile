@@ -45,7 +45,7 @@ ablations: $(READY)
 	  $(BIN)/dissectbench run name=$$run layers=[fc] method=[describe_and_dissect] metric=[synonym_accuracy] $${pair#*:}; \
 	  sed "s/,describe_and_dissect,/,$${pair%%:*},/" runs/$$run/descriptions.csv > runs/ablations/$$run.csv; done
 	$(BIN)/dissectbench score $(foreach pair,$(ABLATIONS),runs/ablations/ablation-$(firstword $(subst :, ,$(pair))).csv) \
-	  --references tinyworld --out runs/ablations encoder=tinyworld \
+	  --references tinyworld --out runs/ablations \
 	  metric=[tinyworld_clip_cosine,minilm_cosine,minilm_bertscore_f1,synonym_accuracy]
 	printf '# Ablations of Describe-and-Dissect\n\nWritten by `make ablations`. [dnd.md](dnd.md#ablations) lists the override of each row.\nTarget: tinyworld-resnet, layer fc. Captioner: tinyworld-captioner. Generator: tinyworld-renderer. Key phrases take the\nplace of a language model.\n\n' \
 	  > docs/methods/dnd_ablations.md

@@ -12,7 +12,46 @@ from ..harness.foundation.protocols import ImageTextEncoder, SentenceEncoder
 from .pairs import Pair, PairMetric
 
 
-class ClipCosine(PairMetric):
+class _TextCosine(PairMetric):
+    """Cosine between the embeddings of two texts.
+
+    Args:
+        encoder: the model.
+        embed: its function of texts.
+        role: what the model is called in tables.
+        name: column name.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageTextEncoder | SentenceEncoder,
+        embed: Callable[[Sequence[str]], NDArray[np.float32]],
+        role: str,
+        name: str,
+    ) -> None:
+        self.encoder, self.name = encoder, name
+        self._embed, self._role = embed, role
+
+    def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """See `PairMetric.score_pairs`. Embeds each distinct text once."""
+        row = {
+            text: number for number, text in enumerate(dict.fromkeys(t for pair in pairs for t in pair))
+        }
+        vectors = np.asarray(self._embed(list(row)), np.float64)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # of unit norm only up to float32
+        rows = np.array([[row[text] for text in pair] for pair in pairs])
+        return np.einsum("nd,nd->n", vectors[rows[:, 0]], vectors[rows[:, 1]])
+
+    def models(self) -> Mapping[str, str]:
+        """The name of the encoder."""
+        return {self._role: self.encoder.name}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Name and fingerprint of the encoder."""
+        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint()}
+
+
+class ClipCosine(_TextCosine):
     """Cosine between the text embeddings of an image-text model, from -1 to 1.
 
     The evaluations of CLIP-Dissect and Describe-and-Dissect use OpenAI's ViT-B/16 on the unchanged texts,
@@ -31,22 +70,10 @@ class ClipCosine(PairMetric):
     """
 
     def __init__(self, encoder: ImageTextEncoder, name: str = "clip_cosine") -> None:
-        self.encoder, self.name = encoder, name
-
-    def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-        """See `PairMetric.score_pairs`."""
-        return _cosines(self.encoder.encode_texts, pairs)
-
-    def models(self) -> Mapping[str, str]:
-        """The name of the image-text model."""
-        return {"image-text model": self.encoder.name}
-
-    def identity(self) -> Mapping[str, Any]:
-        """Name and fingerprint of the image-text model."""
-        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint()}
+        super().__init__(encoder, encoder.encode_texts, "image-text model", name)
 
 
-class SentenceCosine(PairMetric):
+class SentenceCosine(_TextCosine):
     """Cosine between sentence embeddings, from -1 to 1.
 
     The evaluations of CLIP-Dissect and Describe-and-Dissect use all-mpnet-base-v2 on the unchanged texts.
@@ -63,27 +90,4 @@ class SentenceCosine(PairMetric):
     """
 
     def __init__(self, encoder: SentenceEncoder, name: str = "sentence_cosine") -> None:
-        self.encoder, self.name = encoder, name
-
-    def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-        """See `PairMetric.score_pairs`."""
-        return _cosines(self.encoder.encode, pairs)
-
-    def models(self) -> Mapping[str, str]:
-        """The name of the sentence encoder."""
-        return {"sentence encoder": self.encoder.name}
-
-    def identity(self) -> Mapping[str, Any]:
-        """Name and fingerprint of the sentence encoder."""
-        return {"encoder": self.encoder.name, "fingerprint": self.encoder.fingerprint()}
-
-
-def _cosines(
-    embed: Callable[[Sequence[str]], NDArray[np.float32]], pairs: Sequence[Pair]
-) -> NDArray[np.float64]:
-    """Embeds each distinct text once and returns the cosine of each pair."""
-    row = {text: number for number, text in enumerate(dict.fromkeys(text for p in pairs for text in p))}
-    vectors = np.asarray(embed(list(row)), np.float64)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # of unit norm only up to float32
-    rows = np.array([[row[text] for text in pair] for pair in pairs])
-    return np.einsum("nd,nd->n", vectors[rows[:, 0]], vectors[rows[:, 1]])
+        super().__init__(encoder, encoder.encode, "sentence encoder", name)

@@ -1,4 +1,4 @@
-"""The pages on metrics, tried as written."""
+"""The pages on metrics, run as written."""
 
 import os
 import re
@@ -16,7 +16,7 @@ def page(repository):
     def read(name):
         file = repository / "docs" / name
         if not file.is_file():
-            pytest.skip("the documentation is not beside the tests")
+            pytest.skip("there is no documentation next to the tests")
         return file.read_text("utf-8")
 
     return read
@@ -46,13 +46,14 @@ def test_a_metric_is_added_as_the_page_says(page, tmp_path):
     assert "0.4167" in done.stdout  # the mean of 1/3 and 1/2
 
 
-def test_the_table_in_python_is_as_the_page_says(page):
+def test_the_tables_are_made_in_python_as_the_page_says(page):
     [code] = re.findall(r"```python\n(.*?)```", page("metrics.md"), re.DOTALL)
     names = {}
     exec(code, names)
-    rows = names["table"].query("method == 'mine'")
+    rows = names["scores"].query("method == 'mine'")
     assert rows.score.tolist()[0] == 1
     assert rows.reason.tolist() == [None, "failed"]
+    assert names["table"].columns[3].percent
 
 
 def test_every_shipped_metric_is_on_the_page(page):

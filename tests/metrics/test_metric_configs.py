@@ -13,19 +13,17 @@ FILES = sorted((shipped() / "metric").glob("*.yaml"))
 
 
 def load(file: Path):
-    encoder = {"_target_": "dissectbench.harness.foundation.OpenClipEncoder"}
-    config = OmegaConf.create({"device": "cpu", "encoder": encoder, "metric": OmegaConf.load(file)})
-    return config.metric
+    return OmegaConf.create({"device": "cpu", "metric": OmegaConf.load(file)}).metric
 
 
-def test_the_packaged_model_is_named_as_what_it_is():
+def test_metrics_of_the_packaged_model_name_it():
     for file in FILES:
         for metric in map(instantiate, load(file).values()):
             if "minilm" in metric.name:
                 assert all("all-MiniLM-L6-v2" in model for model in metric.models().values())
 
 
-def test_the_published_models_are_the_default_ones():
+def test_metrics_without_a_prefix_use_the_published_models():
     def named(stem):
         return next(
             iter(instantiate(next(iter(load(shipped() / "metric" / stem).values()))).models().values())
