@@ -5,7 +5,11 @@ if __name__ != "dissectbench.harness":
 
 from importlib.metadata import PackageNotFoundError, version
 
+import lazy_loader
+
 try:
     __version__ = version("dissectbench")
 except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

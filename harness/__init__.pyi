@@ -1,0 +1,24 @@
+from .config import Settings, compose
+from .errors import InputError
+from .finished_run import FinishedRun
+from .probe import ProbedLayer
+from .progress import Progress
+from .records import Candidate, Description, UnitId
+from .run import assemble, execute, run
+
+__version__: str
+
+__all__ = [
+    "Candidate",
+    "Description",
+    "FinishedRun",
+    "InputError",
+    "ProbedLayer",
+    "Progress",
+    "Settings",
+    "UnitId",
+    "assemble",
+    "compose",
+    "execute",
+    "run",
+]
