@@ -1,7 +1,7 @@
-"""Configuration: what the command line says, composed by Hydra, checked, and turned into objects.
+"""Composes the configuration with Hydra, checks it, and builds objects from its nodes.
 
-The configuration is the registry. Every component is a node with a `_target_`; a user's own lie in a
-folder given by `--config-dir`, beside the ones shipped here.
+The configuration is the registry: every component is a node with a `_target_`. Users' own nodes are YAML
+files in a folder given by `--config-dir`, which is searched together with the shipped folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Settings:
 
     Attributes:
         config: the components and settings.
-        text: everything as resolved YAML, for the record.
+        text: the same as resolved YAML, as `config.yaml` stores it.
     """
 
     config: DictConfig
@@ -63,7 +63,11 @@ def compose(
 
 
 def build(node: DictConfig | Any, what: str) -> Any:
-    """Makes the object that a node describes.
+    """Builds the object that a node describes.
+
+    Args:
+        node: a node with a `_target_`; its children with one are built first.
+        what: its path in the configuration, for messages.
 
     Raises:
         InputError: if its `_target_` cannot be imported or refuses its settings.
@@ -74,19 +78,20 @@ def build(node: DictConfig | Any, what: str) -> Any:
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
+        # Hydra wraps what a constructor raises. An InputError inside is already a message for the user.
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__
         if cause is not None:
             raise cause from error
         raise InputError(
-            f"{what} cannot be made from its configuration: {_first_line(error.__cause__ or error)}",
-            f"look at the node `{what}` (run with --dry-run prints the whole configuration)",
+            f"{what} cannot be built from its configuration: {_first_line(error.__cause__ or error)}",
+            f"check the node `{what}` (run with --dry-run prints the whole configuration)",
         ) from error
 
 
 def groups(config_dir: str | None = None) -> dict[str, dict[str, str]]:
-    """Returns the choices of every configuration group with the first comment of each file."""
+    """Returns the choices of every configuration group, with the first comment of each file."""
     found: dict[str, dict[str, str]] = {}
     for folder in [shipped(), *([Path(config_dir)] if config_dir else [])]:
         for file in sorted(folder.glob("*/*.yaml")):
@@ -98,7 +103,7 @@ def groups(config_dir: str | None = None) -> dict[str, dict[str, str]]:
 
 @contextmanager
 def _initialized(config_dir: str | None) -> Iterator[list[str]]:
-    """Readies Hydra; yields the overrides that add the user's folder."""
+    """Initializes Hydra; yields the overrides that add the user's folder."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -110,21 +115,21 @@ def _initialized(config_dir: str | None) -> Iterator[list[str]]:
         extra = [f"hydra.searchpath=['file://{folder}']"]
         _importable(folder)
     _importable(Path.cwd())
-    GlobalHydra.instance().clear()
+    GlobalHydra.instance().clear()  # a notebook or an earlier call may have initialized it
     with initialize_config_dir(str(shipped()), version_base="1.3"):
         yield extra
 
 
 def _importable(folder: Path) -> None:
-    # Console scripts do not put the working directory on the path; a user's own classes live there.
-    # Appended, so that it can hide nothing that is installed.
+    # Console scripts do not put the working directory on the path, but users' own classes are there.
+    # It is appended, so that it cannot hide an installed package.
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
 @contextmanager
 def _explained(root: str, config_dir: str | None) -> Iterator[None]:
-    """Says in a sentence what Hydra says in several."""
+    """Turns Hydra's errors into an `InputError` of one sentence."""
     from hydra.errors import (
         ConfigCompositionException,
         HydraException,
@@ -161,6 +166,7 @@ def _unknown_setting(message: str, root: str) -> InputError:
 
     from hydra import compose as hydra_compose
 
+    # Hydra reports an unknown key in one of these sentences; the key is the useful part.
     match = re.search(r"(?:override|append to config|delete) '([^']+)'|Key '([^']+)'", message)
     if match is None:
         return InputError(f"configuration: {message}")

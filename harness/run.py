@@ -96,10 +96,10 @@ class Parts:
 
 
 def assemble(settings: Settings) -> Parts:
-    """Makes every component once and checks what can be checked before any work is done.
+    """Builds every component once and checks what can be checked before any work is done.
 
     Raises:
-        InputError: for whatever the user has to mend, before anything is computed.
+        InputError: for invalid settings, before anything is computed.
     """
     from .targets.layers import Taps
 
@@ -111,7 +111,7 @@ def assemble(settings: Settings) -> Parts:
     references = build(config.references, "references") if config.get("references") else None
     probe = build(config.probe, "probe")
     if len(probe) == 0:
-        raise InputError(f"probing set {probe.name} holds no image")
+        raise InputError(f"probing set {probe.name} has no images")
     target = build(config.target, "target")
     taps = Taps(target, layer_specs(config.layers))
     settings_of_pass = build(config.activations, "activations")
@@ -125,21 +125,21 @@ def assemble(settings: Settings) -> Parts:
 
 
 def build_all(node: Any, what: str) -> list[Any]:
-    """Makes the components of a group that may hold several (`method`, `metric`).
+    """Builds the components of a group that may hold several (`method`, `metric`).
 
     Raises:
-        InputError: if two of them bear one name.
+        InputError: if two of them have the same name.
     """
     made = [build(child, f"{what}.{key}") for key, child in (node or {}).items()]
     names = [component.name for component in made]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise InputError(f"two {what}s are called {twice.pop()!r}", "give one of them another name")
+        raise InputError(f"two {what}s are named {twice.pop()!r}", "give one of them another name")
     return made
 
 
 def layer_specs(layers: Any) -> list[Any]:
-    """Returns the `layers` setting (names or mappings) as `Taps` wants it."""
+    """Returns the layers of the `layers` setting, which holds names or mappings."""
     from .targets.layers import LayerSpec
 
     plain = _plain(layers)
@@ -219,7 +219,7 @@ def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> 
 
 
 def run_name(parts: Parts) -> str:
-    """Returns the `name` setting, or one made of target and probing set."""
+    """Returns the `name` setting; by default it is made of target and probing set."""
     name = parts.settings.config.name or f"{parts.target.name}-{parts.probe.name}"
     if Path(name).name != name:
         raise InputError(f"name={name}: must be a plain folder name, without slashes")

@@ -1,4 +1,4 @@
-"""Which units of a layer a run describes."""
+"""Selects the units of a layer that a run describes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import InputError
 
 
 def select_units(units: str | int | Sequence[int], layer: str, n_units: int, seed: int) -> list[int]:
-    """Returns unit indices in ascending order, the same ones for every method.
+    """Returns the selected unit indices in ascending order; they are the same for every method.
 
     Args:
         units: "all"; a number for a seeded random sample of that size (all, where the layer is
