@@ -1,4 +1,4 @@
-"""CLIP-Dissect: a unit is described by the concept that an image-text model sees where it is active.
+"""CLIP-Dissect: describes a unit by the concept that an image-text model finds in its active images.
 
 Oikarinen and Weng, "CLIP-Dissect: Automatic Description of Neuron Representations in Deep Vision
 Networks", ICLR 2023.
@@ -21,39 +21,40 @@ from ...harness.foundation.protocols import ImageTextEncoder
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method
+from .activation_order import strongest
 from .cosines import EmbeddingCosines
 from .embeddings import image_embeddings, text_embeddings
-from .similarity import SIMILARITIES, Similarities, strongest
+from .similarity import SIMILARITIES, Similarities
 
-_FORMAT = 1  # of kept rankings
+_FORMAT = 1  # of cached rankings
 _RANKED = np.dtype([("concept", "<i4"), ("score", "<f4")])
-_EXEMPLARS = 10
-_NOT_PARAMETERS = ("population", "baseline", "seed")  # they follow from other settings
+_EXEMPLARS = 10  # listed in the evidence
+_NOT_PARAMETERS = ("population", "baseline", "seed")  # determined by other settings
 
 
 class CLIPDissect(Method):
-    """Describes a unit by the concept most similar to it, as seen through an image-text model.
+    """Describes a unit by the most similar concept, according to an image-text model.
 
-    Images and concepts are embedded by `encoder`; a similarity function compares the activations of a
-    unit with the cosines between all images and each concept (section 3; `similarity` has the formulas).
+    Images and concepts are embedded by `encoder`. A similarity function compares the activations of a
+    unit with the cosines between all images and each concept (section 3; see the module `similarity`).
 
-    The mutual-information functions subtract a prior, a mean over units: which units is part of the
-    answer. Here it is a fixed population, by default all units of the layer that are not dead, whatever
-    units are asked for. docs/methods/clip_dissect.md lists where the paper, the published program and
-    this class differ.
+    The mutual-information functions subtract a prior, a mean over units, so scores depend on which units
+    these are. Here they are a fixed population, by default all units of the layer that are not dead,
+    independent of the units asked for. docs/methods/clip_dissect.md lists the differences between the
+    paper, the published program and this class.
 
     Args:
         encoder: the image-text model.
-        concepts: the words to choose from.
+        concepts: the concept set.
         similarity: "soft_wpmi", "wpmi", "rank_reorder", "cos_similarity" or "cos_similarity_cubed".
-        top: how many concepts to keep as candidates.
-        variant: "paper"; or "official", which behaves as the published program does when it describes a
-            whole layer: dead units enter the prior, and the random order that `rank_reorder` compares
+        keep_candidates: number of concepts kept as candidates.
+        variant: "paper"; or "official", which behaves as the published program when it describes a whole
+            layer: dead units are part of the prior, and the random order that `rank_reorder` compares
             with is estimated from five (here: seeded) permutations.
-        population: the units over which the prior is taken: "alive", the layer's units that are not
-            dead; "layer", all of them; or a list of units. None: what the variant says.
-        seed: of the permutations.
-        **parameters: of the similarity function, such as `top_k`, `a`, `lam`.
+        prior_population: units over which the prior is computed: "alive", the layer's units that are not
+            dead; "layer", all of them; or a list of units. None: "alive" or "layer", by `variant`.
+        seed: seed of the permutations.
+        **parameters: parameters of the similarity function, such as `top_k` or `prior_weight`.
 
     Raises:
         InputError: if a setting is unknown or out of range.
@@ -66,25 +67,25 @@ class CLIPDissect(Method):
         encoder: ImageTextEncoder,
         concepts: ConceptSet,
         similarity: str = "soft_wpmi",
-        top: int = 10,
+        keep_candidates: int = 10,
         variant: Literal["paper", "official"] = "paper",
-        population: Literal["alive", "layer"] | Sequence[int] | None = None,
+        prior_population: Literal["alive", "layer"] | Sequence[int] | None = None,
         seed: int = 0,
         **parameters: Any,
     ) -> None:
         one_of("clip_dissect.similarity", similarity, SIMILARITIES)
         one_of("clip_dissect.variant", variant, ("paper", "official"))
-        if top < 1:
-            raise InputError(f"clip_dissect.top must be at least 1, not {top}")
+        if keep_candidates < 1:
+            raise InputError(f"clip_dissect.keep_candidates must be at least 1, not {keep_candidates}")
         if len(concepts.words) < 2:
             raise InputError(
-                f"the concept set {concepts.name} has {len(concepts.words)} concepts, not two"
+                f"the concept set {concepts.name} has fewer than two concepts ({len(concepts.words)})"
             )
-        self.encoder, self.concepts, self.top, self.variant = encoder, concepts, top, variant
-        self.similarity, self.seed = similarity, seed
+        self.encoder, self.concepts, self.variant = encoder, concepts, variant
+        self.similarity, self.seed, self.keep_candidates = similarity, seed, keep_candidates
         self.parameters = _parameters(similarity, parameters)
         self.has_prior = "population" in _keywords(SIMILARITIES[similarity])
-        self.population = _population_setting(population, variant)
+        self.prior_population = _population_setting(prior_population, variant)
 
     def models(self) -> Mapping[str, str]:
         """See `Method.models`."""
@@ -92,7 +93,7 @@ class CLIPDissect(Method):
 
     def identity(self) -> Mapping[str, Any]:
         """See `Method.identity`."""
-        return {**self._ranking_identity(), "top": self.top}
+        return {**self._ranking_identity(), "keep_candidates": self.keep_candidates}
 
     def _ranking_identity(self) -> dict[str, Any]:
         return {
@@ -100,22 +101,22 @@ class CLIPDissect(Method):
             "similarity": self.similarity,
             "parameters": dict(self.parameters),
             "variant": self.variant,
-            "population": self.population if self.has_prior else None,
+            "prior_population": self.prior_population if self.has_prior else None,
             "seed": self.seed if self.similarity == "rank_reorder" else None,
             "encoder": self.encoder.fingerprint(),
             "concepts": self.concepts.fingerprint(),
         }
 
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
-        """See `Method.describe`. The layer is ranked as a whole, whatever units are asked for."""
+        """See `Method.describe`. All units of the layer are ranked, even if few are described."""
         started = time.perf_counter()
         finite = _finite(layer)
         ranking = self._ranking(layer, finite)
-        settings = self._evidence(layer, finite)
-        share = (time.perf_counter() - started) / layer.n_units  # each unit bears its part of the pass
+        evidence = self._evidence(layer, finite)
+        share = (time.perf_counter() - started) / layer.n_units  # split evenly over all units
         for unit in units:
             started = time.perf_counter()
-            description = self._description(layer, unit, bool(finite[unit]), ranking[unit], settings)
+            description = self._description(layer, unit, bool(finite[unit]), ranking[unit], evidence)
             seconds = share + time.perf_counter() - started
             yield replace(description, seconds=seconds)
 
@@ -125,32 +126,30 @@ class CLIPDissect(Method):
         unit: int,
         finite: bool,
         ranked: NDArray[np.void],
-        settings: Mapping[str, Any],
+        shared_evidence: Mapping[str, Any],
     ) -> Description:
-        name = layer.unit(unit)
+        unit_id = layer.unit(unit)
         if not finite:
             reason = "its activations are not all finite"
-            return Description(name, self.name, None, "failed", evidence={"reason": reason})
+            return Description(unit_id, self.name, None, "failed", evidence={"reason": reason})
         if layer.dead[unit]:
-            return Description(name, self.name, None, "dead")
+            return Description(unit_id, self.name, None, "dead")
         if ranked["concept"][0] < 0:
             reason = "its most activating images are all equally active, so they have no order"
-            return Description(name, self.name, None, "failed", evidence={"reason": reason})
+            return Description(unit_id, self.name, None, "failed", evidence={"reason": reason})
         candidates = tuple(
             Candidate(self.concepts.words[entry["concept"]], float(entry["score"])) for entry in ranked
         )
         evidence = {
-            **settings,
+            **shared_evidence,
             "margin": float(ranked["score"][0]) - float(ranked["score"][1]),
             "exemplars": layer.exemplars(unit, _EXEMPLARS).indices.tolist(),
         }
-        best = candidates[0]
-        return Description(
-            name, self.name, best.text, "ok", best.score, candidates[: self.top], evidence=evidence
-        )
+        best, kept = candidates[0], candidates[: self.keep_candidates]
+        return Description(unit_id, self.name, best.text, "ok", best.score, kept, evidence)
 
     def _evidence(self, layer: ProbedLayer, finite: NDArray[np.bool_]) -> dict[str, Any]:
-        """What holds for every unit of the layer."""
+        """Returns the evidence that is the same for every unit of the layer."""
         evidence = {
             "similarity": self.similarity,
             "parameters": dict(self.parameters),
@@ -159,34 +158,36 @@ class CLIPDissect(Method):
             "concepts": len(self.concepts.words),
         }
         if self.has_prior:
-            which = self.population if isinstance(self.population, str) else "list"
+            which = self.prior_population if isinstance(self.prior_population, str) else "list"
             size = len(self._population(layer, finite))
             evidence["population"] = {"units": which, "size": size}
         return evidence
 
     def _ranking(self, layer: ProbedLayer, finite: NDArray[np.bool_]) -> NDArray[np.void]:
-        """Returns [units, kept] records of concept and score, best first; concept -1: no scores."""
-        kept = min(max(self.top, 2), len(self.concepts.words))
+        """Returns [units, kept] pairs of concept and score, best first; concept -1: no scores."""
+        # At least two, because the evidence contains the margin over the second concept.
+        kept = min(max(self.keep_candidates, 2), len(self.concepts.words))
         key = {"layer": layer.fingerprint, "kept": kept, **self._ranking_identity()}
 
         def compute() -> NDArray[np.void]:
             ranking = np.zeros((layer.n_units, kept), _RANKED)
             ranking["concept"] = -1
-            found = self._similarities(layer, finite)
-            best = strongest(found.scores.T, kept)
-            best[found.undefined] = -1
+            similarities = self._similarities(layer, finite)
+            best = strongest(similarities.scores.T, kept)
+            best[similarities.undefined] = -1
             ranking["concept"][finite] = best
-            ranking["score"][finite] = np.take_along_axis(found.scores, best, axis=1)
+            ranking["score"][finite] = np.take_along_axis(similarities.scores, best, axis=1)
             return ranking
 
         return layer.cache.array("clip_dissect", key, compute)
 
     def _similarities(self, layer: ProbedLayer, finite: NDArray[np.bool_]) -> Similarities:
-        """Compares the units with finite activations with all concepts."""
+        """Compares all units with finite activations with all concepts."""
         images = image_embeddings(self.encoder, layer.probe, layer.cache)
         texts = text_embeddings(self.encoder, self.concepts.words, layer.cache)
         settings = dict(self.parameters)
         if self.has_prior:
+            # Positions among the units with finite activations: the others are left out below.
             settings["population"] = np.searchsorted(
                 np.flatnonzero(finite), self._population(layer, finite)
             )
@@ -199,14 +200,14 @@ class CLIPDissect(Method):
         except ValueError as error:
             raise InputError(
                 f"clip_dissect.similarity={self.similarity} on {layer.name}: {error}",
-                f"its settings are {', '.join(f'{k}={v}' for k, v in self.parameters.items()) or 'none'}",
+                f"its parameters: {', '.join(f'{k}={v}' for k, v in self.parameters.items()) or 'none'}",
             ) from error
 
     def _population(self, layer: ProbedLayer, finite: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Returns the units of the layer over which the prior is taken, ascending."""
-        if not isinstance(self.population, str):
-            return _given(self.population, layer, finite)
-        return np.flatnonzero(finite if self.population == "layer" else finite & ~layer.dead)
+        """Returns the units of the layer over which the prior is computed, ascending."""
+        if not isinstance(self.prior_population, str):
+            return _listed_units(self.prior_population, layer, finite)
+        return np.flatnonzero(finite if self.prior_population == "layer" else finite & ~layer.dead)
 
 
 def _population_setting(population: str | Sequence[int] | None, variant: str) -> str | list[int]:
@@ -214,21 +215,24 @@ def _population_setting(population: str | Sequence[int] | None, variant: str) ->
         return "layer" if variant == "official" else "alive"
     if not isinstance(population, str):
         return [int(unit) for unit in population]
-    one_of("clip_dissect.population", population, ("alive", "layer"))
+    one_of("clip_dissect.prior_population", population, ("alive", "layer"))
     return population
 
 
-def _given(population: Sequence[int], layer: ProbedLayer, finite: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _listed_units(
+    population: Sequence[int], layer: ProbedLayer, finite: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     units = np.unique(np.asarray(population, np.int64))
     if len(units) == 0 or units[0] < 0 or units[-1] >= layer.n_units:
         raise InputError(
-            f"clip_dissect.population must list units of {layer.name}, 0 to {layer.n_units - 1}",
-            "or set it to alive or layer",
+            f"clip_dissect.prior_population must list units of {layer.name}, 0 to {layer.n_units - 1}",
+            "list such units, or use alive or layer",
         )
     return units[finite[units]]
 
 
 def _finite(layer: ProbedLayer) -> NDArray[np.bool_]:
+    # The maximum of a unit with a NaN is NaN, so no bool array [images, units] is needed.
     return np.isfinite(layer.values.max(axis=0)) & np.isfinite(layer.values.min(axis=0))
 
 
@@ -237,16 +241,12 @@ def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
     return {k: p.default for k, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def _parameters(similarity: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns all parameters of a similarity function: those given, and its defaults."""
+def _parameters(similarity: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all parameters of a similarity function: its defaults, replaced by `settings`."""
     keywords = _keywords(SIMILARITIES[similarity])
-    known = {name: value for name, value in keywords.items() if name not in _NOT_PARAMETERS}
-    for name in given:
-        if name not in known:
-            raise InputError(
-                f"clip_dissect: {similarity} has no parameter {name!r}; {nearest(name, known)}".rstrip(
-                    "; "
-                ),
-                f"it has {', '.join(known) or 'none'}",
-            )
-    return {**known, **given}
+    defaults = {name: value for name, value in keywords.items() if name not in _NOT_PARAMETERS}
+    for name in settings:
+        if name not in defaults:
+            hint = f"{nearest(name, defaults)} parameters: {', '.join(defaults) or 'none'}"
+            raise InputError(f"clip_dissect: {similarity} has no parameter {name!r}", hint.strip())
+    return {**defaults, **settings}

@@ -1,4 +1,4 @@
-"""Cosine similarity of images and concepts, handed out in blocks so that it need not fit in memory."""
+"""Cosines of images and concepts, computed in blocks so that the matrix need not fit in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-CONCEPTS_AT_ONCE = 256  # a block of this many and 10,000 images fits in a processor's cache
+CONCEPTS_PER_BLOCK = 256  # a block with 10,000 images fits into a processor's cache
 
 
 class Cosines(Protocol):
@@ -21,12 +21,12 @@ class Cosines(Protocol):
         ...
 
     def block(self, images: NDArray[np.int64], concepts: slice) -> torch.Tensor:
-        """Returns float32 [len(images), concepts in the slice], a fresh tensor."""
+        """Returns float32 [len(images), concepts in the slice]; the caller may change it."""
         ...
 
 
 class ArrayCosines:
-    """A matrix P that is there already.
+    """A matrix P in memory.
 
     Args:
         values: float32 [images, concepts].
@@ -47,7 +47,7 @@ class ArrayCosines:
 
 
 class EmbeddingCosines:
-    """The matrix P of two sets of unit-norm embeddings, multiplied out block by block.
+    """The matrix P of two sets of unit-norm embeddings, computed block by block.
 
     Args:
         images: float32 [images, d].
@@ -68,8 +68,8 @@ class EmbeddingCosines:
         return self.images[torch.from_numpy(images)] @ self.texts[concepts].T
 
 
-def blocks(n: int, most: int | None = None) -> Iterator[slice]:
-    """Yields slices of at most `most`, and of a size fit for concepts, that cover 0..n."""
-    size = min(CONCEPTS_AT_ONCE, most or CONCEPTS_AT_ONCE)
+def blocks(n: int, max_size: int | None = None) -> Iterator[slice]:
+    """Yields slices that cover `n` concepts, of at most `max_size` and `CONCEPTS_PER_BLOCK`."""
+    size = min(CONCEPTS_PER_BLOCK, max_size or CONCEPTS_PER_BLOCK)
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))

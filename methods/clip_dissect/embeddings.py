@@ -1,4 +1,4 @@
-"""Embeddings of probing sets and concepts, made once and kept."""
+"""Cached embeddings of probing sets and concepts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ _IMAGES_PER_SHARD = 2048
 
 
 def image_embeddings(encoder: ImageTextEncoder, probe: ProbingSet, cache: Cache) -> NDArray[np.float32]:
-    """Returns float32 [images, d], unit norm; kept shard by shard, so that little is lost when killed."""
+    """Returns float32 [images, d], unit norm.
+
+    They are cached shard by shard, so that an interrupted run repeats at most one shard.
+    """
     key = {"encoder": encoder.fingerprint(), "probe": probe.fingerprint()}
 
     def shard(first: int, end: int) -> NDArray[np.float32]:
-        place = {**key, "first": first, "end": end}
+        shard_key = {**key, "first": first, "end": end}
         images = (probe.image(index) for index in range(first, end))
-        return cache.array("image_embeddings", place, lambda: encoder.encode_images(images))
+        return cache.array("image_embeddings", shard_key, lambda: encoder.encode_images(images))
 
     starts = range(0, len(probe), _IMAGES_PER_SHARD)
     return np.concatenate([shard(start, min(start + _IMAGES_PER_SHARD, len(probe))) for start in starts])
 
 
 def text_embeddings(encoder: ImageTextEncoder, texts: Sequence[str], cache: Cache) -> NDArray[np.float32]:
-    """Returns float32 [texts, d], unit norm; raw strings, no template."""
+    """Returns float32 [texts, d], unit norm, of the unchanged texts (no template)."""
     key = {"encoder": encoder.fingerprint(), "texts": fingerprint(list(texts))}
     return cache.array("text_embeddings", key, lambda: encoder.encode_texts(texts))

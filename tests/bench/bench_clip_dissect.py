@@ -1,9 +1,8 @@
-"""Soft-WPMI of 2048 units and 20,000 concepts over 10,000 images, against the original procedure.
+"""Compares soft-WPMI of 2048 units, 20,000 concepts and 10,000 images with the original procedure.
 
-The original goes through the units one by one: it gathers the 100 rows of the softmax that belong to
-the unit's most activating images, takes the logarithm of each entry and adds them up. That loop costs
-the same for every unit, so it is timed on two numbers of units and, if the larger one takes
-proportionally longer, extended to all of them.
+The original loops over the units: it gathers the 100 rows of the softmax that belong to the unit's most
+activating images, takes the logarithm of each entry and sums them. The loop costs the same for every
+unit. It is timed on two numbers of units, to show that the time is proportional, and extrapolated.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def inputs() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def original(cosines: NDArray[np.float32], activations: NDArray[np.float32]) -> dict[str, Any]:
-    """The original procedure: wall and CPU seconds of its two parts, and the scores."""
+    """Returns wall and CPU seconds of the two parts of the original procedure, and the scores."""
     start = clock()
     p = torch.softmax(10 * torch.from_numpy(cosines), dim=1)
     softmax = clock() - start
@@ -58,12 +57,12 @@ def original(cosines: NDArray[np.float32], activations: NDArray[np.float32]) -> 
 
 
 def clock() -> NDArray[np.float64]:
-    """Wall and CPU seconds; the second is hardly disturbed by what else runs on the machine."""
+    """Returns wall and CPU seconds; CPU seconds depend little on other processes."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def compare() -> dict[str, Any]:
-    """Times both, interleaved, and takes the minima, so that a busy machine disturbs both alike."""
+    """Times both alternately and takes the minima, so that other processes affect both equally."""
     torch.set_num_threads(2)
     activations, cosines = inputs()
     fast, softmax, few, many = [], [], [], []
@@ -92,10 +91,10 @@ def compare() -> dict[str, Any]:
 
 
 def memory() -> dict[str, float]:
-    """Largest resident memory during the call beyond that before it, in GB; sampled every 5 ms."""
+    """Returns the increase of resident memory during the call in GB, sampled every 5 ms."""
     torch.set_num_threads(2)
     activations, cosines = inputs()
-    soft_wpmi(activations[:200, :2], cosines[:200, :600])  # loads what torch loads once
+    soft_wpmi(activations[:200, :2], cosines[:200, :600])  # libraries that torch loads once
     process, peak, done = psutil.Process(), [0], threading.Event()
     before = process.memory_info().rss
 
@@ -112,7 +111,7 @@ def memory() -> dict[str, float]:
 
 
 def run() -> dict[str, Any]:
-    """Runs both parts in processes of their own, so that neither sees the other's memory."""
+    """Runs both parts in separate processes, so that their memory does not overlap."""
     details = {}
     for part in ("compare", "memory"):
         command = [sys.executable, __file__, part]

@@ -1,3 +1,5 @@
+"""CLIP-Dissect: descriptions, evidence, caching, settings."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +20,7 @@ WORDS = ConceptSet("colours", ("red", "green", "blue", "dark", "bright", "boat",
 
 
 class Colours(ProbingSet):
-    """Images whose one colour says which image they are."""
+    """Images of one colour, which encodes the index."""
 
     name = "colours"
 
@@ -35,8 +37,8 @@ class Colours(ProbingSet):
         return "colours"
 
 
-class Embedded:
-    """An image-text model made of fixed random embeddings, which counts what it is asked."""
+class RandomEncoder:
+    """An image-text model with fixed random embeddings; counts the images and texts it embeds."""
 
     name = "random embeddings"
 
@@ -65,7 +67,7 @@ class Embedded:
 
 @pytest.fixture
 def encoder():
-    return Embedded()
+    return RandomEncoder()
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def layer(values, tmp_path):
     return ArrayLayer(values, Colours(), Cache(tmp_path / "cache"))
 
 
-def answers(method, layer, units):
+def records(method, layer, units):
     """Descriptions without their times."""
     return {
         d.unit.index: (d.text, d.status, d.score, d.candidates, d.evidence)
@@ -94,7 +96,7 @@ def test_the_description_is_the_most_similar_concept(layer, encoder, values):
     alive = [u for u in range(UNITS) if u not in (DEAD, NOT_FINITE)]
     cosines = encoder._images @ encoder._texts.T
     scores = soft_wpmi(values[:, alive], cosines).scores
-    found = answers(CLIPDissect(encoder, WORDS), layer, alive)
+    found = records(CLIPDissect(encoder, WORDS), layer, alive)
     for row, unit in enumerate(alive):
         text, status, score, candidates, evidence = found[unit]
         assert (text, status) == (WORDS.words[scores[row].argmax()], "ok")
@@ -109,7 +111,7 @@ def test_a_dead_unit_gets_no_description(layer, encoder):
     assert (found.text, found.status, found.score) == (None, "dead", None)
 
 
-def test_a_unit_with_values_that_are_not_finite_fails_with_its_reason(layer, encoder):
+def test_a_unit_with_values_that_are_not_finite_fails_with_the_reason(layer, encoder):
     (found,) = CLIPDissect(encoder, WORDS).describe(layer, [NOT_FINITE])
     assert found.status == "failed"
     assert "not all finite" in found.evidence["reason"]
@@ -117,26 +119,26 @@ def test_a_unit_with_values_that_are_not_finite_fails_with_its_reason(layer, enc
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_the_answer_does_not_depend_on_the_units_asked_for(encoder, values, tmp_path, similarity):
+def test_a_description_does_not_depend_on_the_units_asked_for(encoder, values, tmp_path, similarity):
     def fresh(name):
         return ArrayLayer(values, Colours(), Cache(tmp_path / name))
 
     method = CLIPDissect(encoder, WORDS, similarity)
-    whole = answers(method, fresh("whole"), range(UNITS))
-    assert answers(method, fresh("some"), [7, 1]) == {unit: whole[unit] for unit in (7, 1)}
+    whole = records(method, fresh("whole"), range(UNITS))
+    assert records(method, fresh("some"), [7, 1]) == {unit: whole[unit] for unit in (7, 1)}
     assert list(whole) == list(range(UNITS))
 
 
 def test_nothing_is_embedded_or_compared_twice(layer, encoder, monkeypatch):
-    first = answers(CLIPDissect(encoder, WORDS), layer, [0, 1])
+    first = records(CLIPDissect(encoder, WORDS), layer, [0, 1])
     assert (encoder.images, encoder.texts) == (IMAGES, len(WORDS))
     again = CLIPDissect(encoder, WORDS)
     monkeypatch.setitem(SIMILARITIES, "soft_wpmi", lambda *a, **k: pytest.fail("compared again"))
-    assert answers(again, layer, [1, 0]) == first
+    assert records(again, layer, [1, 0]) == first
     assert (encoder.images, encoder.texts) == (IMAGES, len(WORDS))
 
 
-def test_an_interrupted_embedding_goes_on_where_it_stopped(layer, encoder, monkeypatch):
+def test_an_interrupted_embedding_resumes_at_the_last_shard(layer, encoder, monkeypatch):
     from dissectbench.methods.clip_dissect import embeddings
 
     monkeypatch.setattr(embeddings, "_IMAGES_PER_SHARD", 40)
@@ -156,20 +158,20 @@ def test_an_interrupted_embedding_goes_on_where_it_stopped(layer, encoder, monke
     assert encoder.images == IMAGES
 
 
-def test_another_encoder_word_list_or_setting_is_another_result(layer, encoder):
+def test_the_identity_contains_encoder_concepts_and_settings(layer, encoder):
     def identity(*arguments, **settings):
         return fingerprint(CLIPDissect(*arguments, **settings).identity())
 
     fewer = ConceptSet("colours", WORDS.words[:5])
     identities = [
         identity(encoder, WORDS),
-        identity(Embedded(1), WORDS),
+        identity(RandomEncoder(1), WORDS),
         identity(encoder, fewer),
         identity(encoder, WORDS, "wpmi"),
         identity(encoder, WORDS, top_k=50),
         identity(encoder, WORDS, variant="official"),
-        identity(encoder, WORDS, population=[0, 1]),
-        identity(encoder, WORDS, top=3),
+        identity(encoder, WORDS, prior_population=[0, 1]),
+        identity(encoder, WORDS, keep_candidates=3),
     ]
     assert len(set(identities)) == len(identities)
     assert identity(encoder, WORDS, top_k=100) == identities[0]
@@ -182,11 +184,11 @@ def test_another_encoder_word_list_or_setting_is_another_result(layer, encoder):
     [
         ({}, UNITS - 2),
         ({"variant": "official"}, UNITS - 1),
-        ({"population": "layer"}, UNITS - 1),
-        ({"population": [0, 1, NOT_FINITE]}, 2),
+        ({"prior_population": "layer"}, UNITS - 1),
+        ({"prior_population": [0, 1, NOT_FINITE]}, 2),
     ],
 )
-def test_the_prior_is_taken_over_a_recorded_population(layer, encoder, values, settings, size):
+def test_the_population_of_the_prior_is_recorded(layer, encoder, values, settings, size):
     method = CLIPDissect(encoder, WORDS, **settings)
     (found,) = method.describe(layer, [1])
     assert found.evidence["population"]["size"] == size
@@ -199,7 +201,7 @@ def test_the_prior_is_taken_over_a_recorded_population(layer, encoder, values, s
 
 def test_the_official_order_is_estimated_and_seeded(layer, encoder):
     def scores(**settings):
-        found = answers(CLIPDissect(encoder, WORDS, "rank_reorder", **settings), layer, [0])
+        found = records(CLIPDissect(encoder, WORDS, "rank_reorder", **settings), layer, [0])
         return found[0][2]
 
     official = scores(variant="official", seed=1)
@@ -216,19 +218,21 @@ def test_a_unit_without_an_order_fails_in_rank_reorder(encoder, values, tmp_path
     assert "equally active" in found.evidence["reason"]
 
 
-def test_the_record_says_how_it_came_about(layer, encoder, values):
-    (found,) = CLIPDissect(encoder, WORDS, top=3, a=5.0).describe(layer, [2])
+def test_the_record_contains_settings_and_exemplars(layer, encoder, values):
+    (found,) = CLIPDissect(encoder, WORDS, keep_candidates=3, inverse_temperature=5.0).describe(
+        layer, [2]
+    )
     assert len(found.candidates) == 3
     assert found.evidence["similarity"] == "soft_wpmi"
-    assert found.evidence["parameters"]["a"] == 5.0
+    assert found.evidence["parameters"]["inverse_temperature"] == 5.0
     assert found.evidence["parameters"]["top_k"] == 100
     assert (found.evidence["images"], found.evidence["concepts"]) == (IMAGES, len(WORDS))
     assert found.evidence["exemplars"] == np.argsort(-values[:, 2], kind="stable")[:10].tolist()
     assert type(found).from_json(found.to_json()).text == found.text
 
 
-def test_one_candidate_still_has_its_margin(layer, encoder):
-    (found,) = CLIPDissect(encoder, WORDS, top=1).describe(layer, [2])
+def test_a_single_candidate_has_a_margin(layer, encoder):
+    (found,) = CLIPDissect(encoder, WORDS, keep_candidates=1).describe(layer, [2])
     assert len(found.candidates) == 1
     assert found.evidence["margin"] > 0
 
@@ -238,10 +242,10 @@ def test_one_candidate_still_has_its_margin(layer, encoder):
     [
         ({"similarity": "softwpmi"}, "similarity is 'softwpmi'"),
         ({"variant": "original"}, "variant is 'original'"),
-        ({"population": "all"}, "population is 'all'"),
-        ({"top": 0}, "top must be at least 1"),
-        ({"topk": 5}, "no parameter 'topk'; did you mean top_k"),
-        ({"similarity": "cos_similarity", "a": 1}, "no parameter 'a'"),
+        ({"prior_population": "all"}, "prior_population is 'all'"),
+        ({"keep_candidates": 0}, "keep_candidates must be at least 1"),
+        ({"topk": 5}, r"(?s)no parameter 'topk'.*did you mean top_k"),
+        ({"similarity": "cos_similarity", "power": 1}, "no parameter 'power'"),
         ({"baseline": "exact", "similarity": "rank_reorder"}, "no parameter 'baseline'"),
     ],
 )
@@ -253,10 +257,10 @@ def test_a_wrong_setting_is_named_when_the_method_is_made(encoder, settings, mes
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"top_k": 500}, "the 500 most activating images are asked for, of 150"),
-        ({"population": [0, 99]}, "must list units of layer, 0 to 7"),
-        ({"population": [NOT_FINITE]}, "at least one unit"),
-        ({"p_start": 1.5}, "p_start=1.5"),
+        ({"top_k": 500}, "the 500 most activating of 150 images"),
+        ({"prior_population": [0, 99]}, "must list units of layer, 0 to 7"),
+        ({"prior_population": [NOT_FINITE]}, "at least one unit"),
+        ({"first_membership": 1.5}, "first_membership=1.5"),
     ],
 )
 def test_a_setting_that_does_not_fit_the_layer_is_named(layer, encoder, settings, message):
@@ -265,11 +269,11 @@ def test_a_setting_that_does_not_fit_the_layer_is_named(layer, encoder, settings
 
 
 def test_a_concept_set_of_one_word_is_refused(encoder):
-    with pytest.raises(InputError, match="has 1 concepts, not two"):
+    with pytest.raises(InputError, match="fewer than two concepts"):
         CLIPDissect(encoder, ConceptSet("one", ("red",)))
 
 
-def test_the_config_makes_the_method():
+def test_the_configuration_builds_the_method():
     from pathlib import Path
 
     from hydra.utils import instantiate
@@ -280,9 +284,9 @@ def test_the_config_makes_the_method():
     config = OmegaConf.create({"concepts": words, "seed": 3, "device": "cpu"})
     config.encoder = OmegaConf.load(groups / "encoder" / "clip_vit_b16.yaml")
     config.method = OmegaConf.load(groups / "method" / "clip_dissect.yaml")
-    config.method.clip_dissect.population = [0, 1]
+    config.method.clip_dissect.prior_population = [0, 1]
     config.method.clip_dissect.top_k = 50
     method = instantiate(config.method.clip_dissect)
     assert isinstance(method, CLIPDissect)
-    assert (method.seed, method.population, method.parameters["top_k"]) == (3, [0, 1], 50)
+    assert (method.seed, method.prior_population, method.parameters["top_k"]) == (3, [0, 1], 50)
     assert method.models() == {"image-text model": "ViT-B-16-quickgelu/openai"}

@@ -1,10 +1,13 @@
+"""Similarity functions of CLIP-Dissect: reference values, formulas in float64, and properties."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissectbench.methods.clip_dissect import concept_softmax as softmax
+from dissectbench.methods.clip_dissect import concept_softmax
 from dissectbench.methods.clip_dissect import cosines as cosines_module
+from dissectbench.methods.clip_dissect.activation_order import strongest
 from dissectbench.methods.clip_dissect.cosines import ArrayCosines, EmbeddingCosines
 from dissectbench.methods.clip_dissect.similarity import (
     SIMILARITIES,
@@ -12,7 +15,6 @@ from dissectbench.methods.clip_dissect.similarity import (
     cos_similarity_cubed,
     rank_reorder,
     soft_wpmi,
-    strongest,
     wpmi,
 )
 
@@ -38,14 +40,14 @@ def log_mean_exp(values):
     return np.logaddexp.reduce(values, axis=0) - np.log(len(values))
 
 
-def slow_soft_wpmi(a_, p_, top_k, a, lam, min_prob, p_start, p_end, population):
+def slow_soft_wpmi(a_, p_, top_k, a, lam, min_prob, first, last, population):
     """The formula, unit by unit, in float64."""
     logits = a * p_.astype(np.float64)
     p = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None])
     sums = []
     for unit in range(a_.shape[1]):
         images = np.argsort(-a_[:, unit], kind="stable")[:top_k]
-        q = p_start - np.arange(top_k) / top_k * (p_start - p_end)
+        q = first - np.arange(top_k) / top_k * (first - last)
         sums.append(np.log(1 + q[:, None] * (p[images] - 1) + min_prob).sum(axis=0))
     sums = np.array(sums)
     return sums - lam * log_mean_exp(sums[list(population)])
@@ -59,20 +61,20 @@ def slow_wpmi(a_, p_, top_k, a, lam, min_prob, population):
     return sums - lam * log_mean_exp(sums[list(population)])
 
 
-def slow_rank_reorder(a_, p_, p, top_fraction, scale_p):
+def slow_rank_reorder(a_, p_, power, top_fraction, mean_power):
     n = int(np.floor(top_fraction * len(a_)))
     rows = []
     for column in a_.T.astype(np.float64):
         images = np.argsort(-column, kind="stable")[:n]
         t, cosines = column[images], p_[images].astype(np.float64)
         rank = np.argsort(np.argsort(cosines, axis=0, kind="stable"), axis=0)
-        error = (np.abs(t[:, None] - np.sort(t)[rank]) ** p).mean(axis=0)
-        base = (np.abs(t[:, None] - t) ** p).mean()
-        rows.append(-(error / base) / cosines.mean(axis=0) ** scale_p)
+        error = (np.abs(t[:, None] - np.sort(t)[rank]) ** power).mean(axis=0)
+        base = (np.abs(t[:, None] - t) ** power).mean()
+        rows.append(-(error / base) / cosines.mean(axis=0) ** mean_power)
     return np.array(rows)
 
 
-def drawn(seed, n_images=60, n_units=5, n_concepts=40):
+def random_inputs(seed, n_images=60, n_units=5, n_concepts=40):
     """Activations with ties and zeros, as rectified units have them, and cosines."""
     rng = np.random.default_rng(seed)
     activations = np.maximum(rng.standard_normal((n_images, n_units)), 0).astype(np.float32)
@@ -81,7 +83,7 @@ def drawn(seed, n_images=60, n_units=5, n_concepts=40):
     return activations, cosines
 
 
-# Values known beforehand
+# Known values
 
 
 @pytest.mark.parametrize(
@@ -96,13 +98,13 @@ def drawn(seed, n_images=60, n_units=5, n_concepts=40):
         (wpmi, {"top_k": 3}, [[-1.081987, -1.301535, -1.623969], [-1.586369, -1.225917, -1.208351]]),
         (
             wpmi,
-            {"top_k": 3, "lam": 1.0},
+            {"top_k": 3, "prior_weight": 1.0},
             [[0.220722, -0.038524, -0.229248], [-0.283659, 0.037095, 0.186370]],
         ),
         (soft_wpmi, {"top_k": 4}, [[0.652987, 0.041839, -1.909859], [-2.541742, -0.043667, 0.616211]]),
         (
             soft_wpmi,
-            {"top_k": 4, "lam": 0.0},
+            {"top_k": 4, "prior_weight": 0.0},
             [[-3.382529, -4.098176, -6.791870], [-6.577258, -4.183682, -4.265799]],
         ),
         (
@@ -116,19 +118,28 @@ def test_values_of_the_small_case(function, settings, expected):
     np.testing.assert_allclose(function(A, P, **settings).scores, expected, atol=1e-4)
 
 
-ALT_SOFT = {"top_k": 40, "a": 5, "lam": 0.5, "p_start": 0.99, "p_end": 0.90, "min_prob": 1e-6}
+ALT_SOFT = {
+    "top_k": 40,
+    "inverse_temperature": 5,
+    "prior_weight": 0.5,
+    "first_membership": 0.99,
+    "last_membership": 0.90,
+    "min_prob": 1e-6,
+}
+ALT = {"top_k": 15, "inverse_temperature": 4, "prior_weight": 1.0, "min_prob": 1e-7}
+ALT_RANK = {"power": 2, "top_fraction": 0.1, "mean_power": 1.0}
 REFERENCE = [
     ("cos_similarity", cos_similarity, {}, False, 1e-5),
     ("cos_similarity_cubed", cos_similarity_cubed, {}, False, 1e-5),
     ("wpmi", wpmi, {"population": range(24)}, False, 5e-4),
     ("soft_wpmi", soft_wpmi, {"population": range(24)}, False, 1e-3),
-    ("soft_wpmi_lam0", soft_wpmi, {"population": range(24), "lam": 0}, False, 1e-3),
+    ("soft_wpmi_lam0", soft_wpmi, {"population": range(24), "prior_weight": 0}, False, 1e-3),
     ("rank_reorder_exact", rank_reorder, {}, False, 1e-4),
     ("wpmi_live", wpmi, {}, True, 5e-4),
     ("soft_wpmi_live", soft_wpmi, {}, True, 1e-3),
     ("soft_wpmi_alt", soft_wpmi, ALT_SOFT, True, 1e-3),
-    ("wpmi_alt", wpmi, {"top_k": 15, "a": 4, "lam": 1.0, "min_prob": 1e-7}, True, 5e-4),
-    ("rank_reorder_exact_alt", rank_reorder, {"p": 2, "top_fraction": 0.1, "scale_p": 1.0}, True, 1e-4),
+    ("wpmi_alt", wpmi, ALT, True, 5e-4),
+    ("rank_reorder_exact_alt", rank_reorder, ALT_RANK, True, 1e-4),
 ]
 
 
@@ -151,7 +162,7 @@ def test_reference_order_of_images_with_ties_by_index(golden, k):
     np.testing.assert_array_equal(strongest(golden["A"], k).T, golden[name])
 
 
-# The formulas, computed otherwise
+# The formulas, computed directly
 
 
 @settings(max_examples=40, deadline=None)
@@ -163,41 +174,51 @@ def test_reference_order_of_images_with_ties_by_index(golden, k):
     ends=st.tuples(st.floats(0.0, 0.9999), st.floats(0.0, 0.9999)),
 )
 def test_soft_wpmi_is_its_formula(seed, top_k, a, lam, ends):
-    activations, cosines = drawn(seed)
+    activations, cosines = random_inputs(seed)
     population = [0, 2, 3]
-    p_end, p_start = sorted(ends)
+    last, first = sorted(ends)
     found = soft_wpmi(
         activations,
         cosines,
         top_k=top_k,
-        a=a,
-        lam=lam,
-        p_start=p_start,
-        p_end=p_end,
+        inverse_temperature=a,
+        prior_weight=lam,
+        first_membership=first,
+        last_membership=last,
         population=population,
     )
-    expected = slow_soft_wpmi(activations, cosines, top_k, a, lam, 1e-7, p_start, p_end, population)
+    expected = slow_soft_wpmi(activations, cosines, top_k, a, lam, 1e-7, first, last, population)
     np.testing.assert_allclose(found.scores, expected, atol=2e-5 * top_k + 1e-4, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), top_k=st.integers(1, 60), a=st.floats(0.5, 30), lam=st.floats(0, 1.5))
 def test_wpmi_is_its_formula(seed, top_k, a, lam):
-    activations, cosines = drawn(seed)
-    found = wpmi(activations, cosines, top_k=top_k, a=a, lam=lam, population=range(5))
+    activations, cosines = random_inputs(seed)
+    found = wpmi(
+        activations,
+        cosines,
+        top_k=top_k,
+        inverse_temperature=a,
+        prior_weight=lam,
+        population=range(5),
+    )
     expected = slow_wpmi(activations, cosines, top_k, a, lam, 1e-7, range(5))
     np.testing.assert_allclose(found.scores, expected, atol=1e-4, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), fraction=st.floats(0.1, 1), p=st.floats(1, 4), scale_p=st.floats(0, 2)
+    seed=st.integers(0, 10_000),
+    fraction=st.floats(0.1, 1),
+    power=st.floats(1, 4),
+    mean_power=st.floats(0, 2),
 )
-def test_rank_reorder_is_its_formula(seed, fraction, p, scale_p):
-    activations, cosines = drawn(seed)
+def test_rank_reorder_is_its_formula(seed, fraction, power, mean_power):
+    activations, cosines = random_inputs(seed)
     activations += np.random.default_rng(seed).uniform(0, 0.01, activations.shape).astype(np.float32)
-    found = rank_reorder(activations, cosines, p=p, top_fraction=fraction, scale_p=scale_p)
-    expected = slow_rank_reorder(activations, cosines, p, fraction, scale_p)
+    found = rank_reorder(activations, cosines, power=power, top_fraction=fraction, mean_power=mean_power)
+    expected = slow_rank_reorder(activations, cosines, power, fraction, mean_power)
     np.testing.assert_allclose(found.scores, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -205,22 +226,22 @@ def test_rank_reorder_is_its_formula(seed, fraction, p, scale_p):
 
 
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
-def test_a_single_unit_is_like_its_own_prior(function):
-    activations, cosines = drawn(0)
-    found = function(activations[:, :1], cosines, top_k=20, lam=1.0)
+def test_a_single_unit_equals_its_own_prior(function):
+    activations, cosines = random_inputs(0)
+    found = function(activations[:, :1], cosines, top_k=20, prior_weight=1.0)
     np.testing.assert_array_equal(found.scores, 0)
 
 
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
-def test_with_lambda_one_no_score_exceeds_ln_of_the_population(function):
-    activations, cosines = drawn(1)
-    found = function(activations, 30 * cosines, top_k=5, lam=1.0)
+def test_with_weight_one_no_score_exceeds_the_log_of_the_population(function):
+    activations, cosines = random_inputs(1)
+    found = function(activations, 30 * cosines, top_k=5, prior_weight=1.0)
     assert found.scores.max() <= np.log(5) + 1e-4
 
 
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
 def test_more_units_in_the_prior_shift_each_concept_by_one_constant(function):
-    activations, cosines = drawn(2)
+    activations, cosines = random_inputs(2)
     few = function(activations[:, :3], cosines, top_k=20).scores
     shift = function(activations, cosines, top_k=20).scores[:3] - few
     np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), atol=1e-4)
@@ -229,16 +250,16 @@ def test_more_units_in_the_prior_shift_each_concept_by_one_constant(function):
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
-def test_scores_depend_on_the_population_and_not_on_the_units_beside(function):
-    activations, cosines = drawn(3)
+def test_scores_depend_on_the_population_and_not_on_other_units(function):
+    activations, cosines = random_inputs(3)
     whole = function(activations, cosines, top_k=20, population=[1, 2]).scores
     part = function(activations[:, [1, 2]], cosines, top_k=20).scores
     np.testing.assert_allclose(whole[[1, 2]], part, atol=1e-5)
 
 
 @pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
-def test_a_dead_unit_has_no_scores_and_leaves_the_others_alone(function):
-    activations, cosines = drawn(4, n_images=120)
+def test_a_dead_unit_has_no_scores_and_does_not_change_the_others(function):
+    activations, cosines = random_inputs(4, n_images=120)
     dead = np.insert(activations, 2, 0.7, axis=1)
     with_dead, without = function(dead, cosines), function(activations, cosines)
     assert with_dead.undefined.tolist() == [False, False, True, False, False, False]
@@ -250,24 +271,24 @@ def test_a_dead_unit_has_no_scores_and_leaves_the_others_alone(function):
 
 @pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
 def test_a_layer_of_dead_units_has_no_scores(function):
-    _, cosines = drawn(5, n_images=120)
+    _, cosines = random_inputs(5, n_images=120)
     assert function(np.ones((120, 3), np.float32), cosines).undefined.all()
 
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
 def test_scores_do_not_depend_on_blocks_of_concepts_nor_on_their_order(function, monkeypatch):
-    activations, cosines = drawn(6, n_images=120)
+    activations, cosines = random_inputs(6, n_images=120)
     whole = function(activations, cosines).scores
-    monkeypatch.setattr(cosines_module, "CONCEPTS_AT_ONCE", 7)
-    monkeypatch.setattr(softmax, "_KEPT_CELLS", 1000)  # some blocks are kept, the others computed again
+    monkeypatch.setattr(cosines_module, "CONCEPTS_PER_BLOCK", 7)
+    monkeypatch.setattr(concept_softmax, "_KEPT_ELEMENTS", 1000)  # some blocks are computed again
     order = np.random.default_rng(0).permutation(cosines.shape[1])
     shuffled = function(activations, cosines[:, order]).scores
     np.testing.assert_allclose(shuffled, whole[:, order], atol=1e-4)
 
 
 @pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
-def test_cosines_may_come_as_embeddings(function):
+def test_embeddings_give_the_scores_of_their_cosines(function):
     rng = np.random.default_rng(7)
     images, texts = rng.standard_normal((120, 8)), rng.standard_normal((30, 8))
     images, texts = (
@@ -280,8 +301,8 @@ def test_cosines_may_come_as_embeddings(function):
 
 
 @pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
-def test_the_inputs_are_left_as_they_were(function):
-    activations, cosines = drawn(8, n_images=120)
+def test_the_inputs_are_not_changed(function):
+    activations, cosines = random_inputs(8, n_images=120)
     before = activations.copy(), cosines.copy()
     function(activations, ArrayCosines(cosines))
     np.testing.assert_array_equal(activations, before[0])
@@ -291,7 +312,7 @@ def test_the_inputs_are_left_as_they_were(function):
 @settings(max_examples=20, deadline=None)
 @given(scale=st.sampled_from([1e-18, 1e-6, 1e6, 1e18]), seed=st.integers(0, 100))
 def test_the_scale_of_the_activations_does_not_matter(scale, seed):
-    activations, cosines = drawn(seed, n_images=120)
+    activations, cosines = random_inputs(seed, n_images=120)
     scaled = (activations.astype(np.float64) * scale).astype(np.float32)
     for function in (soft_wpmi, wpmi, cos_similarity, rank_reorder):
         a, b = function(activations, cosines).scores, function(scaled, cosines).scores
@@ -302,14 +323,14 @@ def test_the_scale_of_the_activations_does_not_matter(scale, seed):
 
 
 def test_rank_reorder_is_the_same_every_time_with_either_baseline():
-    activations, cosines = drawn(9, n_images=200)
+    activations, cosines = random_inputs(9, n_images=200)
     for settings_ in ({}, {"baseline": "permutations", "seed": 3}):
         first = rank_reorder(activations, cosines, **settings_).scores
         np.testing.assert_array_equal(first, rank_reorder(activations, cosines, **settings_).scores)
 
 
-def test_the_estimated_baseline_scatters_around_the_exact_one():
-    activations, cosines = drawn(10, n_images=200)
+def test_the_estimated_baseline_is_distributed_around_the_exact_one():
+    activations, cosines = random_inputs(10, n_images=200)
     exact = rank_reorder(activations, cosines).scores
     ratios = [
         (exact / rank_reorder(activations, cosines, baseline="permutations", seed=s).scores)[:, 0]
@@ -320,7 +341,7 @@ def test_the_estimated_baseline_scatters_around_the_exact_one():
 
 
 def test_a_negative_mean_cosine_gives_a_finite_and_worse_score():
-    activations, cosines = drawn(11, n_images=200)
+    activations, cosines = random_inputs(11, n_images=200)
     low = cosines.copy()
     low[:, 3] -= 1
     scores, before = rank_reorder(activations, low).scores, rank_reorder(activations, cosines).scores
@@ -330,29 +351,32 @@ def test_a_negative_mean_cosine_gives_a_finite_and_worse_score():
 
 
 def test_equally_active_top_images_have_no_order():
-    activations, cosines = drawn(12, n_images=200)
+    activations, cosines = random_inputs(12, n_images=200)
     activations[:, 1] = np.arange(200) >= 150
     assert rank_reorder(activations, cosines).undefined.tolist() == [False, True, False, False, False]
 
 
-# Wrong input
+# Invalid input
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda a, p: soft_wpmi(a, p), "the 100 most activating images are asked for, of 60"),
+        (lambda a, p: soft_wpmi(a, p), "the 100 most activating of 60"),
         (lambda a, p: wpmi(a, p, top_k=0), "the 0 most activating"),
         (lambda a, p: soft_wpmi(a, p, top_k=0), "top_k=0"),
-        (lambda a, p: soft_wpmi(a, p, top_k=9, p_start=1.0), "p_start=1.0"),
-        (lambda a, p: soft_wpmi(a, p, top_k=9, p_start=0.5, p_end=0.6), "p_end=0.6"),
+        (lambda a, p: soft_wpmi(a, p, top_k=9, first_membership=1.0), "first_membership=1.0"),
+        (
+            lambda a, p: soft_wpmi(a, p, top_k=9, first_membership=0.5, last_membership=0.6),
+            "last_membership=0.6",
+        ),
         (lambda a, p: wpmi(a, p, population=[]), "at least one unit"),
         (lambda a, p: rank_reorder(a, p, top_fraction=0.01), "the 0 most activating"),
         (lambda a, p: rank_reorder(a, p, baseline="random"), "not 'random'"),
-        (lambda a, p: wpmi(a[:-1], p), "unequal images"),
+        (lambda a, p: wpmi(a[:-1], p), "different images"),
         (lambda a, p: wpmi(np.where(a > 1, np.nan, a), p), "not finite"),
     ],
 )
-def test_wrong_input_is_refused(call, message):
+def test_invalid_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
-        call(*drawn(0))
+        call(*random_inputs(0))
