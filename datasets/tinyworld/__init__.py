@@ -1,4 +1,4 @@
-"""The embedded world: a generated probing set with trained networks that travel with the package."""
+"""Tinyworld: a generated probing set, with trained networks that are part of the package."""
 
 from .tinyworld import TinyWorld, cache_folder, concepts, probing_set, references, render
 

@@ -1,4 +1,4 @@
-"""Pictures in plain English."""
+"""Captions of images, one English sentence each."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from .words import SCENES
 
 
 def caption(spec: ImageSpec) -> str:
-    """Returns one sentence about a picture, always the same for the same picture.
+    """Returns one sentence about an image; it depends on nothing but the image's specification.
 
     For example "a striped red boat with a white sail on the sea, beside a green tree".
     """
     main = spec.main
-    part_colours = next(iter(main.part_colours.items()), None)
-    detail = f" with {article(f'{part_colours[1]} {part_colours[0]}')}" if part_colours else ""
-    smaller_objects = " and ".join(article(f"{thing.colour} {thing.kind}") for thing in spec.objects[:-1])
+    # One part is enough: the first one of `OBJECTS`. More would make every sentence a list of parts.
+    part = next(iter(main.part_colours.items()), None)
+    detail = f" with {article(f'{part[1]} {part[0]}')}" if part else ""
+    others = " and ".join(article(f"{other.colour} {other.kind}") for other in spec.objects[:-1])
     place = SCENES[spec.scene].phrase
-    return (
-        f"{article(name(main))}{detail} {place}{', beside ' + smaller_objects if smaller_objects else ''}"
-    )
+    return f"{article(name(main))}{detail} {place}{', beside ' + others if others else ''}"
 
 
-def name(thing: ObjectSpec) -> str:
-    """Returns what a thing is, without an article: "striped red boat"."""
-    return " ".join(word for word in (thing.texture, thing.colour, thing.kind) if word)
+def name(spec: ObjectSpec) -> str:
+    """Returns texture, colour and kind of an object, without an article: "striped red boat"."""
+    return " ".join(word for word in (spec.texture, spec.colour, spec.kind) if word)
 
 
 def article(phrase: str) -> str:
-    """Puts "a" or "an" before a phrase, by its first letter: no word here sounds otherwise."""
+    """Puts "a" or "an" before a phrase; the first letter decides, which is right for the words used."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"

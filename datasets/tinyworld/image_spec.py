@@ -1,4 +1,4 @@
-"""What is in a picture, before it is painted."""
+"""Specifications of images: which objects, colours, textures and scene, before anything is drawn."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from .words import ANY, OBJECTS, SCENES, TEXTURES
 
 @dataclass(frozen=True)
 class ObjectSpec:
-    """One object of a picture.
+    """One object of an image.
 
     Attributes:
-        kind: what it is, one of `OBJECTS`.
-        colour: the paint of its surface.
-        trim: the paints of its other parts.
+        kind: one of `OBJECTS`.
+        colour: the colour of its surface.
+        part_colours: the colours of its other parts.
         texture: the texture of its surface, or None.
-        ink: the second colour of the texture, or None.
-        x, y: its middle, in unit coordinates.
+        second_colour: the second colour of the texture, or None.
+        x, y: its centre, in unit coordinates.
         size: half its extent, in unit coordinates.
-        turn: rotation, radians.
-        mirrored: it faces left.
+        rotation: in radians.
+        mirrored: whether it faces left.
     """
 
     kind: str
     colour: str
     part_colours: Mapping[str, str]
     texture: str | None
-    ink: str | None
+    second_colour: str | None
     x: float
     y: float
     size: float
-    turn: float
+    rotation: float
     mirrored: bool
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """A picture in words and numbers.
+    """The content of an image.
 
     Attributes:
         scene: one of `SCENES`.
-        things: the objects from the back to the front; the last one is what the picture is of.
+        objects: the objects from back to front; the last one is the main object.
     """
 
     scene: str
@@ -52,19 +52,20 @@ class ImageSpec:
 
     @property
     def main(self) -> ObjectSpec:
-        """The object that the picture is of; its kind is the picture's class."""
+        """The main object; its kind is the class of the image."""
         return self.objects[-1]
 
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What a picture must have; the rest is left to chance.
+    """Constraints on an image; everything else is chosen at random.
 
     Attributes:
-        scene, kind, colour, texture: of the picture and its main object, or None. An object whose colour
-            is wished for is plain, unless a texture is wished for as well.
-        trim: paints of parts of the main object.
-        beside: further objects as (kind, colour), the colour possibly None; None leaves them to chance.
+        scene: the scene, or None.
+        kind, colour, texture: of the main object, or None. An object with a requested colour has no
+            texture unless one is requested too.
+        part_colours: colours of parts of the main object.
+        smaller_objects: (kind, colour or None) of each further object; None chooses them at random.
     """
 
     scene: str | None = None
@@ -76,12 +77,16 @@ class ImageRequest:
 
 
 def pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    """Returns one of the options."""
+    """Returns one of the options at random."""
+    # Not rng.choice, which returns NumPy strings.
     return options[int(rng.integers(len(options)))]
 
 
 def sample_spec(rng: np.random.Generator, request: ImageRequest | None = None) -> ImageSpec:
-    """Returns a random picture that has what is wished for."""
+    """Returns a random specification that satisfies a request.
+
+    The order of the random draws is part of the format: changing it changes every image.
+    """
     request = request or ImageRequest()
     kinds = tuple(OBJECTS)
     if request.texture:
@@ -92,30 +97,31 @@ def sample_spec(rng: np.random.Generator, request: ImageRequest | None = None) -
     if smaller_objects is None:
         others = [other for other in OBJECTS if other != kind]
         smaller_objects = tuple((pick(others, rng), None) for _ in range(int(rng.integers(3))))
-    aside = tuple(
-        _thing(rng, scene, name, ImageRequest(colour=colour), 0.11, 0.17)
+    # The sizes do not overlap, so that the main object is always the largest one.
+    smaller = tuple(
+        _sample_object(rng, scene, name, ImageRequest(colour=colour), 0.11, 0.17)
         for name, colour in smaller_objects
     )
-    main = _thing(rng, scene, kind, request, 0.27, 0.42)
-    return ImageSpec(scene, (*aside, main))
+    main = _sample_object(rng, scene, kind, request, 0.27, 0.42)
+    return ImageSpec(scene, (*smaller, main))
 
 
-def _thing(
+def _sample_object(
     rng: np.random.Generator, scene: str, name: str, request: ImageRequest, small: float, large: float
 ) -> ObjectSpec:
-    """Returns an object called `name`, between `small` and `large`, with what is wished of its paint."""
+    """Returns an object of kind `name` with a size in [`small`, `large`] and the requested colours."""
     kind = OBJECTS[name]
-    # An object in the colour of its scene would be lost in it; only a wish may ask for that.
-    behind = SCENES[scene].colour
-    visible = [colour for colour in ANY if colour != behind]
+    # An object in the main colour of its scene would be hard to see; only a request may choose it.
+    background = SCENES[scene].colour
+    visible = [colour for colour in ANY if colour != background]
     colour = request.colour or pick(visible, rng)
     texture = request.texture
     if not request.texture and not request.colour and kind.shows_texture and rng.random() < 0.45:
         texture = pick(TEXTURES, rng)
     part_colours = {
         part: request.part_colours.get(part)
-        or pick([c for c in paints if c not in (colour, behind)] or paints, rng)
-        for part, paints in kind.part_colours.items()
+        or pick([c for c in colours if c not in (colour, background)] or colours, rng)
+        for part, colours in kind.part_colours.items()
     }
     size = rng.uniform(small, large)
     return ObjectSpec(
@@ -123,10 +129,11 @@ def _thing(
         colour=colour,
         part_colours=part_colours,
         texture=texture,
-        ink=pick([c for c in visible if c != colour], rng) if texture else None,
+        second_colour=pick([c for c in visible if c != colour], rng) if texture else None,
+        # A margin of 0.9 sizes keeps nearly all of the object inside the image.
         x=float(rng.uniform(0.9 * size, 1 - 0.9 * size)),
         y=float(rng.uniform(0.9 * size, 1 - 0.9 * size)),
         size=float(size),
-        turn=float(rng.uniform(-0.16, 0.16)),
+        rotation=float(rng.uniform(-0.16, 0.16)),
         mirrored=bool(rng.random() < 0.5),
     )

@@ -1,4 +1,4 @@
-"""The networks trained on the embedded world, and where their weights are."""
+"""The classifier trained on tinyworld, its preprocessing, and the folder of all trained weights."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ MEAN, STD = (0.42, 0.42, 0.40), (0.33, 0.33, 0.36)
 
 
 class TinyResNet(ResNet):
-    """torchvision's bottleneck ResNet at a quarter of the width, two blocks a stage.
+    """torchvision's bottleneck ResNet with a quarter of the width and two blocks per stage.
 
     Module names and block structure are torchvision's (conv1, bn1, relu, maxpool, layer1 ... layer4,
     avgpool, fc); channels: conv1 16, layer1 64, layer2 128, layer3 256, layer4 512. The last stage is
-    dilated instead of strided, so that its maps are 6 x 6 for a picture of 96 x 96.
+    dilated instead of strided, so that its maps are 6 x 6 for an image of 96 x 96.
     """
 
     def __init__(self, num_classes: int = len(OBJECTS)) -> None:
-        with torch.device("meta"):  # whatever has parameters is replaced below
+        # torchvision's constructor has fixed widths: every module with parameters is replaced below, so
+        # none needs memory or random numbers here.
+        with torch.device("meta"):
             super().__init__(Bottleneck, [1, 1, 1, 1])
         self.inplanes, self.dilation = 16, 1
         self.conv1 = nn.Conv2d(3, 16, kernel_size=7, stride=2, padding=3, bias=False)
@@ -50,7 +52,7 @@ class TinyResNet(ResNet):
 def prepare(
     image: Image, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> torch.Tensor:
-    """Returns a picture, resized to size x size if it is not, as a normalised float32 [3, size, size]."""
+    """Returns an image, resized if necessary, as a normalised float32 tensor [3, size, size]."""
     image = image.convert("RGB")
     if image.size != (size, size):
         image = image.resize((size, size))

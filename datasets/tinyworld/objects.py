@@ -1,7 +1,8 @@
-"""How each object is drawn from its parts.
+"""Draws each kind of object from its parts.
 
-Every object has a frame of its own: x and y from about -1 to 1, y down, the object facing right; `Brush`
-turns, mirrors and places it. `brush.vary` changes proportions from picture to picture.
+Every object has its own coordinates: x and y from about -1 to 1, y down, the object facing right. `Brush`
+rotates, mirrors and places it; `brush.vary` varies its proportions from image to image. Parts are drawn
+from back to front.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from .canvas import Points, bar, box, ellipse, polygon
 
 
 class Brush(Protocol):
-    """Paints the parts of one object."""
+    """Draws the parts of one object."""
 
     def part(self, name: str, *shapes: Points) -> None:
-        """Paints a part that hides what it covers."""
+        """Draws a part; what it covers is no longer annotated."""
         ...
 
     def detail(self, name: str, *shapes: Points) -> None:
-        """Paints a part that lies on another part."""
+        """Draws a part on top of another part, which stays annotated."""
         ...
 
     def vary(self, low: float, high: float) -> float:
-        """Returns a number between two bounds, the same for the same picture."""
+        """Returns a random number between two bounds, the same for the same image."""
         ...
 
 
@@ -42,7 +43,7 @@ def _airplane(brush: Brush) -> None:
 def _bicycle(brush: Brush) -> None:
     radius = brush.vary(0.36, 0.44)
     for x in (-0.56, 0.56):
-        for a in range(0, 360, 60):  # the tyre, as a ring of six bars of arc
+        for a in range(0, 360, 60):  # the tyre, a ring of six segments: polygons have no holes
             brush.part("wheel", _arc(x, 0.35, radius, radius - 0.11, a, a + 60))
     rear, front, crank, post, head = (
         (-0.56, 0.35),

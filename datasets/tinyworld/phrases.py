@@ -1,4 +1,4 @@
-"""Many ways to say what a picture shows, each with the facts that make it true."""
+"""Phrases about images for training, each with the facts that must hold for it to be true."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .captions import article, caption
 from .image_spec import ImageSpec, pick
 from .words import COLOURS, NUMBER, OBJECTS, SCENES, WORDS
 
-# A word is true of a picture if it covers this share of it: some ten pixels of a label plane, and
-# rather more for a colour, of which every picture has a speck.
+# Minimum share of an image that a word must cover to be true of it: about ten pixels of a label plane.
+# More for colours, because nearly every image contains a few pixels of every colour.
 VISIBLE, COLOURED = 0.004, 0.03
 
+# The bare phrase three times: most concepts and descriptions are not sentences.
 FRAMES = (
     "{}",
     "{}",
@@ -31,33 +32,33 @@ FRAMES = (
 
 @dataclass(frozen=True)
 class Phrase:
-    """A text, and the facts that must all hold of a picture for it to be true."""
+    """A text, and the facts that must all hold for an image for the text to be true of it."""
 
     text: str
     facts: frozenset[str]
 
 
 def facts(spec: ImageSpec, areas: NDArray[np.float32]) -> frozenset[str]:
-    """Returns what is true of a picture: words, and pairs of words that belong together.
+    """Returns the facts that hold for an image: words, and pairs such as "red boat" and "sail of boat".
 
     Args:
-        spec: what is in it.
-        areas: float32 [words + 1] share of the picture that shows each word.
+        spec: content of the image.
+        areas: float32 [words + 1], the share of the image that each word covers.
     """
     true = {word for word in WORDS if areas[NUMBER[word]] >= (COLOURED if word in COLOURS else VISIBLE)}
-    for thing in spec.objects:
-        if thing.kind in true:
-            true |= {f"{look} {thing.kind}" for look in (thing.colour, thing.texture) if look}
+    for each in spec.objects:
+        if each.kind in true:
+            true |= {f"{adjective} {each.kind}" for adjective in (each.colour, each.texture) if adjective}
     main = spec.main
-    paints = {**main.part_colours, **dict.fromkeys(OBJECTS[main.kind].surface, main.colour)}
-    for part, paint in paints.items():
+    colours = {**main.part_colours, **dict.fromkeys(OBJECTS[main.kind].surface, main.colour)}
+    for part, colour in colours.items():
         if part in true:
-            true |= {f"{paint} {part}", f"{part} of {main.kind}"}
+            true |= {f"{colour} {part}", f"{part} of {main.kind}"}
     return frozenset(true)
 
 
 def phrase(spec: ImageSpec, true: Set[str], rng: np.random.Generator) -> Phrase:
-    """Returns something that a person might say of the main object or of its place."""
+    """Returns a random phrase about the main object, one of its parts, or the scene."""
     roll = rng.random()
     if roll < 0.2:
         return Phrase(caption(spec), _about(spec) | {spec.scene})
@@ -70,9 +71,9 @@ def phrase(spec: ImageSpec, true: Set[str], rng: np.random.Generator) -> Phrase:
 
 
 def _about(spec: ImageSpec) -> frozenset[str]:
+    """Returns the facts that the caption states of the main object."""
     main = spec.main
-    own = {f"{main.colour} {main.kind}"}
-    return frozenset(own | ({f"{main.texture} {main.kind}"} if main.texture else set()))
+    return frozenset(f"{adjective} {main.kind}" for adjective in (main.colour, main.texture) if adjective)
 
 
 def _framed(text: str, needed: Set[str], rng: np.random.Generator) -> Phrase:
@@ -80,7 +81,7 @@ def _framed(text: str, needed: Set[str], rng: np.random.Generator) -> Phrase:
 
 
 def _of_object(spec: ImageSpec, rng: np.random.Generator) -> Phrase:
-    """Says "a striped red boat at night", or less of it."""
+    """Returns a phrase such as "a striped red boat at night", with some of its words."""
     main, needed, words = spec.main, {spec.main.kind}, [spec.main.kind]
     for adjective in (main.colour, main.texture):
         if adjective and rng.random() < 0.6:
@@ -96,17 +97,17 @@ def _of_object(spec: ImageSpec, rng: np.random.Generator) -> Phrase:
 
 
 def _of_part(spec: ImageSpec, part: str, rng: np.random.Generator) -> Phrase:
-    """Says "a boat with a white sail", "the sail of a boat", "white sail"."""
+    """Returns a phrase such as "a boat with a white sail", "the sail of a boat" or "white sail"."""
     main = spec.main
-    paint = main.part_colours.get(part, main.colour)
-    of, painted = f"{part} of {main.kind}", f"{paint} {part}"
+    colour = main.part_colours.get(part, main.colour)
+    of, coloured = f"{part} of {main.kind}", f"{colour} {part}"
     wordings = (
         (f"{article(main.kind)} with {article(part)}", {of}),
-        (f"{article(main.kind)} with {article(painted)}", {of, painted}),
+        (f"{article(main.kind)} with {article(coloured)}", {of, coloured}),
         (f"the {part} of {article(main.kind)}", {of}),
         (f"{main.kind} {part}", {of}),
-        (painted, {painted}),
-        (article(painted), {painted}),
+        (coloured, {coloured}),
+        (article(coloured), {coloured}),
         (f"{part}s" if not part.endswith("s") else part, {part}),
     )
     text, needed = wordings[int(rng.integers(len(wordings)))]
@@ -114,5 +115,5 @@ def _of_part(spec: ImageSpec, part: str, rng: np.random.Generator) -> Phrase:
 
 
 SCENE_PHRASES = {
-    scene: (scene, f"the {scene}", setting.phrase, f"{scene} scene") for scene, setting in SCENES.items()
+    name: (name, f"the {name}", scene.phrase, f"{name} scene") for name, scene in SCENES.items()
 }

@@ -1,4 +1,4 @@
-"""How each scene is painted behind the objects."""
+"""Draws each scene, the background of the objects."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from .canvas import Canvas, bar, box, ellipse, mix, polygon
-from .textures import Weave
+from .textures import random_texture
 from .words import ANY, TEXTURES
 
 Rng = np.random.Generator
 
 
-def weave(texture: str, rng: Rng) -> Weave:
-    """Returns a texture at a random scale, angle and phase."""
-    period = rng.uniform(14, 22) if texture != "scaly" else rng.uniform(16, 24)
-    angle = rng.uniform(0, np.pi) if texture != "scaly" else rng.uniform(-0.3, 0.3)
-    return Weave(texture, float(period), float(angle), (float(rng.random()), float(rng.random())))
-
-
 def _sky(canvas: Canvas, rng: Rng, colour: str = "blue") -> None:
-    coat = mix(colour, rng)
-    canvas.fill(box(0, 0, 1, 1), coat, "sky")
+    canvas.fill(box(0, 0, 1, 1), mix(colour, rng), "sky")
 
 
 def _sun(canvas: Canvas, rng: Rng) -> None:
@@ -33,12 +25,12 @@ def _sun(canvas: Canvas, rng: Rng) -> None:
 
 
 def _clouds(canvas: Canvas, rng: Rng) -> None:
-    coat = mix("white", rng)
+    white = mix("white", rng)
     for _ in range(int(rng.integers(3))):
         x, y, wide = rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.06, 0.11)
         for shift, lift, grow in ((-0.9, 0.1, 0.8), (0, 0, 1), (0.9, 0.15, 0.75)):
             puff = ellipse(x + shift * wide, y + lift * wide, grow * wide, 0.6 * grow * wide)
-            canvas.fill(puff, coat, "cloud")
+            canvas.fill(puff, white, "cloud")
 
 
 def _hill(canvas: Canvas, rng: Rng, colour: str, horizon: float) -> None:
@@ -87,15 +79,15 @@ def _desert(canvas: Canvas, rng: Rng) -> None:
 
 
 def _cactus(canvas: Canvas, rng: Rng, x: float, foot: float, tall: float) -> None:
-    coat, thick = mix("green", rng), 0.2 * tall
-    canvas.fill(bar((x, foot), (x, foot - tall), thick), coat, "cactus")
+    green, thick = mix("green", rng), 0.2 * tall
+    canvas.fill(bar((x, foot), (x, foot - tall), thick), green, "cactus")
     for side, low, high in ((-1, 0.4, 0.8), (1, 0.5, 0.9)):
         elbow, tip = (
             (x + side * 0.35 * tall, foot - low * tall),
             (x + side * 0.35 * tall, foot - high * tall),
         )
-        canvas.fill(bar((x, foot - low * tall), elbow, 0.7 * thick), coat, "cactus")
-        canvas.fill(bar(elbow, tip, 0.7 * thick), coat, "cactus")
+        canvas.fill(bar((x, foot - low * tall), elbow, 0.7 * thick), green, "cactus")
+        canvas.fill(bar(elbow, tip, 0.7 * thick), green, "cactus")
 
 
 def _night(canvas: Canvas, rng: Rng) -> None:
@@ -107,6 +99,7 @@ def _night(canvas: Canvas, rng: Rng) -> None:
     if rng.random() < 0.6:
         x, y, r = rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.25), rng.uniform(0.07, 0.1)
         canvas.fill(ellipse(x, y, r, r), mix("yellow", rng), "moon")
+        # A disc in the colour of the sky cuts the crescent.
         canvas.fill(ellipse(x + 0.6 * r, y - 0.2 * r, 0.8 * r, 0.8 * r), mix("black", rng), "sky")
     _hill(canvas, rng, "grey", 1.0)
 
@@ -134,11 +127,11 @@ def _forest(canvas: Canvas, rng: Rng) -> None:
 
 
 def _pine(canvas: Canvas, rng: Rng, x: float, foot: float, tall: float) -> None:
-    coat = mix("green", rng)
+    green = mix("green", rng)
     canvas.fill(box(x - 0.015, foot - 0.05, x + 0.015, foot + 0.05), mix("brown", rng), "pine")
     for level, wide in ((0.0, 0.11), (0.25, 0.09), (0.5, 0.065)):
         y = foot - level * tall
-        canvas.fill(polygon((x - wide, y), (x, y - 0.5 * tall), (x + wide, y)), coat, "pine")
+        canvas.fill(polygon((x - wide, y), (x, y - 0.5 * tall), (x + wide, y)), green, "pine")
 
 
 def _mountain(canvas: Canvas, rng: Rng) -> None:
@@ -158,10 +151,11 @@ def _mountain(canvas: Canvas, rng: Rng) -> None:
 
 def _room(canvas: Canvas, rng: Rng) -> None:
     floor, colours = rng.uniform(0.65, 0.8), list(ANY)
-    paper = colours.pop(int(rng.integers(len(colours))))
-    ink = mix(colours[int(rng.integers(len(colours)))], rng)
-    pattern = weave(TEXTURES[int(rng.integers(len(TEXTURES)))], rng) if rng.random() < 0.5 else None
-    canvas.fill(box(0, 0, 1, 1), mix(paper, rng, pattern, ink), "wallpaper")
+    wall = colours.pop(int(rng.integers(len(colours))))
+    second = mix(colours[int(rng.integers(len(colours)))], rng)
+    textured = rng.random() < 0.5
+    texture = random_texture(TEXTURES[int(rng.integers(len(TEXTURES)))], rng) if textured else None
+    canvas.fill(box(0, 0, 1, 1), mix(wall, rng, texture, second), "wallpaper")
     canvas.fill(box(0, floor, 1, 1), mix("brown", rng), "floor")
     if rng.random() < 0.5:
         rug = ellipse(rng.uniform(0.3, 0.7), (1 + floor) / 2, rng.uniform(0.25, 0.45), 0.08)

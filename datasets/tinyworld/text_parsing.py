@@ -1,4 +1,4 @@
-"""From plain English to what a picture must show."""
+"""Parses English text into a request for an image."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from .words import COLOURS, NUMBER, OBJECTS, PARTS, SCENES, SYNONYMS, TEXTURES
 
 
 def parse_request(text: str, rng: np.random.Generator) -> ImageRequest:
-    """Returns what a text asks for; words that the world does not know are passed over.
+    """Returns the image that a text asks for; words outside the vocabulary are ignored.
 
-    Adjectives belong to the next noun. The first object is the main one, further objects stand beside
-    it; a part asks for an object that has it, a thing of the backdrop for a scene that has it.
+    Adjectives refer to the next noun. The first object is the main one, the next two are smaller objects
+    next to it. A part requests an object that has it, an object of a backdrop a scene that contains it.
 
     Args:
         text: any text.
-        rng: chooses where several objects or scenes would do.
+        rng: chooses if several objects or scenes satisfy the text.
     """
     words = vocabulary_words(text)
     kinds = [(word, _colour_before(words, i)) for i, word in enumerate(words) if word in OBJECTS]
     parts = {word: _colour_before(words, i) for i, word in enumerate(words) if word in PARTS}
     texture = next((word for word in words if word in TEXTURES), None)
     kind, colour = kinds[0] if kinds else (_kind_with(tuple(parts), texture, rng), None)
+    # A colour that belongs to no noun ("something red") is the colour of the main object.
     if colour is None and not any(parts.values()):
         colour = next((word for word in words if word in COLOURS), None)
     return ImageRequest(
@@ -33,19 +34,19 @@ def parse_request(text: str, rng: np.random.Generator) -> ImageRequest:
         kind=kind,
         colour=colour or _colour_of_surface(kind, parts),
         texture=texture if kind is None or OBJECTS[kind].shows_texture else None,
-        part_colours={part: paint for part, paint in parts.items() if paint},
+        part_colours={part: colour for part, colour in parts.items() if colour},
         smaller_objects=tuple(kinds[1:3]) if len(kinds) > 1 else None,
     )
 
 
 def vocabulary_words(text: str) -> list[str]:
-    """Returns the world's words in a text, in order, plurals and synonyms resolved."""
+    """Returns the vocabulary words in a text, in order, with plurals and synonyms resolved."""
     return [word for token in re.findall(r"[a-z]+", text.lower()) if (word := _resolve(token))]
 
 
 def _resolve(token: str) -> str | None:
-    singular = token.removesuffix("s")
-    for form in (token, singular, token.removesuffix("es")):
+    # The token itself comes first: "grass" is not a plural.
+    for form in (token, token.removesuffix("s"), token.removesuffix("es")):
         form = SYNONYMS.get(form, form)
         if form in NUMBER:
             return form
@@ -53,7 +54,7 @@ def _resolve(token: str) -> str | None:
 
 
 def _colour_before(words: Sequence[str], position: int) -> str | None:
-    """Returns the colour among the adjectives right before a noun."""
+    """Returns the colour among the adjectives immediately before a noun."""
     for word in reversed(words[:position]):
         if word in COLOURS:
             return word
@@ -63,17 +64,18 @@ def _colour_before(words: Sequence[str], position: int) -> str | None:
 
 
 def _kind_with(parts: tuple[str, ...], texture: str | None, rng: np.random.Generator) -> str | None:
+    """Returns a kind of object that has the first part and, if possible, shows the texture."""
     if not parts:
         return None
-    having = [kind for kind in OBJECTS if parts[0] in OBJECTS[kind].parts]
-    suitable = [kind for kind in having if OBJECTS[kind].shows_texture or not texture]
-    return pick(suitable or having, rng)
+    kinds = [kind for kind in OBJECTS if parts[0] in OBJECTS[kind].parts]
+    textured = [kind for kind in kinds if OBJECTS[kind].shows_texture or not texture]
+    return pick(textured or kinds, rng)
 
 
 def _colour_of_surface(kind: str | None, parts: dict[str, str | None]) -> str | None:
-    """Returns the paint asked for a part that has the object's own colour ("a red hull")."""
+    """Returns the colour of a part that has the colour of the object itself ("a red hull")."""
     surface = OBJECTS[kind].surface if kind else ()
-    return next((paint for part, paint in parts.items() if paint and part in surface), None)
+    return next((colour for part, colour in parts.items() if colour and part in surface), None)
 
 
 def _scene(words: Sequence[str], rng: np.random.Generator) -> str | None:
@@ -81,7 +83,7 @@ def _scene(words: Sequence[str], rng: np.random.Generator) -> str | None:
     if named:
         return named
     for word in words:
-        having = [scene for scene, setting in SCENES.items() if word in setting.backdrop]
-        if having:
-            return pick(having, rng)
+        scenes = [name for name, scene in SCENES.items() if word in scene.backdrop]
+        if scenes:
+            return pick(scenes, rng)
     return None

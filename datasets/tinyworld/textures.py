@@ -1,4 +1,4 @@
-"""The textures, as patterns over the plane."""
+"""The textures: two-colour patterns that repeat over the plane."""
 
 from __future__ import annotations
 
@@ -9,30 +9,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pattern = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
+"""Maps coordinates in units of one repeat to whether the second colour is there."""
 
 
 @dataclass(frozen=True)
-class Weave:
-    """A texture laid over a surface.
+class Texture:
+    """A texture on a surface.
 
     Attributes:
-        texture: its word.
+        word: its word, a key of `PATTERNS`.
         period: size of one repeat, canvas pixels.
         angle: rotation, radians.
         phase: shift in x and y, in repeats.
     """
 
-    texture: str
+    word: str
     period: float
     angle: float
     phase: tuple[float, float]
 
     def __call__(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Returns where the second colour goes, for canvas coordinates that broadcast."""
+        """Returns where the second colour is, for canvas coordinates that broadcast."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         u = (x * cos + y * sin) / self.period + self.phase[0]
         v = (y * cos - x * sin) / self.period + self.phase[1]
-        return PATTERNS[self.texture](u, v)
+        return PATTERNS[self.word](u, v)
+
+
+def random_texture(word: str, rng: np.random.Generator) -> Texture:
+    """Returns a texture with a random scale, angle and phase."""
+    # Scales hang down: they are rotated only a little.
+    period = rng.uniform(14, 22) if word != "scaly" else rng.uniform(16, 24)
+    angle = rng.uniform(0, np.pi) if word != "scaly" else rng.uniform(-0.3, 0.3)
+    return Texture(word, float(period), float(angle), (float(rng.random()), float(rng.random())))
 
 
 def _striped(u: NDArray[np.float64], _: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -57,7 +66,7 @@ def _zigzag(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]
 
 
 def _scaly(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Rows of round scales, each with a rim that hangs over the next row."""
+    """Rows of round scales, each with a rim that overlaps the next row."""
     row = np.floor(2 * v)
     across = (u + 0.5 * (row % 2)) % 1 - 0.5
     radius = np.hypot(across, v - row / 2)

@@ -1,4 +1,4 @@
-"""The image-text model's tokenizer: byte-level pairs, so that every English word has tokens."""
+"""Trains the tokenizer of the image-text model: byte-level BPE, so that every word has tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ VOCABULARY = 1536
 
 
 def train_tokenizer(texts: Iterable[str], folder: Path, context: int) -> None:
-    """Learns a tokenizer from texts and writes it into a folder, in Hugging Face's format."""
+    """Trains a tokenizer on texts and writes it to a folder, in Hugging Face's format.
+
+    Args:
+        texts: training texts.
+        folder: folder to write to.
+        context: maximum number of tokens of a text.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -32,7 +38,8 @@ def train_tokenizer(texts: Iterable[str], folder: Path, context: int) -> None:
     )
     with atomic_path(folder / "tokenizer.json") as file:
         tokenizer.save(str(file))
-    # By hand: the class that every version of transformers since 4 knows by this name.
+    # Written here and not by save_pretrained, which names a class that older versions of transformers do
+    # not know.
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context}
     write_json(
         folder / "tokenizer_config.json",

@@ -1,4 +1,4 @@
-"""The vocabulary of the embedded world: every word is one ordinary English noun or adjective."""
+"""The vocabulary of tinyworld: ordinary English nouns and adjectives, one word each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 RGB = tuple[int, int, int]
 
-# Each basic colour with the shades it is painted in, so that a colour is a region and not a point.
+# The shades of each basic colour: images vary one of them, so that a colour is a range of RGB values.
 COLOURS: Mapping[str, tuple[RGB, ...]] = MappingProxyType(
     {
         "black": ((24, 24, 28),),
@@ -33,12 +33,12 @@ WOOD = ("brown", "black")
 
 @dataclass(frozen=True)
 class ObjectKind:
-    """An everyday object and the paints of its parts.
+    """A class of objects: its parts and the colours they can have.
 
     Attributes:
-        surface: the parts that share the object's own colour and texture.
-        trim: every other part, with the colours it may have.
-        broad: whether the surface is wide enough to show a texture.
+        surface: the parts that have the colour and texture of the object.
+        part_colours: for each other part, its possible colours.
+        shows_texture: whether the surface is large enough to show a texture.
     """
 
     surface: tuple[str, ...]
@@ -47,11 +47,11 @@ class ObjectKind:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """All parts."""
+        """Names of all parts."""
         return (*self.surface, *self.part_colours)
 
 
-# The final-layer classes, in alphabetical order.
+# The classes, in alphabetical order: class i is output unit i of the trained classifier.
 OBJECTS: Mapping[str, ObjectKind] = MappingProxyType(
     {
         "airplane": ObjectKind(("body",), {"wing": ANY, "tail": ANY, "window": GLASS}),
@@ -103,13 +103,13 @@ TEXTURES = ("checkered", "dotted", "scaly", "striped", "wavy", "zigzag")
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A scene.
+class Scene:
+    """A scene, the background of an image.
 
     Attributes:
-        phrase: how a caption places something in it.
-        backdrop: the objects that it is made of.
-        colour: the colour that fills most of it, or None where that varies.
+        phrase: the words of a caption that say where the object is.
+        backdrop: the objects that the scene consists of.
+        colour: the colour that covers most of it, or None if it varies.
     """
 
     phrase: str
@@ -117,23 +117,23 @@ class Setting:
     colour: str | None
 
 
-SCENES: Mapping[str, Setting] = MappingProxyType(
+SCENES: Mapping[str, Scene] = MappingProxyType(
     {
-        "city": Setting("in a city", ("sky", "building", "road"), "grey"),
-        "desert": Setting("in the desert", ("sky", "sun", "sand", "cactus"), "yellow"),
-        "forest": Setting("in a forest", ("pine", "grass"), "green"),
-        "meadow": Setting("in a meadow", ("sky", "sun", "cloud", "hill", "grass"), "green"),
-        "mountain": Setting("on a mountain", ("sky", "cloud", "rock", "snow"), "grey"),
-        "night": Setting("at night", ("sky", "moon", "star", "hill"), "black"),
-        "room": Setting("in a room", ("wallpaper", "floor", "rug"), None),
-        "sea": Setting("on the sea", ("sky", "sun", "cloud", "water"), "blue"),
+        "city": Scene("in a city", ("sky", "building", "road"), "grey"),
+        "desert": Scene("in the desert", ("sky", "sun", "sand", "cactus"), "yellow"),
+        "forest": Scene("in a forest", ("pine", "grass"), "green"),
+        "meadow": Scene("in a meadow", ("sky", "sun", "cloud", "hill", "grass"), "green"),
+        "mountain": Scene("on a mountain", ("sky", "cloud", "rock", "snow"), "grey"),
+        "night": Scene("at night", ("sky", "moon", "star", "hill"), "black"),
+        "room": Scene("in a room", ("wallpaper", "floor", "rug"), None),
+        "sea": Scene("on the sea", ("sky", "sun", "cloud", "water"), "blue"),
     }
 )
 
 PARTS = tuple(sorted({part for kind in OBJECTS.values() for part in kind.parts}))
-BACKDROP = tuple(sorted({thing for setting in SCENES.values() for thing in setting.backdrop}))
+BACKDROP = tuple(sorted({thing for scene in SCENES.values() for thing in scene.backdrop}))
 
-# Every word by category, categories in Broden's order; a word lives in exactly one category.
+# Every word belongs to exactly one category; the categories are in Broden's order.
 CATEGORIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "color": tuple(COLOURS),
@@ -144,10 +144,10 @@ CATEGORIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 WORDS = tuple(word for words in CATEGORIES.values() for word in words)
-# Numbers of the words in the renderer's label planes; 0 is nothing.
+# Numbers of the words in rendered label planes; 0 means no word.
 NUMBER: Mapping[str, int] = MappingProxyType({word: i + 1 for i, word in enumerate(WORDS)})
 
-# Other words that a reader of descriptions may meet, and what they mean here.
+# Other words that texts may contain, and the word of the vocabulary that they mean.
 SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         "gray": "grey",

@@ -16,7 +16,7 @@ from dissectbench.datasets.tinyworld.image_spec import ImageRequest, sample_spec
 from dissectbench.datasets.tinyworld.objects import DRAWINGS
 from dissectbench.datasets.tinyworld.rendering import render_image, spec_of
 from dissectbench.datasets.tinyworld.scenes import PAINTERS
-from dissectbench.datasets.tinyworld.textures import PATTERNS, Weave
+from dissectbench.datasets.tinyworld.textures import PATTERNS, Texture
 from dissectbench.datasets.tinyworld.tinyworld import other_words
 from dissectbench.datasets.tinyworld.words import (
     CATEGORIES,
@@ -227,7 +227,10 @@ def test_a_polygon_outside_the_canvas_paints_nothing():
 def test_what_is_covered_is_no_longer_annotated():
     canvas, rng = Canvas(), np.random.default_rng(0)
     canvas.fill(
-        box(0, 0, 1, 1), mix("red", rng, Weave("striped", 9, 0, (0, 0)), mix("blue", rng)), "car", "body"
+        box(0, 0, 1, 1),
+        mix("red", rng, Texture("striped", 9, 0, (0, 0)), mix("blue", rng)),
+        "car",
+        "body",
     )
     canvas.fill(box(0, 0, 1, 1), mix("white", rng), "sky")
     colour, thing, texture, parts = canvas.labels()
@@ -240,5 +243,5 @@ def test_what_is_covered_is_no_longer_annotated():
 @pytest.mark.parametrize("texture", TEXTURES)
 def test_a_texture_shows_both_of_its_colours(texture):
     y, x = np.mgrid[:96, :96] + 0.5
-    share = Weave(texture, 18, 0.3, (0.1, 0.7))(x, y).mean()
+    share = Texture(texture, 18, 0.3, (0.1, 0.7))(x, y).mean()
     assert 0.2 < share < 0.6
