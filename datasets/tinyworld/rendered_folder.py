@@ -1,16 +1,16 @@
-"""The world on disk, in Broden's layout, beside which lie the captions and a manifest.
+"""Writes tinyworld to a folder in Broden's layout, with captions and classes, and reads those back.
 
-Layout of a folder (Network Dissection, section 2.1, and the published Broden archives):
+Files of a folder (Network Dissection, section 2.1, and the published Broden archives):
 
     index.csv     image, split, ih, iw, sh, sw, and one column per category
     label.csv     number, name, category, frequency, coverage, syns
     category.csv  name, first, last, count, frequency
     c_*.csv       code, number, name, frequency, coverage of one category
-    images/       the pictures and their label planes (PNG, label = R + 256 G)
+    images/       the images and their label planes (PNG, label = R + 256 G)
     pictures.csv  image, class, caption
-    manifest.json what was rendered; written last
+    manifest.json the settings; written last
 
-Coverage is in units of whole images; a category's frequency is the sum over its labels.
+Coverage is in units of whole images; the frequency of a category is the sum over its labels.
 """
 
 from __future__ import annotations
@@ -35,50 +35,51 @@ from .captions import caption
 from .rendering import RenderedImage, render_image
 from .words import CATEGORIES, NUMBER, OBJECTS, SYNONYMS, WORDS
 
-# Raised whenever the same settings would give another picture, another label or another file.
+# Must be increased when the same settings give another image, another label or another file.
 FORMAT = 1
-# Modification time of every picture: 1 January 2020, 0:00 UTC.
-BIRTHDAY = 1_577_836_800
+# Modification time of every image: 1 January 2020, 0:00 UTC.
+MODIFIED = 1_577_836_800
 
 
 def manifest(images: int, seed: int) -> dict[str, int]:
-    """Returns what determines the content of a folder."""
+    """Returns the settings that determine the content of a folder."""
     return {"format": FORMAT, "images": images, "seed": seed}
 
 
 def ensure_folder(root: Path, images: int, seed: int) -> Path:
-    """Renders the world into `root`, unless it is there already; whole or not at all.
+    """Renders tinyworld into `root` unless it is there; a folder is complete or absent.
 
     Raises:
-        InputError: if `root` holds something else, or cannot be written.
+        InputError: if `root` contains anything else or cannot be written.
     """
-    wanted = manifest(images, seed)
+    expected = manifest(images, seed)
     if (root / "manifest.json").is_file():
-        found = read_json(root / "manifest.json")
-        if found != wanted:
+        existing = read_json(root / "manifest.json")
+        if existing != expected:
             raise InputError(
-                f"{root} holds another world: {found}, not {wanted}",
-                "choose another root or remove the folder",
+                f"{root} was rendered with other settings: {existing}, not {expected}",
+                "choose another probe.root, or remove the folder",
             )
         return root
     with explained(root):
         if root.exists() and any(root.iterdir()):
             raise InputError(
-                f"{root} is neither empty nor a rendered world (no manifest.json)", "choose another root"
+                f"{root} is neither empty nor a rendered tinyworld folder (it has no manifest.json)",
+                "choose another probe.root",
             )
         root.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
         try:
-            write(temporary, images, seed)
-            _settle(temporary, root)
+            write_folder(temporary, images, seed)
+            _publish(temporary, root)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return root
 
 
-def _settle(temporary: Path, root: Path) -> None:
-    """Renames the finished folder; if another process was first, its folder stays: it holds the same."""
-    temporary.chmod(0o755)
+def _publish(temporary: Path, root: Path) -> None:
+    """Renames the finished folder; if another process was first, its equal folder is kept."""
+    temporary.chmod(0o755)  # mkdtemp creates folders that only their owner may read
     try:
         temporary.replace(root)
     except OSError:
@@ -86,61 +87,62 @@ def _settle(temporary: Path, root: Path) -> None:
             raise
 
 
-def write(root: Path, images: int, seed: int) -> None:
-    """Renders pictures 0 to `images` - 1 of the world `seed` into an empty folder."""
+def write_folder(root: Path, images: int, seed: int) -> None:
+    """Renders images 0 to `images` - 1 of `seed` into an empty folder."""
     from rich.console import Console
     from rich.progress import track
 
     (root / "images").mkdir()
-    tally, rows, captions = _Tally(), [], []
-    what, screen = "rendering the embedded world", Console(stderr=True)
-    for index in track(range(images), what, console=screen, transient=True):
-        shown = render_image(seed, index)
-        tally.add(shown)
-        name = f"{shown.spec.main.kind}_{index:05d}"
-        rows.append((name, _planes(shown), shown.spec.scene))
-        captions.append((f"{name}.png", shown.spec.main.kind, caption(shown.spec)))
-        _save(root / "images" / f"{name}.png", shown.pixels)
-    number = tally.write(root)
-    _write_index(root, rows, number)
+    statistics, rows, captions = _LabelStatistics(), [], []
+    console = Console(stderr=True)
+    for index in track(range(images), "rendering tinyworld", console=console, transient=True):
+        image = render_image(seed, index)
+        statistics.add(image)
+        name = f"{image.spec.main.kind}_{index:05d}"
+        rows.append((name, _planes(image), image.spec.scene))
+        captions.append((f"{name}.png", image.spec.main.kind, caption(image.spec)))
+        _save(root / "images" / f"{name}.png", image.pixels)
+    # Labels are numbered by frequency, as in Broden, so planes can only be written when all are counted.
+    numbers = statistics.write(root)
+    _write_index(root, rows, numbers)
     _write_csv(root / "pictures.csv", ("image", "class", "caption"), captions)
     write_json(root / "manifest.json", manifest(images, seed))
 
 
-def _planes(shown: RenderedImage) -> dict[str, NDArray[np.uint8]]:
-    """Returns the label planes that are not empty, by the end of their file names."""
-    planes = {"color": shown.colour, "object": shown.object, "texture": shown.texture}
-    planes |= {f"part_{depth + 1}": plane for depth, plane in enumerate(shown.parts)}
+def _planes(image: RenderedImage) -> dict[str, NDArray[np.uint8]]:
+    """Returns the label planes that are not empty, by the suffix of their file names."""
+    planes = {"color": image.colour, "object": image.object, "texture": image.texture}
+    planes |= {f"part_{depth + 1}": plane for depth, plane in enumerate(image.parts)}
     return {name: plane for name, plane in planes.items() if plane.any()}
 
 
 def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
     Image.fromarray(pixels).save(path, compress_level=1)
-    # A world rendered again is the same world, also for who tells files apart by their time.
-    os.utime(path, (BIRTHDAY, BIRTHDAY))
+    # A fixed time: fingerprints from sizes and times are the same when the folder is rendered again.
+    os.utime(path, (MODIFIED, MODIFIED))
 
 
-class _Tally:
-    """Counts, per word, the images that show it and the share of their area that it covers."""
+class _LabelStatistics:
+    """Counts, for each word, the images that show it and the label pixels that it covers."""
 
     def __init__(self) -> None:
         self.frequency = np.zeros(len(WORDS) + 1, np.int64)
         self.pixels = np.zeros(len(WORDS) + 1, np.int64)
 
-    def add(self, shown: RenderedImage) -> None:
-        planes = np.stack([*_planes(shown).values()])
+    def add(self, image: RenderedImage) -> None:
+        planes = np.stack([*_planes(image).values()])
         covered = np.bincount(planes.ravel(), minlength=len(WORDS) + 1)
-        covered[NUMBER[shown.spec.scene]] = LABELS * LABELS
-        covered[0] = 0
+        covered[NUMBER[image.spec.scene]] = LABELS * LABELS
+        covered[0] = 0  # unlabelled
         self.frequency += covered > 0
         self.pixels += covered
 
     def write(self, root: Path) -> NDArray[np.int64]:
-        """Writes the tables; returns each word's number, most frequent first, 0 if never shown."""
+        """Writes the tables; returns the number of each word by frequency, 0 for words never shown."""
         order = sorted(np.flatnonzero(self.frequency), key=lambda w: (-self.frequency[w], w))
-        number = np.zeros(len(WORDS) + 1, np.int64)
-        number[order] = np.arange(1, len(order) + 1)
-        labels = {int(number[w]): self._row(int(w)) for w in order}
+        numbers = np.zeros(len(WORDS) + 1, np.int64)
+        numbers[order] = np.arange(1, len(order) + 1)
+        labels = {int(numbers[w]): self._row(int(w)) for w in order}
         _write_csv(
             root / "label.csv",
             ("number", "name", "category", "frequency", "coverage", "syns"),
@@ -150,9 +152,10 @@ class _Tally:
             ],
         )
         self._write_categories(root, labels)
-        return number
+        return numbers
 
     def _row(self, word: int) -> tuple[str, str, int, float]:
+        """Returns name, category, frequency and coverage of a word."""
         name = WORDS[word - 1]
         category = next(category for category, words in CATEGORIES.items() if name in words)
         return name, category, int(self.frequency[word]), float(self.pixels[word] / LABELS**2)
@@ -174,32 +177,38 @@ class _Tally:
 
 
 def _synonyms(name: str) -> str:
-    return ";".join(other for other, word in SYNONYMS.items() if word == name)
+    return ";".join(synonym for synonym, word in SYNONYMS.items() if word == name)
 
 
 def _write_index(
-    root: Path, rows: Sequence[tuple[str, dict[str, NDArray[np.uint8]], str]], number: NDArray[np.int64]
+    root: Path, rows: Sequence[tuple[str, dict[str, NDArray[np.uint8]], str]], numbers: NDArray[np.int64]
 ) -> None:
-    """Writes the label planes with Broden's numbers, and the list of images."""
+    """Writes the label planes with the numbers of label.csv, and the list of images.
+
+    Args:
+        root: folder.
+        rows: for each image its name, its label planes with `words.NUMBER`, and its scene.
+        numbers: from `words.NUMBER` to the numbers of label.csv.
+    """
     lines = []
     for name, planes, scene in rows:
         cells = {category: [] for category in CATEGORIES}
         for suffix, plane in planes.items():
             file = f"{name}_{suffix}.png"
-            coded = number[plane]
+            coded = numbers[plane]
             _save(
                 root / "images" / file,
                 np.stack([coded % 256, coded // 256, 0 * coded], -1).astype(np.uint8),
             )
             cells[suffix.partition("_")[0]].append(file)
-        cells["scene"].append(str(number[NUMBER[scene]]))
+        cells["scene"].append(str(numbers[NUMBER[scene]]))
         sizes = (SIZE, SIZE, LABELS, LABELS)
         lines.append((f"{name}.png", _split(name), *sizes, *(";".join(cell) for cell in cells.values())))
     _write_csv(root / "index.csv", ("image", "split", "ih", "iw", "sh", "sw", *CATEGORIES), lines)
 
 
 def _split(name: str) -> str:
-    """Seven of ten images train, by a hash of the name."""
+    """Assigns about seven of ten images to "train", by a hash of the name."""
     return "train" if hashlib.md5(name.encode(), usedforsecurity=False).digest()[0] < 0.7 * 256 else "val"
 
 
@@ -211,7 +220,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
 
 
 def read_captions_and_classes(root: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Returns the captions of a rendered world, and the classes as indices of `OBJECTS`."""
+    """Returns the captions of a rendered folder, and the classes as indices into `OBJECTS`."""
     with (root / "pictures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     classes = {name: i for i, name in enumerate(OBJECTS)}

@@ -1,4 +1,4 @@
-"""The embedded world as a probing set, a concept set and references."""
+"""Tinyworld as a probing set, a concept set, references and a renderer of text."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 NAME = "tinyworld"
-# Pictures made from words are those of another world than the probing set's and the training sets'.
+# Images rendered from text use a seed of their own: seed 0 is the probing set, 1 and 2 are training sets.
 RENDER_SEED = 3
 
 
 def cache_folder() -> Path:
-    """Returns the folder of rendered worlds, in `$DISSECTBENCH_HOME` or `~/.cache/dissectbench`."""
+    """Returns the folder of rendered images, in `$DISSECTBENCH_HOME` or `~/.cache/dissectbench`."""
     base = os.environ.get("DISSECTBENCH_HOME")
     return (Path(base).expanduser() if base else Path.home() / ".cache" / "dissectbench") / NAME
 
 
 class TinyWorld(Broden):
-    """A rendered world, read from disk like any Broden, with a class and a caption for each picture.
+    """Rendered images, read from disk like Broden, with a class and a caption for each image.
 
     Args:
-        root: a folder that `disk.ensure` has written.
+        root: a folder written by `ensure_folder`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -47,28 +47,27 @@ class TinyWorld(Broden):
         self._captions, self.labels = read_captions_and_classes(root)
 
     def caption(self, index: int) -> str:
-        """Returns what picture `index` shows, in one English sentence."""
+        """Returns the caption of image `index`, one English sentence."""
         return self._captions[index]
 
 
 def probing_set(
     images: int = 1200, seed: int = 0, root: str | os.PathLike[str] | None = None
 ) -> TinyWorld:
-    """Returns the embedded world's probing set; renders it on first use, in some 20 s.
+    """Returns the tinyworld probing set; renders it on first use, which takes about 20 s.
 
     Args:
-        images: how many pictures; picture i is the same whatever the number.
-        seed: of the world; 0 is the probing set that the embedded networks have never seen, 1 and 2
-            are those of their training and of the numbers in their model cards.
-        root: the folder to render it into, or to find it in; default: one in the cache, named by the
-            settings, see `home`.
+        images: number of images; image i is the same for every number.
+        seed: 0 is the probing set; 1 and 2 are the training and test images of the shipped networks.
+        root: the folder to render into or to read; default: a folder in `cache_folder`, named by the
+            settings.
 
     Raises:
-        InputError: if a number is out of range, or `root` holds something else or cannot be written.
+        InputError: if a number is out of range, or `root` contains anything else or cannot be written.
     """
     for setting, value, least in (("images", images, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
-            raise InputError(f"probe.{setting}={value} must be a whole number, at least {least}")
+            raise InputError(f"probe.{setting} must be an integer >= {least}, got {value!r}")
     folder = (
         Path(root).expanduser() if root else cache_folder() / fingerprint(manifest(images, seed))[:16]
     )
@@ -77,32 +76,31 @@ def probing_set(
 
 @cache
 def concepts() -> ConceptSet:
-    """Returns the world's words, and a few hundred ordinary ones for what it does not show."""
+    """Returns the vocabulary and a few hundred ordinary words for things that images do not show."""
     return from_words([*WORDS, *other_words()], NAME)
 
 
 def other_words() -> tuple[str, ...]:
-    """Returns a few hundred ordinary English nouns and adjectives for things the world does not show."""
+    """Returns a few hundred ordinary English nouns and adjectives for things that images do not show."""
     return tuple(filter(None, read_lines(Path(__file__).parent / "other_words.txt")))
 
 
 def references() -> References:
-    """Returns the true names of the final layer's units: the classes."""
+    """Returns the true texts of the final layer's units: the class names."""
     return References(NAME, tuple((name,) for name in OBJECTS))
 
 
 def render(text: str, seed: int = 0) -> Image:
-    """Returns a picture that shows what a text says, as far as the world has words for it.
+    """Returns an image of what a text says, as far as the vocabulary covers it.
 
     Args:
-        text: for example "a red boat on the sea", "striped", "sail", "night"; what the text leaves
-            open is left to chance.
-        seed: another seed, another picture of the same; the same seed and text, the same picture.
+        text: for example "a red boat on the sea", "striped", "sail", "night"; everything that the text
+            does not state is random.
+        seed: different seeds give different images of one text; equal seed and text, equal images.
     """
     from PIL import Image
 
-    # The text takes part in the choice, so that two texts of one seed do not share their background.
-    number = int(fingerprint([text, seed])[:12], 16)
-    return Image.fromarray(
-        render_image(RENDER_SEED, number, parse_request(text, np.random.default_rng(number))).pixels
-    )
+    # The index depends on the text too, so that two texts with one seed do not share their background.
+    index = int(fingerprint([text, seed])[:12], 16)
+    request = parse_request(text, np.random.default_rng(index))
+    return Image.fromarray(render_image(RENDER_SEED, index, request).pixels)

@@ -1,4 +1,4 @@
-"""The embedded world: its words, its pictures and what is annotated in them."""
+"""Tinyworld: its words, its images and their annotations."""
 
 import hashlib
 import subprocess
@@ -29,7 +29,8 @@ from dissectbench.datasets.tinyworld.words import (
     WORDS,
 )
 
-# SHA-256 over pixels and label planes. If one changes on purpose, raise disk.FORMAT and train again.
+# SHA-256 of pixels and label planes. If one changes on purpose, increase rendered_folder.FORMAT and
+# retrain the networks.
 DIGESTS = {
     (0, 0): "a95ab11b5e69b163",
     (0, 7): "7a27dbac7a6e8664",
@@ -38,9 +39,9 @@ DIGESTS = {
 
 
 def digest(seed, index):
-    shown = render_image(seed, index)
+    image = render_image(seed, index)
     total = hashlib.sha256()
-    for array in (shown.pixels, shown.colour, shown.object, shown.texture, shown.parts):
+    for array in (image.pixels, image.colour, image.object, image.texture, image.parts):
         total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()[:16]
 
@@ -61,13 +62,13 @@ def test_every_word_is_one_lower_case_word_in_one_category():
     assert set(SYNONYMS.values()) <= set(WORDS)
 
 
-def test_the_eleven_basic_colours_are_there():
+def test_the_colours_are_the_eleven_basic_ones():
     assert sorted(COLOURS) == sorted(
         ["black", "blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow"]
     )
 
 
-def test_the_other_words_are_ordinary_and_not_the_worlds():
+def test_the_other_words_are_not_in_the_vocabulary():
     others = other_words()
     assert 300 < len(others) == len(set(others))
     assert all(word.isascii() and word.isalpha() and word.islower() for word in others)
@@ -79,19 +80,19 @@ def test_every_object_scene_and_texture_can_be_drawn():
     assert set(PAINTERS) == set(SCENES)
     assert set(PATTERNS) == set(TEXTURES)
     for kind in OBJECTS:
-        shown = render_image(5, 0, ImageRequest(kind=kind, smaller_objects=()))
-        assert names(shown.parts) == set(OBJECTS[kind].parts), kind
-    for scene, setting in SCENES.items():
-        seen = set().union(*(names(shown.object) for shown in sample(8, scene=scene)))
-        assert set(setting.backdrop) <= seen <= {*setting.backdrop, *OBJECTS}, scene
+        image = render_image(5, 0, ImageRequest(kind=kind, smaller_objects=()))
+        assert names(image.parts) == set(OBJECTS[kind].parts), kind
+    for name, scene in SCENES.items():
+        visible = set().union(*(names(image.object) for image in sample(8, scene=name)))
+        assert set(scene.backdrop) <= visible <= {*scene.backdrop, *OBJECTS}, name
 
 
 @pytest.mark.parametrize("key", DIGESTS)
-def test_pictures_and_masks_are_the_same_everywhere(key):
+def test_images_and_label_planes_are_the_same_on_every_machine(key):
     assert digest(*key) == DIGESTS[key]
 
 
-def test_a_picture_does_not_depend_on_the_process_or_on_what_was_rendered_before():
+def test_an_image_does_not_depend_on_the_process_or_on_images_rendered_before():
     code = (
         "import hashlib, numpy as np\n"
         "from dissectbench.datasets.tinyworld.rendering import render_image\n"
@@ -99,76 +100,76 @@ def test_a_picture_does_not_depend_on_the_process_or_on_what_was_rendered_before
         "print(hashlib.sha256(render_image(0, 7).pixels.tobytes()).hexdigest())"
     )
     render_image(0, 8)
-    here = hashlib.sha256(render_image(0, 7).pixels.tobytes()).hexdigest()
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert there.stdout.strip() == here
+    expected = hashlib.sha256(render_image(0, 7).pixels.tobytes()).hexdigest()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == expected
 
 
-def test_different_pictures_and_worlds_differ():
+def test_images_of_different_seeds_and_indices_differ():
     digests = {digest(seed, index) for seed in (0, 1) for index in range(4)}
     assert len(digests) == 8
 
 
-def test_a_pixel_labelled_with_a_colour_has_that_colour():
-    """The median colour under each label is nearest to a shade of that name; light may fool a few."""
+def test_pixels_have_the_colour_they_are_labelled_with():
+    """The median colour under each label is nearest to one of its shades, with few exceptions."""
     shades = [(name, np.array(rgb)) for name, rgbs in COLOURS.items() for rgb in rgbs]
-    right = []
-    for shown in sample(40):
-        half = shown.pixels.reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
-        for name in names(shown.colour):
-            mask = shown.colour == NUMBER[name]
-            if mask.sum() < 60:
+    correct = []
+    for image in sample(40):
+        half = image.pixels.reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))
+        for name in names(image.colour):
+            mask = image.colour == NUMBER[name]
+            if mask.sum() < 60:  # too few pixels for a median: the noise is strong
                 continue
-            mean = np.median(half[mask], axis=0)
-            nearest = min(shades, key=lambda shade: float(np.sum((shade[1] - mean) ** 2)))
-            right.append(nearest[0] == name)
-    assert np.mean(right) > 0.97
+            median = np.median(half[mask], axis=0)
+            nearest = min(shades, key=lambda shade: float(np.sum((shade[1] - median) ** 2)))
+            correct.append(nearest[0] == name)
+    # Not 1: light makes a few dark shades look like others.
+    assert np.mean(correct) > 0.97
 
 
 def test_every_pixel_has_a_colour_and_an_object():
-    for shown in sample(40):
-        assert (shown.colour > 0).all()
-        assert (shown.object > 0).all()
+    for image in sample(40):
+        assert (image.colour > 0).all()
+        assert (image.object > 0).all()
 
 
-def test_planes_hold_words_of_their_own_category():
-    for shown in sample(40):
-        assert names(shown.colour) <= set(CATEGORIES["color"])
-        assert names(shown.object) <= set(CATEGORIES["object"])
-        assert names(shown.parts) <= set(CATEGORIES["part"])
-        assert names(shown.texture) <= set(CATEGORIES["texture"])
+def test_planes_contain_words_of_their_own_category():
+    for image in sample(40):
+        assert names(image.colour) <= set(CATEGORIES["color"])
+        assert names(image.object) <= set(CATEGORIES["object"])
+        assert names(image.parts) <= set(CATEGORIES["part"])
+        assert names(image.texture) <= set(CATEGORIES["texture"])
 
 
-def test_parts_lie_on_the_object_they_belong_to():
-    for shown in sample(40):
-        for plane in shown.parts:
+def test_parts_are_on_the_object_they_belong_to():
+    for image in sample(40):
+        for plane in image.parts:
             for number in np.unique(plane[plane > 0]):
-                for owner in names(shown.object[plane == number]):
+                for owner in names(image.object[plane == number]):
                     assert WORDS[number - 1] in OBJECTS[owner].parts
 
 
-def test_a_detail_keeps_the_part_beneath_it_annotated():
-    shown = render_image(5, 3, ImageRequest(kind="house", smaller_objects=()))
-    upon = {
-        (WORDS[a - 1], WORDS[b - 1]) for a, b in zip(*shown.parts[:2].reshape(2, -1), strict=True) if b
+def test_the_part_below_a_detail_stays_annotated():
+    image = render_image(5, 3, ImageRequest(kind="house", smaller_objects=()))
+    pairs = {
+        (WORDS[a - 1], WORDS[b - 1]) for a, b in zip(*image.parts[:2].reshape(2, -1), strict=True) if b
     }
-    assert {("door", "wall"), ("window", "wall")} <= upon
+    assert {("door", "wall"), ("window", "wall")} <= pairs
 
 
-def test_the_main_object_is_large_and_the_others_are_not():
+def test_the_main_object_is_larger_than_the_others():
     areas = []
-    for shown in sample(40):
+    for image in sample(40):
         main, *others = (
-            (shown.object == NUMBER[kind]).mean()
-            for kind in dict.fromkeys([shown.spec.main.kind, *(t.kind for t in shown.spec.objects[:-1])])
+            (image.object == NUMBER[kind]).mean()
+            for kind in dict.fromkeys([image.spec.main.kind, *(t.kind for t in image.spec.objects[:-1])])
         )
         areas.append((main, max(others, default=0)))
     assert np.mean([main > 2 * other for main, other in areas]) > 0.9
     assert min(main for main, _ in areas) > 0.02
 
 
-def test_scene_and_class_are_independent_enough():
-    """No class can be told from its scene: every class occurs in every scene."""
+def test_every_class_occurs_in_every_scene():
     pairs = {(spec.main.kind, spec.scene) for spec in (spec_of(0, i) for i in range(1200))}
     assert len(pairs) == len(OBJECTS) * len(SCENES)
 
@@ -184,7 +185,7 @@ def test_a_caption_names_class_colour_texture_and_scene():
         assert text == caption(spec_of(0, index))
 
 
-def test_a_wish_is_granted():
+def test_a_request_is_satisfied():
     request = ImageRequest("sea", "boat", "red", "striped", {"sail": "white"}, (("tree", "green"),))
     spec = sample_spec(np.random.default_rng(0), request)
     assert (spec.scene, spec.main.kind, spec.main.colour, spec.main.texture) == (
@@ -201,7 +202,7 @@ def test_a_wish_is_granted():
 @given(
     st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=7),
 )
-def test_the_inside_of_a_polygon_is_what_the_even_odd_rule_says(corners):
+def test_polygons_are_filled_by_the_even_odd_rule(corners):
     points = np.round(np.array(corners) * 16) / 16
     area, inside = rasterise(points, 20)
     full = np.zeros((20, 20), bool)
@@ -224,7 +225,7 @@ def test_a_polygon_outside_the_canvas_paints_nothing():
         assert not inside.any()
 
 
-def test_what_is_covered_is_no_longer_annotated():
+def test_covered_shapes_are_no_longer_annotated():
     canvas, rng = Canvas(), np.random.default_rng(0)
     canvas.fill(
         box(0, 0, 1, 1),

@@ -1,4 +1,4 @@
-"""The embedded captioner: small, honest about its quality, loaded like any other BLIP."""
+"""The captioner of tinyworld: its size, its quality, and loading it like any other BLIP."""
 
 import re
 from typing import Any
@@ -19,38 +19,38 @@ NAME = "package:dissectbench.datasets.tinyworld/weights/captioner"
 
 
 @pytest.fixture(scope="module")
-def shown() -> tuple[list[Any], list[str]]:
-    """What is in 120 pictures that are neither trained on nor those of the card, and what is said."""
-    drawn = [render_image(HELD_OUT_SEED, index) for index in range(5000, 5120)]
-    said = Blip(NAME, device="cpu").caption([Image.fromarray(p.pixels) for p in drawn])
-    return [p.spec for p in drawn], said
+def captioned() -> tuple[list[Any], list[str]]:
+    """Contents and captions of 120 images that are used neither for training nor for the model card."""
+    images = [render_image(HELD_OUT_SEED, index) for index in range(5000, 5120)]
+    captions = Blip(NAME, device="cpu").caption([Image.fromarray(image.pixels) for image in images])
+    return [image.spec for image in images], captions
 
 
-def test_the_captioner_fits_its_budget() -> None:
+def test_the_captioner_is_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 4.5e6
 
 
-def test_the_captioner_says_what_the_pictures_show(shown: tuple[list[Any], list[str]]) -> None:
-    specs, said = shown
-    found = [mentions(text) for text in said]
-    named = np.mean([m.object == s.main.kind for m, s in zip(found, specs, strict=True)])
-    coloured = np.mean([m.colour == s.main.colour for m, s in zip(found, specs, strict=True)])
-    placed = np.mean([m.scene == s.scene for m, s in zip(found, specs, strict=True)])
+def test_the_captioner_names_object_colour_and_scene(captioned: tuple[list[Any], list[str]]) -> None:
+    specs, captions = captioned
+    pairs = list(zip([mentions(text) for text in captions], specs, strict=True))
+    named = np.mean([m.object == s.main.kind for m, s in pairs])
+    coloured = np.mean([m.colour == s.main.colour for m, s in pairs])
+    placed = np.mean([m.scene == s.scene for m, s in pairs])
     assert named > 0.55
     assert coloured > 0.6
     assert placed > 0.95
 
 
-def test_the_card_says_what_is_measured(shown: tuple[list[Any], list[str]]) -> None:
+def test_the_model_card_states_the_measured_quality(captioned: tuple[list[Any], list[str]]) -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    stated = re.search(r"main object is named: \*\*([\d.]+)%", card)
+    stated = re.search(r"main object is named correctly: \*\*([\d.]+)%", card)
     assert stated
-    specs, said = shown
-    named = np.mean([mentions(t).object == s.main.kind for t, s in zip(said, specs, strict=True)])
+    specs, captions = captioned
+    named = np.mean([mentions(t).object == s.main.kind for t, s in zip(captions, specs, strict=True)])
     assert abs(float(stated[1]) / 100 - named) < 0.15
 
 
-def test_a_true_caption_is_read_back_whole() -> None:
+def test_a_true_caption_is_parsed_completely() -> None:
     for index in range(300):
         spec = spec_of(HELD_OUT_SEED, index)
         expected = Mentions(
@@ -58,13 +58,13 @@ def test_a_true_caption_is_read_back_whole() -> None:
             spec.main.colour,
             spec.main.texture,
             spec.scene,
-            frozenset(f"{thing.colour} {thing.kind}" for thing in spec.objects[:-1]),
+            frozenset(f"{each.colour} {each.kind}" for each in spec.objects[:-1]),
         )
         assert mentions(caption(spec)) == expected
 
 
 @pytest.mark.slow
-def test_true_captions_are_perfect_and_those_of_others_are_not() -> None:
+def test_true_captions_score_best_and_those_of_other_images_do_not() -> None:
     specs = [spec_of(HELD_OUT_SEED, index) for index in range(30)]
     true = [caption(spec) for spec in specs]
     best, worst = compare(true, specs), compare([*true[1:], true[0]], specs)
@@ -76,7 +76,7 @@ def test_true_captions_are_perfect_and_those_of_others_are_not() -> None:
     assert worst.object < 0.5
 
 
-def test_the_trained_format_is_the_one_that_the_script_writes(tmp_path: Any) -> None:
+def test_the_script_writes_the_files_that_are_shipped(tmp_path: Any) -> None:
     from transformers import AutoTokenizer
 
     from dissectbench.datasets.tinyworld.training import train_captioner as script
@@ -91,15 +91,15 @@ def test_the_trained_format_is_the_one_that_the_script_writes(tmp_path: Any) -> 
     assert tokenizer.unk_token_id not in tokenizer(f"{sentence} zyzzyva")["input_ids"]
 
 
-def test_a_patch_knows_the_words_that_it_shows() -> None:
+def test_the_shares_of_a_patch_are_those_of_its_pixels() -> None:
     from dissectbench.datasets.tinyworld.training import train_captioner as script
     from dissectbench.datasets.tinyworld.words import NUMBER
 
-    drawn = render_image(1, 3)
-    shares, side = script._patch_words(1, 3), drawn.object.shape[0] // script.GRID
-    kind = NUMBER[drawn.spec.main.kind]
+    image = render_image(1, 3)
+    shares, side = script._patch_word_shares(1, 3), image.object.shape[0] // script.GRID
+    kind = NUMBER[image.spec.main.kind]
     for row in range(script.GRID):
         for column in range(script.GRID):
-            block = drawn.object[row * side :, column * side :][:side, :side]
+            block = image.object[row * side :, column * side :][:side, :side]
             assert shares[row, column, kind - 1] == int((block == kind).mean() * 255 + 1e-9)
     assert shares[..., kind - 1].max() == 255

@@ -1,4 +1,4 @@
-"""The embedded world on disk: Broden's layout, whole or not at all."""
+"""Rendered tinyworld folders: Broden's layout, complete or absent."""
 
 import csv
 import json
@@ -21,11 +21,11 @@ IMAGES = 30
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return rendered_folder.ensure_folder(tmp_path_factory.mktemp("world") / "tiny", IMAGES, 0)
+    return rendered_folder.ensure_folder(tmp_path_factory.mktemp("rendered") / "tiny", IMAGES, 0)
 
 
 @pytest.fixture(scope="module")
-def world(root):
+def probe(root):
     return tinyworld.probing_set(IMAGES, 0, root)
 
 
@@ -44,25 +44,25 @@ def planes_of(root, cell):
             yield pixels[..., 0] + 256 * pixels[..., 1]
 
 
-def test_pictures_come_back_as_they_were_rendered(world):
+def test_images_captions_and_classes_are_read_back(probe):
     for index in (0, 17):
-        shown = render_image(0, index)
-        assert (np.asarray(world.image(index)) == shown.pixels).all()
-        assert world.caption(index) == caption(shown.spec)
-        assert world.classes[world.labels[index]] == shown.spec.main.kind
+        rendered = render_image(0, index)
+        assert (np.asarray(probe.image(index)) == rendered.pixels).all()
+        assert probe.caption(index) == caption(rendered.spec)
+        assert probe.classes[probe.labels[index]] == rendered.spec.main.kind
 
 
-def test_annotations_come_back_as_they_were_rendered(world):
+def test_annotations_are_read_back(probe):
     for index in (0, 17):
-        shown, read = render_image(0, index), world.annotations.of(index)
-        labels = [""] + [label.name for label in world.annotations.labels]
-        back = [[labels[n] for n in plane.ravel()] for plane in read.planes]
-        drawn = [p for p in (shown.colour, shown.object, *shown.parts, shown.texture) if p.any()]
-        assert back == [[WORDS[n - 1] if n else "" for n in plane.ravel()] for plane in drawn]
-        assert [labels[n] for n in read.whole] == [shown.spec.scene]
+        rendered, annotation = render_image(0, index), probe.annotations.of(index)
+        labels = [""] + [label.name for label in probe.annotations.labels]
+        planes = (rendered.colour, rendered.object, *rendered.parts, rendered.texture)
+        expected = [[WORDS[n - 1] if n else "" for n in plane.ravel()] for plane in planes if plane.any()]
+        assert [[labels[n] for n in plane.ravel()] for plane in annotation.planes] == expected
+        assert [labels[n] for n in annotation.whole] == [rendered.spec.scene]
 
 
-def test_frequency_and_coverage_are_what_the_planes_add_up_to(root):
+def test_frequency_and_coverage_are_the_sums_over_the_planes(root):
     labels = table(root / "label.csv")
     frequency, coverage = np.zeros((2, len(labels) + 1))
     for row in table(root / "index.csv"):
@@ -85,7 +85,7 @@ def test_labels_are_numbered_from_one_by_frequency(root):
 
 def test_the_tables_of_the_categories_agree_with_the_labels(root):
     labels = {int(row["number"]): row for row in table(root / "label.csv")}
-    seen = []
+    listed = []
     for row in table(root / "category.csv"):
         codes = table(root / f"c_{row['name']}.csv")
         numbers = [int(code["number"]) for code in codes]
@@ -97,11 +97,11 @@ def test_the_tables_of_the_categories_agree_with_the_labels(root):
             label = labels[int(code["number"])]
             assert label["category"] == f"{row['name']}({code['frequency']})"
             assert label["name"] == code["name"]
-        seen += numbers
-    assert sorted(seen) == sorted(labels)
+        listed += numbers
+    assert sorted(listed) == sorted(labels)
 
 
-def test_any_broden_reader_reads_it(root):
+def test_the_folder_can_be_read_as_broden(root):
     plain = Broden(root)
     assert plain.annotations is not None
     assert len(plain) == IMAGES
@@ -110,34 +110,34 @@ def test_any_broden_reader_reads_it(root):
     assert Broden(root, split="val").entries
 
 
-def test_classes_are_the_final_layers_units(world):
-    assert world.classes == tuple(OBJECTS)
-    assert tuple(texts[0] for texts in tinyworld.references().texts) == world.classes
-    assert world.labels.dtype == np.int64
+def test_classes_are_the_final_layers_units(probe):
+    assert probe.classes == tuple(OBJECTS)
+    assert tuple(texts[0] for texts in tinyworld.references().texts) == probe.classes
+    assert probe.labels.dtype == np.int64
 
 
-def test_concepts_hold_the_whole_world_and_more():
+def test_the_concept_set_contains_the_vocabulary_and_other_words():
     concepts = tinyworld.concepts()
     assert concepts.words[: len(WORDS)] == WORDS
     assert len(concepts) > len(WORDS) + 300
     assert concepts.report.duplicates == 0
 
 
-def test_a_rendered_world_is_used_again(root, monkeypatch):
-    monkeypatch.setattr(rendered_folder, "write", lambda *_: pytest.fail("rendered twice"))
+def test_a_rendered_folder_is_reused(root, monkeypatch):
+    monkeypatch.setattr(rendered_folder, "write_folder", lambda *_: pytest.fail("rendered twice"))
     assert rendered_folder.ensure_folder(root, IMAGES, 0) == root
 
 
-def test_a_world_rendered_again_keeps_its_fingerprint(world, tmp_path):
+def test_rendering_again_gives_the_same_fingerprint(probe, tmp_path):
     again = tinyworld.probing_set(IMAGES, 0, tmp_path / "again")
     assert again.annotations is not None
-    assert again.fingerprint() == world.fingerprint()
-    assert again.annotations.fingerprint() == world.annotations.fingerprint()
+    assert again.fingerprint() == probe.fingerprint()
+    assert again.annotations.fingerprint() == probe.annotations.fingerprint()
 
 
-def test_a_smaller_world_shows_the_same_pictures(world, tmp_path):
+def test_a_smaller_set_contains_the_same_images(probe, tmp_path):
     small = tinyworld.probing_set(3, 0, tmp_path / "small")
-    assert all((np.asarray(small.image(i)) == np.asarray(world.image(i))).all() for i in range(3))
+    assert all((np.asarray(small.image(i)) == np.asarray(probe.image(i))).all() for i in range(3))
 
 
 def test_the_cache_folder_is_named_by_the_settings(tmp_path, monkeypatch):
@@ -147,46 +147,46 @@ def test_the_cache_folder_is_named_by_the_settings(tmp_path, monkeypatch):
     assert first.root != other.root
 
 
-def test_an_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
-    def break_off(seed, index):
+def test_an_interrupted_rendering_leaves_no_files(tmp_path, monkeypatch):
+    def interrupt(seed, index):
         if index == 2:
             raise KeyboardInterrupt
         return render_image(seed, index)
 
-    monkeypatch.setattr(rendered_folder, "render_image", break_off)
+    monkeypatch.setattr(rendered_folder, "render_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        rendered_folder.ensure_folder(tmp_path / "world", 5, 0)
+        rendered_folder.ensure_folder(tmp_path / "rendered", 5, 0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_another_process_finished_first_is_kept(tmp_path, monkeypatch):
-    write = rendered_folder.write
+    write = rendered_folder.write_folder
 
-    def late(temporary, images, seed):
+    def write_after_another(temporary, images, seed):
         write(temporary, images, seed)
-        write_now = tmp_path / "world"
-        write_now.mkdir()
-        write(write_now, images, seed)
+        # Another process finishes first.
+        (tmp_path / "rendered").mkdir()
+        write(tmp_path / "rendered", images, seed)
 
-    monkeypatch.setattr(rendered_folder, "write", late)
-    assert rendered_folder.ensure_folder(tmp_path / "world", 2, 0) == tmp_path / "world"
-    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+    monkeypatch.setattr(rendered_folder, "write_folder", write_after_another)
+    assert rendered_folder.ensure_folder(tmp_path / "rendered", 2, 0) == tmp_path / "rendered"
+    assert [path.name for path in tmp_path.iterdir()] == ["rendered"]
 
 
-def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match="neither empty nor a rendered world"):
+    with pytest.raises(InputError, match="neither empty nor a rendered tinyworld folder"):
         tinyworld.probing_set(2, 0, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_a_folder_with_another_world_is_refused(root):
-    with pytest.raises(InputError, match="another world"):
+def test_a_folder_with_other_settings_is_refused(root):
+    with pytest.raises(InputError, match="was rendered with other settings"):
         tinyworld.probing_set(IMAGES, 5, root)
     assert json.loads((root / "manifest.json").read_text())["seed"] == 0
 
 
 @pytest.mark.parametrize(("images", "seed"), [(0, 0), (5, -1), (2.5, 0), ("many", 0)])
-def test_impossible_numbers_are_refused(images, seed, tmp_path):
-    with pytest.raises(InputError, match="whole number"):
-        tinyworld.probing_set(images, seed, tmp_path / "world")
+def test_numbers_out_of_range_are_refused(images, seed, tmp_path):
+    with pytest.raises(InputError, match="must be an integer"):
+        tinyworld.probing_set(images, seed, tmp_path / "rendered")

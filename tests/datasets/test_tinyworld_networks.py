@@ -1,4 +1,4 @@
-"""The networks of the embedded world: small, honest about their quality, loaded like any other."""
+"""The networks of tinyworld: their size, their quality, and loading them like any other."""
 
 import os
 import re
@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture(scope="module")
 def held_out():
-    """Pictures that neither network was trained on, and that are not those of the model cards."""
+    """Images that are used neither for training nor for the model cards."""
     indices = range(5000, 5150)
     pixels, areas = zip(*(pixels_and_areas(HELD_OUT_SEED, i) for i in indices), strict=True)
     specs = tuple(spec_of(HELD_OUT_SEED, i) for i in indices)
@@ -37,11 +37,11 @@ def clip():
     return model.eval(), preprocess, open_clip.get_tokenizer(folder)
 
 
-def test_all_embedded_weights_fit_their_budget():
+def test_all_shipped_weights_are_small():
     sizes = {path.name: path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()}
     assert sum(sizes.values()) <= 16e6
-    own = sum(p.stat().st_size for n in ("resnet", "clip") for p in (WEIGHTS / n).iterdir())
-    assert own <= 7e6
+    resnet_and_clip = sum(p.stat().st_size for n in ("resnet", "clip") for p in (WEIGHTS / n).iterdir())
+    assert resnet_and_clip <= 7e6
 
 
 def test_the_classifier_has_torchvisions_module_names():
@@ -51,7 +51,7 @@ def test_the_classifier_has_torchvisions_module_names():
     assert ours == theirs
 
 
-def test_the_classifiers_maps_are_large_enough_to_dissect():
+def test_the_maps_of_the_classifier_have_the_documented_shapes():
     model, prepare = resnet()
     shapes = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):
@@ -68,15 +68,15 @@ def test_the_classifiers_maps_are_large_enough_to_dissect():
     }
 
 
-def test_the_classifier_is_right_about_new_pictures(held_out):
+def test_the_classifier_is_accurate_on_new_images(held_out):
     model, prepare = resnet()
     with torch.inference_mode():
         batch = torch.stack([prepare(Image.fromarray(pixels)) for pixels in held_out.pixels])
-        found = model(batch).argmax(1).numpy()
-    assert (found == held_out.classes).mean() >= 0.93
+        predicted = model(batch).argmax(1).numpy()
+    assert (predicted == held_out.classes).mean() >= 0.93
 
 
-def test_preparing_depends_on_the_picture_alone():
+def test_the_preprocessing_converts_and_normalises():
     _, prepare = resnet()
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     grey = Image.fromarray(pixels[..., 0])
@@ -95,13 +95,13 @@ def embed(clip, images, texts):
         )
 
 
-def test_the_image_text_model_names_the_class(clip, held_out):
+def test_the_image_text_model_recognises_the_class(clip, held_out):
     images, texts = embed(clip, held_out.pixels, OBJECTS)
     assert ((images @ texts.T).argmax(1) == held_out.classes).mean() >= 0.9
 
 
 def lead(clip, held_out, word):
-    """How much nearer a word is to pictures that show it than to others, in standard deviations."""
+    """How much more similar a word is to images that show it than to others, in standard deviations."""
     images, texts = embed(clip, held_out.pixels, [word])
     score, true = images @ texts[0], held_out.areas[:, NUMBER[word]] > 0.01
     return (score[true].mean() - score[~true].mean()) / score.std()
@@ -114,22 +114,22 @@ def test_the_image_text_model_finds_scenes_and_parts(clip, held_out, word):
 
 @pytest.mark.parametrize("word", ["striped", "red", "purple"])
 def test_the_image_text_model_finds_textures_and_colours_better_than_chance(clip, held_out, word):
-    """Its weak side, as its card says: they are learned from far fewer pixels than scenes."""
+    """Its weak side, as its model card states: they cover far fewer pixels than scenes."""
     assert lead(clip, held_out, word) > 0.3
 
 
-def test_the_image_text_model_prefers_true_words_to_words_from_elsewhere(clip, held_out):
+def test_the_image_text_model_prefers_true_words_to_other_words(clip, held_out):
     words = [*WORDS, *other_words()]
     images, texts = embed(clip, held_out.pixels, words)
-    best = [words[i] for i in (images @ texts.T).argmax(1)]
+    nearest = [words[i] for i in (images @ texts.T).argmax(1)]
     true = [facts(spec, areas) for spec, areas in zip(held_out.specs, held_out.areas, strict=True)]
-    assert np.mean([word in t for word, t in zip(best, true, strict=True)]) >= 0.9
+    assert np.mean([word in t for word, t in zip(nearest, true, strict=True)]) >= 0.9
 
 
 def test_unknown_words_have_tokens_and_case_does_not_matter(clip):
     tokenize = clip[2]
-    strange = tokenize(["perpendicularity naïve 漢字"])
-    assert (strange != 0).sum() > 5
+    unknown = tokenize(["perpendicularity naïve 漢字"])
+    assert (unknown != 0).sum() > 5
     assert torch.equal(tokenize(["A Red BOAT"]), tokenize(["a red boat"]))
     assert tokenize(["word " * 100]).shape == (1, 24)
 
@@ -153,14 +153,14 @@ def test_the_image_text_model_loads_offline_from_any_folder(tmp_path):
 
 
 @pytest.mark.parametrize("network", ["resnet", "clip"])
-def test_a_model_card_says_how_good_the_model_is(network):
+def test_the_model_card_states_quality_and_training(network):
     text = (WEIGHTS / network / "README.md").read_text(encoding="utf-8")
     assert re.search(r"\*\*\d+\.\d%\*\*", text)
-    for word in ("seed", "epochs", "MB", f"world {HELD_OUT_SEED}"):
+    for word in ("seed", "epochs", "MB", f"seed {HELD_OUT_SEED}"):
         assert word in text
 
 
-def test_every_training_phrase_is_true_of_its_picture(held_out):
+def test_every_training_phrase_is_true_of_its_image(held_out):
     rng = np.random.default_rng(0)
     for spec, areas in zip(held_out.specs, held_out.areas, strict=True):
         true = facts(spec, areas)

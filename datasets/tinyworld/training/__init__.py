@@ -1,1 +1,1 @@
-"""Scripts that train the networks of tinyworld."""
+"""Scripts that train the networks of tinyworld, and their helpers."""

@@ -1,4 +1,4 @@
-"""How well an image-text model knows the embedded world."""
+"""Measures the image-text model on tinyworld images."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from ..tinyworld import other_words
 from ..words import CATEGORIES, OBJECTS, WORDS
 from .images import ImageSet
 
+MIN_IMAGES = 10
+"""Words true of fewer images are not measured: precision@10 could not reach 1."""
+
 
 @dataclass(frozen=True)
 class Quality:
-    """What a model card says.
+    """The measurements of the model card.
 
     Attributes:
-        class_accuracy: share of pictures whose nearest class name is that of their main object.
-        recall: share of captions whose picture is among the k nearest of all pictures, by k.
-        best_word_true: share of pictures for which the nearest of all words is true.
-        precision: by category, mean over its words of the share of true pictures among the ten nearest.
+        class_accuracy: share of images whose nearest class name is that of their main object.
+        recall: for each k, the share of captions whose image is among the k nearest of all images.
+        best_word_true: share of images for which the nearest of all words is true.
+        precision: by category, mean over its words of the share of true images among the ten nearest.
         auc: by category, mean over its words of the area under the ROC curve.
     """
 
@@ -36,28 +39,32 @@ class Quality:
     auc: dict[str, float]
 
 
-def measure(folder: Path, shown: ImageSet) -> Quality:
+def measure(folder: Path, images: ImageSet) -> Quality:
     """Measures the model that open_clip loads from a folder."""
     words = [*WORDS, *other_words()]
-    images, word_texts, captions = _embed(folder, shown, words, [caption(spec) for spec in shown.specs])
-    scores = images @ word_texts.T
-    true = np.array([[w in f for w in words] for f in map(facts, shown.specs, shown.areas)])
+    pixels, word_texts, captions = _embed(folder, images, words, [caption(spec) for spec in images.specs])
+    scores = pixels @ word_texts.T
+    true = np.array([[w in f for w in words] for f in map(facts, images.specs, images.areas)])
     classes = [words.index(name) for name in OBJECTS]
-    rank = (images @ captions.T > np.sum(images * captions, axis=1)).sum(axis=0)
-    column = {w: i for i, w in enumerate(words)}
-    seen = {
-        c: [column[w] for w in ws if 10 <= true[:, column[w]].sum() < len(true)]
-        for c, ws in CATEGORIES.items()
+    # For each caption, how many images are nearer to it than its own.
+    rank = (pixels @ captions.T > np.sum(pixels * captions, axis=1)).sum(axis=0)
+    column = {word: i for i, word in enumerate(words)}
+    measured = {
+        category: [column[w] for w in members if MIN_IMAGES <= true[:, column[w]].sum() < len(true)]
+        for category, members in CATEGORIES.items()
     }
     return Quality(
-        class_accuracy=float((scores[:, classes].argmax(1) == shown.classes).mean()),
+        class_accuracy=float((scores[:, classes].argmax(1) == images.classes).mean()),
         recall={k: float((rank < k).mean()) for k in (1, 5)},
         best_word_true=float(true[np.arange(len(true)), scores.argmax(1)].mean()),
         precision={
-            c: float(np.mean([_precision(scores[:, w], true[:, w]) for w in ws]))
-            for c, ws in seen.items()
+            category: float(np.mean([_precision(scores[:, w], true[:, w]) for w in columns]))
+            for category, columns in measured.items()
         },
-        auc={c: float(np.mean([_auc(scores[:, w], true[:, w]) for w in ws])) for c, ws in seen.items()},
+        auc={
+            category: float(np.mean([_auc(scores[:, w], true[:, w]) for w in columns]))
+            for category, columns in measured.items()
+        },
     )
 
 
@@ -66,13 +73,15 @@ def _precision(scores: NDArray[np.float32], true: NDArray[np.bool_]) -> float:
 
 
 def _auc(scores: NDArray[np.float32], true: NDArray[np.bool_]) -> float:
+    """Returns the area under the ROC curve, from the ranks of the true images (Mann-Whitney U)."""
     from scipy.stats import rankdata
 
     positive, ranks = true.sum(), rankdata(scores)
     return float((ranks[true].sum() - positive * (positive + 1) / 2) / (positive * (~true).sum()))
 
 
-def _embed(folder: Path, shown: ImageSet, *texts: list[str]) -> list[NDArray[np.float32]]:
+def _embed(folder: Path, images: ImageSet, *texts: list[str]) -> list[NDArray[np.float32]]:
+    """Returns the normalised embeddings of the images and of each list of texts."""
     import open_clip
     import torch
     from PIL import Image
@@ -81,10 +90,10 @@ def _embed(folder: Path, shown: ImageSet, *texts: list[str]) -> list[NDArray[np.
     model, _, preprocess = loaded
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     model.eval()
-    pictures = (preprocess(Image.fromarray(pixels)) for pixels in shown.pixels)
-    embedded = []
+    inputs = (preprocess(Image.fromarray(pixels)) for pixels in images.pixels)
+    embeddings = []
     with torch.inference_mode():
-        while group := list(islice(pictures, 100)):
-            embedded.append(model.encode_image(torch.stack(group), normalize=True))
-        words = [model.encode_text(tokenize(group), normalize=True) for group in texts]
-        return [part.numpy() for part in (torch.cat(embedded), *words)]
+        while batch := list(islice(inputs, 100)):
+            embeddings.append(model.encode_image(torch.stack(batch), normalize=True))
+        text_embeddings = [model.encode_text(tokenize(group), normalize=True) for group in texts]
+        return [part.numpy() for part in (torch.cat(embeddings), *text_embeddings)]

@@ -1,4 +1,4 @@
-"""Writes trained weights and their model card."""
+"""Writes trained weights and their model cards."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ if TYPE_CHECKING:
 
 
 def save_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Saves weights as safetensors: matrices and kernels as float16, everything else as it is."""
+    """Saves weights as safetensors: matrices and kernels as float16, everything else unchanged."""
     import torch
     from safetensors.torch import save_file
 
-    small = {
+    # Vectors (biases, normalisation) stay float32: they are small, and running variances can be tiny.
+    compact = {
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in state.items()
     }
     with atomic_path(path) as temporary, torch.no_grad():
-        save_file(small, temporary, metadata={"format": "pt"})
+        save_file(compact, temporary, metadata={"format": "pt"})
 
 
 def write_card(folder: Path, title: str, sections: Mapping[str, str]) -> None:
-    """Writes the model card of the weights in a folder."""
+    """Writes the model card of the weights in a folder: the given sections and the size."""
     size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "README.md")
     with atomic_open(folder / "README.md") as file:
         file.write(f"# {title}\n\n")
