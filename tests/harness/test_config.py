@@ -23,7 +23,7 @@ def test_settings_of_the_pass_have_a_node_of_their_own():
 
 def test_an_unknown_setting_names_the_nearest():
     assert "did you mean units?" in refused("unit=50")
-    assert "did you mean top?" in refused("method.clip_dissect.topp=3")
+    assert "did you mean similarity?" in refused("method.clip_dissect.similarty=wpmi")
 
 
 def test_an_unknown_choice_names_those_there_are():
@@ -41,9 +41,9 @@ def test_what_is_no_setting_is_said_in_a_sentence():
 
 
 def test_one_method_can_be_chosen_and_set():
-    config = compose(["method=[clip_dissect]", "method.clip_dissect.top=3"]).config
+    config = compose(["method=[clip_dissect]", "method.clip_dissect.keep_candidates=3"]).config
     assert list(config.method) == ["clip_dissect"]
-    assert build(config.method.clip_dissect, "method").top == 3
+    assert build(config.method.clip_dissect, "method").keep_candidates == 3
 
 
 def test_an_experiment_brings_its_choices_and_the_command_line_has_the_last_word(tmp_path):
