@@ -68,7 +68,8 @@ class LayerScores:
     def ranked(self, metric: str) -> list[str]:
         """Returns the methods that can be ranked: those that share the largest set of scored units.
 
-        Empty if there are fewer than two, or if different sets are equally large.
+        Means over different units cannot be compared: a method that fails on hard units would gain from
+        it. Empty if there are fewer than two such methods, or if different sets are equally large.
         """
         units = {method: self.scored_units(method, metric) for method in self.methods}
         size = max(map(len, units.values()), default=0)

@@ -34,7 +34,7 @@ def write_tables(tables: Sequence[Table], folder: str | os.PathLike[str]) -> lis
     formats: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     paths = []
     for table in tables:
-        stem = re.sub(r"[^\w.-]+", "_", table.name)
+        stem = re.sub(r"[^\w.-]+", "_", table.name)  # the name of a layer may contain slashes
         for suffix, convert in formats.items():
             path = Path(folder) / f"{stem}.{suffix}"
             with atomic_open(path) as file:
@@ -49,6 +49,7 @@ def print_table(table: Table, console: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    # `Text` instead of strings: rich would interpret brackets in the names of methods as markup.
     grid = RichTable(box=box.HORIZONTALS, title=Text(table.title), title_justify="left", pad_edge=False)
     for column in table.columns:
         justify = "right" if is_number(column) else "left"

@@ -180,6 +180,7 @@ def _best(
     """Returns the methods with the best mean among those that can be ranked."""
     means = {method: estimates[method, metric].mean for method in scores.ranked(metric)}
     choose = max if info.higher_is_better else min
+    # Exact comparison: `summary` rounds the exact sum once, so methods with the same scores are equal.
     best = choose((mean for mean in means.values() if mean is not None), default=None)
     return [method for method, mean in means.items() if mean == best]
 

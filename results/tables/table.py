@@ -93,7 +93,7 @@ class Table:
 def undefined_notes(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
     """Yields a note for every undefined value: the row, the columns and the reason."""
     for row in rows:
-        name = ", ".join(value for value in row.cells if isinstance(value, str))
+        name = ", ".join(value for value in row.cells if isinstance(value, str))  # method, layer, metric
         by_reason: dict[str, list[str]] = {}
         for column, value in zip(columns, row.cells, strict=True):
             if isinstance(value, Summary) and value.reason:

@@ -1,4 +1,4 @@
-"""The score table and the properties of metrics as files: written, read back, and checked."""
+"""The score table and the properties of metrics: written to files, read back, and checked."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_rows_are_the_same_after_a_file(tmp_path):
     assert list(frame.columns) == list(COLUMNS)
 
 
-def test_a_table_without_rows_is_a_table(tmp_path):
+def test_a_table_without_rows_is_read_back(tmp_path):
     write_scores(score_frame([]), tmp_path / "scores.parquet")
     assert len(read_scores(tmp_path / "scores.parquet")) == 0
 
@@ -67,14 +67,14 @@ def test_references_are_listed_by_unit():
         (lambda f: pd.concat([f, f]), "column 'unit': a, cos: unit 0 is scored twice"),
     ],
 )
-def test_a_file_that_is_no_score_table_is_refused_with_its_column(tmp_path, spoil, message):
+def test_a_file_that_is_not_a_score_table_is_an_error_that_names_the_column(tmp_path, spoil, message):
     path = tmp_path / "scores.parquet"
     write_scores(spoil(score_frame(ROWS)), path)
     with pytest.raises(InputError, match=f"scores.parquet.*{message}"):
         read_scores(path)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"no such file: .*scores.parquet"):
         read_scores(tmp_path / "scores.parquet")
     (tmp_path / "scores.parquet").write_text("target,layer\n")
@@ -103,7 +103,7 @@ def test_properties_of_metrics_are_the_same_after_a_file(tmp_path):
         ),
     ],
 )
-def test_a_file_without_the_properties_of_metrics_is_refused(tmp_path, content, message):
+def test_a_file_without_the_properties_of_metrics_is_an_error(tmp_path, content, message):
     (tmp_path / "metrics.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=f"metrics.json.*{message}"):
         read_metrics(tmp_path / "metrics.json")

@@ -11,12 +11,12 @@ from dissectbench.metrics.accuracy import ExactAccuracy, SynonymAccuracy, normal
     "text",
     ["art gallery", "Art_Gallery", "art-gallery", "art/gallery", "  art \t gallery ", "ＡＲＴ gallery"],
 )
-def test_case_separators_and_white_space_do_not_count(text):
+def test_case_separators_and_white_space_are_ignored(text):
     assert ExactAccuracy().score([text], [["art gallery"]]) == 1
 
 
 @given(st.text())
-def test_normalising_twice_changes_nothing_more(text):
+def test_normalising_twice_is_normalising_once(text):
     assert normalise(normalise(text)) == normalise(text)
 
 
@@ -32,7 +32,7 @@ def test_normalising_twice_changes_nothing_more(text):
         (",", 0, 0),
     ],
 )
-def test_a_synonym_is_a_whole_name_between_commas(prediction, exact, synonym):
+def test_a_synonym_is_the_whole_text_between_commas(prediction, exact, synonym):
     reference = [["tench, Tinca tinca"]]
     assert ExactAccuracy().score([prediction], reference) == exact
     assert SynonymAccuracy().score([prediction], reference) == synonym

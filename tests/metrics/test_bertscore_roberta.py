@@ -1,4 +1,4 @@
-"""BERTScore on the architecture of roberta-large, small and with random weights, as it lies on disk."""
+"""BERTScore on the architecture of roberta-large, small, with random weights and loaded from a folder."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def roberta(tmp_path_factory):
     return folder
 
 
-def test_the_library_gives_the_same_on_single_pairs(tmp_path, roberta):
+def test_single_pairs_have_the_scores_of_the_library(tmp_path, roberta):
     # transformers 5 ignores the library's request for a leading space, so its copy has it as a setting.
     from bert_score import BERTScorer
 
@@ -52,7 +52,7 @@ def test_the_library_gives_the_same_on_single_pairs(tmp_path, roberta):
         np.testing.assert_allclose(scores, values.numpy(), rtol=0, atol=2e-6)
 
 
-def test_the_first_word_is_read_as_a_word_of_its_own(roberta):
+def test_the_first_word_is_read_as_a_whole_word(roberta):
     vectors = TokenVectors(str(roberta), 3, "cpu").encode(["dog", " dog "])
     assert vectors["dog"].counts.tolist() == [False, True, False]
     np.testing.assert_array_equal(vectors["dog"].vectors, vectors[" dog "].vectors)
@@ -68,20 +68,22 @@ def test_the_layer_is_the_hidden_state_of_the_whole_model(roberta):
             AutoModel.from_pretrained(roberta).eval()(**tokens, output_hidden_states=True).hidden_states
         )
     for layer in (1, 2, 3, 4):
-        [found] = TokenVectors(str(roberta), layer, "cpu").encode(["dogs in various settings"]).values()
+        [matrix] = TokenVectors(str(roberta), layer, "cpu").encode(["dogs in various settings"]).values()
         expected = states[layer][0].numpy()
         tolerance = rounding(terms=64, depth=layer, largest=np.abs(expected).max())
-        np.testing.assert_allclose(found.vectors, expected, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(matrix.vectors, expected, rtol=0, atol=tolerance)
 
 
 def test_a_long_text_is_cut_at_the_positions_of_the_model_and_counted(roberta, tmp_path, caplog):
     for file in roberta.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    del settings["model_max_length"]  # as in older checkpoints: the tokenizer knows no limit
+    del settings["model_max_length"]  # as in older checkpoints: the tokenizer has no limit
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     vectors = TokenVectors(str(tmp_path), 1, "cpu")
     long = "dog " * 600
-    assert len(vectors.encode([long, "dog"])[long].vectors) == 64  # of 66 positions RoBERTa keeps two
+    assert (
+        len(vectors.encode([long, "dog"])[long].vectors) == 64
+    )  # RoBERTa reserves two of its 66 positions
     assert vectors.cut == {long}
     assert "1 of 2 texts cut at 64 tokens" in caplog.text

@@ -11,7 +11,7 @@ COMPASS = {"east": (1, 0), "north": (0, 1), "north-east": (1, 1), "west": (-1, 0
 
 
 class Table:
-    """An encoder, of images and texts or of sentences, that looks its vectors up."""
+    """An encoder, of images and texts or of sentences, that looks up its vectors in a dictionary."""
 
     name = "table"
 
@@ -43,8 +43,8 @@ def test_tables_and_records_name_the_encoder(kind):
     assert metric.identity() == {"encoder": "table", "fingerprint": "abc"}
 
 
-def test_clip_text_of_the_true_architecture_from_disk(tmp_path):
-    """A small CLIP with random weights, saved as transformers saves it."""
+def test_the_text_side_of_a_real_clip_is_used(tmp_path):
+    """A small CLIP with random weights, in a folder written by transformers."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import (

@@ -26,7 +26,7 @@ def metrics():
 
 
 @pytest.mark.parametrize(("key", "part", "metric"), metrics())
-def test_every_value_of_the_reference_is_met(golden, key, part, metric):
+def test_scores_are_the_reference_values(golden, key, part, metric):
     pairs = golden["pairs"] + golden["edge_pairs"]
     expected = [pair[key] if part is None else pair[key][part] for pair in pairs]
     scores = metric.score([pair["prediction"] for pair in pairs], [[pair["reference"]] for pair in pairs])

@@ -1,4 +1,4 @@
-"""What every metric promises, tried on every metric."""
+"""The requirements of metrics, tested on every metric."""
 
 import hashlib
 
@@ -27,7 +27,7 @@ REFERENCES = [
 
 
 class HashedTexts:
-    """An image-text model whose texts are random directions drawn from the text itself."""
+    """An image-text model whose texts are random directions seeded by the text."""
 
     name = "hashed"
 
@@ -62,7 +62,7 @@ METRICS = {
 def metric(request):
     made = METRICS[request.param]()
     if isinstance(made, BERTScore):
-        made._matcher.scored.clear()  # what an earlier test scored must not hide anything
+        made._matcher.scored.clear()  # scores kept by an earlier test would hide errors
     return made
 
 
@@ -74,12 +74,12 @@ def test_a_score_per_prediction_in_float64(metric):
 
 
 @pytest.mark.numerics
-def test_no_score_depends_on_its_companions(metric):
+def test_no_score_depends_on_the_other_rows(metric):
     together = metric.score(PREDICTIONS, REFERENCES)
     if isinstance(metric, BERTScore):
         metric._matcher.scored.clear()
-    for row, (prediction, known) in enumerate(zip(PREDICTIONS, REFERENCES, strict=True)):
-        np.testing.assert_array_equal(metric.score([prediction], [known]), together[[row]])
+    for row, (prediction, texts) in enumerate(zip(PREDICTIONS, REFERENCES, strict=True)):
+        np.testing.assert_array_equal(metric.score([prediction], [texts]), together[[row]])
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -99,17 +99,17 @@ def test_repeated_rows_have_equal_scores(metric):
 
 def test_with_several_references_the_best_one_counts(metric):
     scores = metric.score(PREDICTIONS, REFERENCES)
-    for row, (prediction, known) in enumerate(zip(PREDICTIONS, REFERENCES, strict=True)):
-        singles = [metric.score([prediction], [[reference]])[0] for reference in known]
+    for row, (prediction, texts) in enumerate(zip(PREDICTIONS, REFERENCES, strict=True)):
+        singles = [metric.score([prediction], [[reference]])[0] for reference in texts]
         assert scores[row] == pytest.approx(max(singles), abs=TOLERANCE)
 
 
-def test_a_text_agrees_fully_with_itself(metric):
+def test_a_text_has_the_highest_score_with_itself(metric):
     texts = ["a red car", "tench", 'the "Eiffel" tower, Paris']
     np.testing.assert_allclose(metric.score(texts, [[text] for text in texts]), 1, rtol=0, atol=TOLERANCE)
 
 
-def test_nothing_to_score_gives_nothing(metric):
+def test_no_pairs_have_no_scores(metric):
     assert metric.score([], []).shape == (0,)
 
 
@@ -117,20 +117,20 @@ def test_nothing_to_score_gives_nothing(metric):
     ("predictions", "references"),
     [("dog", [["dog"]] * 3), (["dog"], "dog"), (["dog"], ["dog"]), ([None], [["dog"]])],
 )
-def test_a_plain_string_where_a_list_belongs_is_a_type_error(metric, predictions, references):
+def test_a_plain_string_instead_of_a_list_is_a_type_error(metric, predictions, references):
     with pytest.raises(TypeError):
         metric.score(predictions, references)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])
-def test_an_empty_text_is_refused_instead_of_scored(metric, text):
+def test_an_empty_text_is_an_error(metric, text):
     with pytest.raises(ValueError, match="prediction 1 is empty"):
         metric.score(["dog", text], [["dog"], ["cat"]])
     with pytest.raises(ValueError, match="row 0 has an empty reference"):
         metric.score(["dog"], [["dog", text]])
 
 
-def test_lists_of_unequal_length_are_refused(metric):
+def test_lists_of_different_lengths_are_an_error(metric):
     with pytest.raises(ValueError, match="2 predictions but 1 references"):
         metric.score(["dog", "cat"], [["dog"]])
 

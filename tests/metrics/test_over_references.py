@@ -1,4 +1,4 @@
-"""Several references of a unit: the best counts, or their mean."""
+"""Units with several references: the best score or the mean counts."""
 
 import numpy as np
 import pytest
@@ -13,34 +13,34 @@ words = st.text("abc", min_size=1, max_size=4)
 
 
 class SharedLetters(PairMetric):
-    """How many letters two texts share."""
+    """Number of letters that two texts have in common."""
 
     name = "letters"
 
     def score_pairs(self, pairs):
-        return np.array([len(set(text) & set(known)) for text, known in pairs], np.float64)
+        return np.array([len(set(text) & set(other)) for text, other in pairs], np.float64)
 
 
 class LengthDifference(PairMetric):
-    """A distance: how much longer one text is than the other."""
+    """A distance: the difference in length of two texts."""
 
     name = "length_difference"
     higher_is_better = False
 
     def score_pairs(self, pairs):
-        return np.array([abs(len(text) - len(known)) for text, known in pairs], np.float64)
+        return np.array([abs(len(text) - len(other)) for text, other in pairs], np.float64)
 
 
 @given(st.lists(st.tuples(words, st.lists(words, min_size=1, max_size=4)), max_size=6))
 def test_the_mean_is_that_of_single_references(rows):
-    texts, references = [row[0] for row in rows], [row[1] for row in rows]
-    found = MeanOverReferences(SharedLetters()).score(texts, references)
-    expected = [np.mean([len(set(t) & set(k)) for k in known]) for t, known in rows]
-    np.testing.assert_allclose(found, expected)
-    assert np.all(found <= SharedLetters().score(texts, references))
+    predictions, references = [row[0] for row in rows], [row[1] for row in rows]
+    means = MeanOverReferences(SharedLetters()).score(predictions, references)
+    expected = [np.mean([len(set(text) & set(other)) for other in others]) for text, others in rows]
+    np.testing.assert_allclose(means, expected)
+    assert np.all(means <= SharedLetters().score(predictions, references))
 
 
-def test_the_column_says_what_was_done():
+def test_the_column_is_named_after_metric_and_reduction():
     metric = MeanOverReferences(ExactAccuracy())
     assert metric.name == "exact_accuracy_mean"
     assert metric.identity()["over references"] == "mean"
@@ -60,7 +60,7 @@ def test_the_nearest_reference_counts_for_a_distance():
     assert scores.tolist() == [1, 0]
 
 
-def test_what_a_metric_refuses_is_refused():
+def test_invalid_arguments_are_errors_as_in_other_metrics():
     metric = MeanOverReferences(ExactAccuracy())
     with pytest.raises(ValueError, match="has no reference"):
         metric.score(["a", "b"], [["a"], []])

@@ -1,4 +1,4 @@
-"""From descriptions to the long table of scores."""
+"""Scoring descriptions: the rows, reasons and controls of the score table."""
 
 from collections import Counter
 
@@ -25,7 +25,7 @@ def unit(index, layer="fc"):
     return UnitId("resnet", layer, index)
 
 
-def say(texts, method="method"):
+def predictions_of(texts, method="method"):
     return [Prediction(unit(index), method, text) for index, text in enumerate(texts)]
 
 
@@ -34,7 +34,9 @@ def rows(table, method, metric="synonym_accuracy"):
 
 
 def test_one_row_per_method_unit_and_metric_with_its_controls():
-    table = score_descriptions(say(NAMES, "a") + say(NAMES, "b"), REFERENCES, METRICS)
+    table = score_descriptions(
+        predictions_of(NAMES, "a") + predictions_of(NAMES, "b"), REFERENCES, METRICS
+    )
     methods = ["a", "b", "constant: depiction", "shuffled: a", "shuffled: b"]
     assert list(table.method.unique()) == methods
     assert len(table) == len(methods) * len(NAMES) * len(METRICS)
@@ -46,15 +48,15 @@ def test_one_row_per_method_unit_and_metric_with_its_controls():
     assert set(table.layer) == {"fc"}
 
 
-def test_predictions_and_references_meet_by_unit_and_not_by_order():
-    predictions = say(["tench", "goldfish", "shark", "hen", "emu", "brambling"])
+def test_predictions_and_references_are_joined_by_unit_not_by_order():
+    predictions = predictions_of(["tench", "goldfish", "shark", "hen", "emu", "brambling"])
     table = score_descriptions(predictions, REFERENCES, METRICS)
     backwards = score_descriptions(predictions[::-1], REFERENCES, METRICS)
     assert rows(table, "method").score.tolist() == [1, 1, 0, 1, 0, 1]
     pd.testing.assert_frame_equal(table, backwards)
 
 
-def test_what_cannot_be_scored_keeps_its_rows_with_the_reason():
+def test_a_unit_that_cannot_be_scored_has_rows_with_the_reason():
     predictions = [
         Prediction(unit(0), "method", "tench"),
         Prediction(unit(1), "method", None, "dead"),
@@ -83,26 +85,26 @@ def test_a_text_without_a_letter_or_digit_is_missing_and_never_scored(text):
             assert text not in predictions
             return np.ones(len(predictions))
 
-    table = score_descriptions(say(["tench", text, "hen"]), REFERENCES, [Strict()])
+    table = score_descriptions(predictions_of(["tench", text, "hen"]), REFERENCES, [Strict()])
     row = rows(table, "method", "strict").loc[1]
     assert (row.status, row.reason) == ("missing", "missing")
     assert np.isnan(row.score)
 
 
 def test_only_the_units_asked_for_are_in_the_table():
-    table = score_descriptions(say(NAMES), REFERENCES, METRICS, units=[3, 1])
+    table = score_descriptions(predictions_of(NAMES), REFERENCES, METRICS, units=[3, 1])
     assert set(table.unit) == {1, 3}
     assert rows(table, "shuffled: method").prediction.tolist() == [NAMES[3], NAMES[1]]
 
 
-def test_several_references_of_a_unit_stand_together_and_the_best_counts():
+def test_several_references_of_a_unit_are_in_one_row_and_the_best_counts():
     references = References("synonyms", (("tench", "Tinca tinca"), ("goldfish",)))
-    table = score_descriptions(say(["tinca tinca", "carp"]), references, METRICS)
+    table = score_descriptions(predictions_of(["tinca tinca", "carp"]), references, METRICS)
     assert rows(table, "method").references.tolist() == [("tench", "Tinca tinca"), ("goldfish",)]
     assert rows(table, "method", "exact_accuracy").score.tolist() == [1, 0]
 
 
-def test_the_constant_control_says_the_same_of_every_unit():
+def test_the_constant_control_gives_every_unit_the_same_text():
     predictions = [Prediction(unit(0), "method", "tench"), Prediction(unit(1), "method", None, "dead")]
     table = rows(
         score_descriptions(predictions, REFERENCES, METRICS, control_text="hen"), "constant: hen"
@@ -127,7 +129,7 @@ def test_the_shuffled_control_gives_every_unit_the_text_of_another(described, se
     assert shuffled.score[has_text].sum() == 0
 
 
-def test_the_shuffle_depends_on_the_seed_and_on_nothing_else_in_the_table():
+def test_the_shuffle_depends_on_the_seed_but_not_on_other_methods():
     names = tuple(f"word{index}" for index in range(50))
     references = References("words", tuple((name,) for name in names))
 
@@ -135,9 +137,9 @@ def test_the_shuffle_depends_on_the_seed_and_on_nothing_else_in_the_table():
         table = score_descriptions(predictions, references, [ExactAccuracy()], seed=seed)
         return rows(table, "shuffled: a", "exact_accuracy").prediction.tolist()
 
-    alone = shuffled(say(names, "a"), seed=3)
-    assert shuffled(say(names[::-1], "b") + say(names, "a"), seed=3) == alone
-    assert shuffled(say(names, "a"), seed=4) != alone
+    alone = shuffled(predictions_of(names, "a"), seed=3)
+    assert shuffled(predictions_of(names[::-1], "b") + predictions_of(names, "a"), seed=3) == alone
+    assert shuffled(predictions_of(names, "a"), seed=4) != alone
 
 
 def test_a_single_description_cannot_be_shuffled():
@@ -154,8 +156,8 @@ def test_the_table_is_the_same_after_a_parquet_file(tmp_path):
     pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.parquet"), table)
 
 
-def test_a_method_that_is_named_like_a_control_is_none():
-    table = score_descriptions(say(NAMES, "constant: words"), REFERENCES, METRICS)
+def test_a_method_named_like_a_control_is_a_method():
+    table = score_descriptions(predictions_of(NAMES, "constant: words"), REFERENCES, METRICS)
     assert not table[table.method == "constant: words"].control.any()
 
 
@@ -167,7 +169,9 @@ def test_every_distinct_text_reaches_a_metric_in_one_call():
             calls.append(list(pairs))
             return super().score_pairs(pairs)
 
-    score_descriptions(say(["hen"] * 6, "a") + say(["hen"] * 6, "b"), REFERENCES, [Counting()])
+    score_descriptions(
+        predictions_of(["hen"] * 6, "a") + predictions_of(["hen"] * 6, "b"), REFERENCES, [Counting()]
+    )
     [pairs] = calls
     assert len(pairs) == len(set(pairs)) == 12  # six references, with "hen" and with "depiction"
 
@@ -177,32 +181,34 @@ def test_records_become_predictions():
     assert Prediction.of(record) == Prediction(unit(2), "clip_dissect", "shark", "ok")
 
 
-def test_a_unit_described_twice_by_one_method_is_refused():
-    predictions = [*say(["tench"]), *say(["goldfish"])]
+def test_a_unit_described_twice_by_one_method_is_an_error():
+    predictions = [*predictions_of(["tench"]), *predictions_of(["goldfish"])]
     with pytest.raises(InputError, match="method describes unit 0 twice"):
         score_descriptions(predictions, REFERENCES, METRICS)
 
 
-def test_a_constant_that_says_nothing_is_refused():
+def test_a_control_text_without_a_letter_or_digit_is_an_error():
     with pytest.raises(InputError, match=r"table\.control_text"):
-        score_descriptions(say(NAMES), REFERENCES, METRICS, control_text=" ")
+        score_descriptions(predictions_of(NAMES), REFERENCES, METRICS, control_text=" ")
 
 
-@pytest.mark.parametrize("predictions", [[], [*say(["a"]), Prediction(unit(1, "layer4"), "method", "b")]])
+@pytest.mark.parametrize(
+    "predictions", [[], [*predictions_of(["a"]), Prediction(unit(1, "layer4"), "method", "b")]]
+)
 def test_exactly_one_layer_is_scored_at_a_time(predictions):
     with pytest.raises(ValueError, match="exactly one layer"):
         score_descriptions(predictions, REFERENCES, METRICS)
 
 
-def test_two_metrics_of_one_name_are_refused():
+def test_two_metrics_with_the_same_name_are_an_error():
     with pytest.raises(ValueError, match="different names"):
-        score_descriptions(say(NAMES), REFERENCES, [ExactAccuracy(), ExactAccuracy()])
+        score_descriptions(predictions_of(NAMES), REFERENCES, [ExactAccuracy(), ExactAccuracy()])
 
 
-def test_a_score_that_is_not_finite_is_refused():
+def test_a_score_that_is_not_finite_is_an_error():
     class Broken(ExactAccuracy):
         def score_pairs(self, pairs):
             return np.full(len(pairs), np.nan)
 
     with pytest.raises(ValueError, match="exact_accuracy returned nan"):
-        score_descriptions(say(NAMES), REFERENCES, [Broken()])
+        score_descriptions(predictions_of(NAMES), REFERENCES, [Broken()])

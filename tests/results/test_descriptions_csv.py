@@ -51,7 +51,7 @@ def test_network_dissection_units_count_from_one_and_labels_become_words(write):
     assert file.oddities == {"not above the IoU threshold 0.04, kept": 2, "without a description": 1}
 
 
-def test_further_labels_are_alternatives_and_a_blank_one_is_none(write):
+def test_further_labels_are_alternatives_and_blank_ones_are_ignored(write):
     content = "Neuron ID,Label 1,Label 2,Label 3\n7,dogs, ,cats\n8, , , \n"
     first, second = read_descriptions_csv(write(content), layer="fc").rows
     assert (first.text, first.alternatives) == ("dogs", ("cats",))
@@ -240,7 +240,7 @@ def test_every_unit_of_the_annotations_has_three_texts(shared):
     assert {len(row.alternatives) for row in file.rows} == {2}
 
 
-def test_every_published_file_is_read_or_refused_by_its_header(shared):
+def test_every_published_file_is_read_or_has_an_unknown_header(shared):
     unread = set()
     for path in sorted((shared / "published").rglob("*.csv")):
         has_layers = path.read_text(encoding="utf-8").startswith("layer,")

@@ -1,4 +1,4 @@
-"""Exported descriptions: in other tools' layouts, and read back unchanged."""
+"""Exported descriptions, in all layouts, read back unchanged."""
 
 import csv
 
@@ -80,7 +80,7 @@ def test_an_original_layout_reads_back_unchanged(tmp_path, layout, content):
 
 
 @pytest.mark.parametrize("layout", ["clip_dissect", "milan", "dnd"])
-def test_units_without_a_description_are_refused_or_left_out(tmp_path, layout):
+def test_units_without_a_description_are_an_error_or_left_out(tmp_path, layout):
     path = tmp_path / "d.csv"
     with pytest.raises(InputError) as error:
         write_original_csv(RECORDS, path, layout)
@@ -151,7 +151,7 @@ def test_only_records_with_a_broden_label_fit_the_network_dissection_layout(tmp_
         write_original_csv(DESCRIBED, tmp_path / "d.csv", "netdissect")
 
 
-def test_what_a_layout_holds_one_of_is_refused_in_the_plural(tmp_path):
+def test_several_methods_layers_or_targets_are_an_error_where_the_layout_has_one(tmp_path):
     path = tmp_path / "d.csv"
     with pytest.raises(InputError, match="holds one method, not 2: mine, other"):
         write_original_csv([*DESCRIBED, described(0, "cat", method="other")], path, "milan")

@@ -1,4 +1,4 @@
-"""The names that results and its packages offer."""
+"""The public names of results, its packages, and metrics."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Tables as text: every format against its golden text, and the characters that break formats."""
+"""Tables as text: every format against an expected text, and characters that must be escaped."""
 
 import csv
 import io
@@ -104,7 +104,7 @@ seed: 0
     )
 
 
-def test_csv_holds_every_number_in_full():
+def test_csv_has_every_number_in_full():
     header, first, second, control = csv.reader(io.StringIO(to_csv(TABLE)))
     assert header == [
         *("method", "scored", "units", "below_threshold", "dead", "failed", "missing", "other"),
@@ -153,7 +153,7 @@ def test_an_undefined_value_has_as_many_cells_in_csv_as_its_column():
     assert not any(row)
 
 
-def test_an_empty_table_is_still_a_table():
+def test_a_table_without_rows_has_a_header():
     empty = Table("t", "nothing", (Column("method"), Column("p", "number")), ())
     assert to_csv(empty) == "method,p\n"
     assert to_markdown(empty) == "### nothing\n\n| method | p |\n| :--- | ---: |\n"
@@ -169,7 +169,7 @@ def test_every_table_is_written_in_every_format(tmp_path):
     assert sorted(tmp_path.rglob("*.*")) == sorted(paths)
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path):
     (tmp_path / "tables").write_text("a file")
     with pytest.raises(InputError, match="cannot write"):
         write_tables([TABLE], tmp_path / "tables")
@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
         (None, True, "n/a"),
     ],
 )
-def test_numbers_round_and_zero_is_zero(value, percent, text):
+def test_numbers_are_rounded_and_zero_has_no_sign(value, percent, text):
     assert number(value, percent) == text
 
 

@@ -1,4 +1,4 @@
-"""Leaderboards, comparisons and overviews: what they count, rank and refuse to rank."""
+"""Tables of scores, comparisons and overviews: what they count and rank."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ METRICS = {
 
 
 def scores(*groups, layer="fc", metric="clip_cosine"):
-    """A score table of (method, {unit: score, or the reason why there is none})."""
+    """A score table from (method, {unit: score, or the reason why there is none})."""
     rows = []
     for method, by_unit in groups:
         control = method.startswith(("constant: ", "shuffled: "))
@@ -96,7 +96,7 @@ def test_equal_means_are_both_best():
     assert [row.best for row in table.rows] == [{3}, {3}]
 
 
-def test_a_method_alone_is_not_best_of_anything():
+def test_a_single_method_is_not_marked_as_the_best():
     table = table_of(scores(("a", units(0.1, 0.2))))
     assert not table.rows[0].best
     assert not any("ranked" in note for note in table.notes)
@@ -120,7 +120,7 @@ def test_methods_scored_on_other_units_are_not_ranked_and_a_note_says_so():
 @pytest.mark.parametrize(
     "second", [units("dead", 0.2, 0.3), units(0.5, 0.5, "dead"), units(0.1, "missing", "missing")]
 )
-def test_nobody_is_ranked_where_no_two_methods_share_the_largest_unit_set(second):
+def test_no_method_is_ranked_if_no_two_share_the_largest_set_of_units(second):
     table = table_of(scores(("a", units(0.1, 0.2, "dead")), ("b", second)))
     ranked = any(row.best for row in table.rows)
     assert ranked == (set(second) - {u for u, v in second.items() if v == "dead"} == {0, 1})
@@ -138,7 +138,7 @@ def test_every_missing_value_has_its_reason_below_the_table():
     assert "a: described units without a score, by metric: other 1: no reference." in table.notes
 
 
-def test_percent_is_a_property_of_the_metric_whatever_the_scores():
+def test_percent_depends_on_the_metric_not_on_the_scores():
     frame = pd.concat(
         [
             scores(("a", units(0.0, 0.5)), metric="hit"),
@@ -157,7 +157,7 @@ def test_the_lowest_mean_is_the_best_of_a_distance():
     assert not any("lower" in note for note in table_of(scores(*groups)).notes)
 
 
-def test_a_metric_of_unknown_direction_is_refused():
+def test_a_metric_without_properties_is_an_error():
     frame = scores(("a", units(0.1, 0.2)), metric="unknown")
     with pytest.raises(ValueError, match=r"no properties given of the metrics \['unknown'\]"):
         table_of(frame)
@@ -232,7 +232,7 @@ def test_the_order_of_rows_changes_no_number():
     assert tables_of(shuffled) == tables_of(frame)
 
 
-def test_a_frame_that_is_no_score_table_is_refused():
+def test_a_frame_that_is_not_a_score_table_is_an_error():
     with pytest.raises(InputError, match="unit 0 is scored twice"):
         tables_of(pd.concat([scores(("a", units(0.1, 0.2)))] * 2))
 
@@ -245,7 +245,7 @@ def undescribed(layer, unit, method, status, **evidence):
     return Description(UnitId("net", layer, unit), method, None, status, evidence=evidence)
 
 
-def test_the_overview_counts_what_was_described_and_why_the_rest_was_not():
+def test_the_overview_counts_units_by_status():
     table = overview_table(
         [
             undescribed("layer1", 4, "nd", "failed", reason="no network"),
@@ -256,7 +256,7 @@ def test_the_overview_counts_what_was_described_and_why_the_rest_was_not():
             undescribed("layer1", 3, "nd", "dead"),
             described("layer1", 0, "cd", "sky"),
             undescribed("layer1", 5, "nd", "failed", reason="no network"),
-            described("layer1", 4, "nd", "sky", 0.3),  # tried again
+            described("layer1", 4, "nd", "sky", 0.3),  # replaces the failed record
         ],
         models={"target": "net"},
     )
@@ -289,7 +289,7 @@ def test_the_overview_has_no_column_for_a_cost_that_is_unknown_or_zero():
     assert overview_table([], spent={}).rows == ()
 
 
-def test_an_overview_of_nothing_is_empty_and_one_of_two_targets_is_refused():
+def test_an_overview_without_records_is_empty_and_one_of_two_targets_an_error():
     assert overview_table([]).rows == ()
     other = Description(UnitId("other", "fc", 0), "nd", "red")
     with pytest.raises(ValueError, match="shows one target"):

@@ -1,4 +1,4 @@
-"""Means, intervals, paired tests and the correction, against closed forms, scipy and simulation."""
+"""Means, intervals, paired tests and Holm's correction against closed forms, scipy and simulation."""
 
 import math
 
@@ -13,7 +13,7 @@ from dissectbench.results.statistics import holm, paired_permutation, summary
 NAN = float("nan")
 
 
-def test_mean_and_standard_error_have_their_closed_form():
+def test_mean_and_standard_error_equal_their_closed_form():
     result = summary([1.0, 2.0, 3.0, 4.0])
     assert result.mean == 2.5
     assert result.standard_error == pytest.approx(math.sqrt(5 / 3) / 2)
@@ -26,7 +26,7 @@ def test_missing_scores_are_left_out_and_counted():
 
 
 @pytest.mark.parametrize(("scores", "mean"), [([], None), ([NAN, NAN], None), ([0.25], 0.25)])
-def test_fewer_than_two_scores_have_no_spread_and_say_why(scores, mean):
+def test_fewer_than_two_scores_have_no_interval_but_a_reason(scores, mean):
     result = summary(scores)
     assert result.mean == mean
     assert result.standard_error is result.low is result.high is None
@@ -39,7 +39,7 @@ def test_equal_scores_have_an_interval_of_no_width():
 
 
 @pytest.mark.parametrize("scores", [[[1.0, 2.0]], [1.0, math.inf]])
-def test_scores_that_are_no_list_of_numbers_are_refused(scores):
+def test_scores_that_are_not_a_list_of_finite_numbers_are_an_error(scores):
     with pytest.raises(ValueError, match=r"one-dimensional|finite"):
         summary(scores)
 
@@ -51,13 +51,13 @@ def test_no_statistic_depends_on_the_order_of_units(scores, seed):
     assert summary(scores, seed=seed, n_resamples=200) == reference
 
 
-def test_the_seed_decides_the_interval():
+def test_the_interval_depends_on_the_seed():
     scores = np.random.default_rng(0).normal(size=50)
     assert summary(scores, seed=1) == summary(scores, seed=1)
     assert summary(scores, seed=1).low != summary(scores, seed=2).low
 
 
-def test_the_interval_is_scipys_percentile_interval_widened_as_for_student():
+def test_the_interval_is_scipys_percentile_interval_at_the_expanded_level():
     scores = np.sort(np.random.default_rng(3).normal(size=15))
     result = summary(scores, seed=5, n_resamples=5000)
     draws = stats.bootstrap(
@@ -78,10 +78,10 @@ def test_the_interval_of_many_scores_agrees_with_the_normal_approximation():
 
 
 @pytest.mark.parametrize("n", [12, 40])
-def test_the_interval_covers_the_true_mean_as_often_as_it_says(n):
+def test_the_interval_covers_the_true_mean_at_its_level(n):
     rng = np.random.default_rng(2024)
     covered = 0
-    for sample in rng.beta(4.0, 3.0, size=(2000, n)):  # shaped like cosines: bounded, a little skewed
+    for sample in rng.beta(4.0, 3.0, size=(2000, n)):  # bounded and slightly skewed, like cosines
         result = summary(sample, n_resamples=500)
         assert result.low is not None
         assert result.high is not None
@@ -97,7 +97,7 @@ def test_all_sign_patterns_of_few_units_give_the_exact_p_value():
 
 
 @pytest.mark.parametrize("n", [3, 8, 12])
-def test_exact_p_values_are_scipys(n):
+def test_exact_p_values_equal_those_of_scipy(n):
     a, b = np.random.default_rng(n).normal(size=(2, n)) + np.array([[0.4], [0.0]])
     expected = stats.permutation_test(
         (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", vectorized=True
@@ -121,7 +121,7 @@ def test_a_drawn_p_value_is_never_zero():
     assert result.p_value == 1 / 1000
 
 
-def test_equal_scores_are_no_evidence():
+def test_equal_scores_have_the_p_value_one():
     assert paired_permutation([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]).p_value == 1.0
     assert paired_permutation(np.full(60, 0.1), np.full(60, 0.1)).p_value == 1.0
 
@@ -162,7 +162,7 @@ def test_p_values_are_uniform_where_there_is_no_difference():
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.05)
 
 
-def test_holm_has_its_textbook_values():
+def test_holm_gives_textbook_values():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
@@ -179,6 +179,6 @@ def test_holm_agrees_with_its_definition(p_values):
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, NAN])
-def test_what_is_no_p_value_is_refused(p):
+def test_a_value_outside_zero_and_one_is_not_a_p_value(p):
     with pytest.raises(ValueError, match="between 0 and 1"):
         holm([0.5, p])
