@@ -59,12 +59,14 @@ def snapshot(
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
-    shown = _without_secrets(name_or_path)
+    printable = _without_secrets(name_or_path)
     if path.exists():
-        raise InputError(f"{shown} is a file", "give the folder that contains it, or a name on the Hub")
-    if shown != name_or_path or not _HUB_NAME.fullmatch(name_or_path):
         raise InputError(
-            f"no such folder: {shown}", "give an existing folder, or a Hub name as org/model"
+            f"{printable} is a file", "give the folder that contains it, or a name on the Hub"
+        )
+    if printable != name_or_path or not _HUB_NAME.fullmatch(name_or_path):
+        raise InputError(
+            f"no such folder: {printable}", "give an existing folder, or a Hub name as org/model"
         )
     needed = _Files(name_or_path, revision, patterns)
     return _from_cache(needed) or _from_hub(needed)

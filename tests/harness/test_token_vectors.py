@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 import torch
 from rounding import rounding
+from sample_texts import TEXTS
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.foundation import token_vectors
 from dissectbench.harness.foundation.token_vectors import TokenVectors
-
-TEXTS = [
-    "dogs in various settings",
-    "a",
-    "a bird that sings the whole day " * 8,
-    "tench, Tinca tinca",
-    "a",
-]
 
 
 @pytest.fixture(scope="module")
