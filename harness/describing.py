@@ -1,4 +1,4 @@
-"""Lets methods describe units and keeps every answer the moment it is there."""
+"""Runs a method over the units of a layer and appends each record as soon as it is produced."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from .errors import InputError
 from .journal import Journal
 from .probe import ProbedLayer
-from .records import Description, Status
+from .records import Description
 
 if TYPE_CHECKING:
     from ..methods.method import Method
 
-# A method that fails this often in a row for one reason will not succeed on the next unit either.
+# A method that fails this often in a row for the same reason will not succeed on the next unit either.
 GIVE_UP_AFTER = 10
 
 log = logging.getLogger(__name__)
@@ -24,17 +24,13 @@ log = logging.getLogger(__name__)
 def remaining(
     journal: Journal, method: str, layer: ProbedLayer, units: Sequence[int], *, retry_failed: bool
 ) -> list[int]:
-    """Returns the units that a method has still to describe: no record, or a failed one to try again."""
-    return [unit for unit in units if _is_open(_status(journal, method, layer, unit), retry_failed)]
-
-
-def _status(journal: Journal, method: str, layer: ProbedLayer, unit: int) -> Status | None:
-    record = journal.latest.get((layer.unit(unit), method))
-    return record.status if record else None
-
-
-def _is_open(status: Status | None, retry_failed: bool) -> bool:
-    return status is None or (retry_failed and status == "failed")
+    """Returns the units without a record; with `retry_failed`, also those whose record is "failed"."""
+    records = {unit: journal.latest.get((layer.unit(unit), method)) for unit in units}
+    return [
+        unit
+        for unit, record in records.items()
+        if record is None or (retry_failed and record.status == "failed")
+    ]
 
 
 def describe(
@@ -44,43 +40,52 @@ def describe(
     journal: Journal,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Has `method` describe `units` of `layer`, one record each, whatever happens to single units.
+    """Describes `units` of `layer` with `method`; every unit gets one record.
 
-    An exception of the method becomes a failed record of the unit in hand, and the method goes on
-    with the units after it.
+    If the method raises an exception, the current unit gets a failed record, and the method is called
+    again for the units after it. After `GIVE_UP_AFTER` equal failures in a row, all remaining units get
+    failed records.
+
+    Args:
+        method: the method.
+        layer: the layer.
+        units: indices of the units, in the order in which they are described.
+        journal: the records are appended to it.
+        progress: called after each record.
 
     Raises:
-        InputError: what the user has to mend (missing weights, say) ends the run instead.
+        InputError: an error of the user (such as missing weights) aborts the run.
     """
     todo = list(units)
-    failures: list[str] = []
+    reasons: list[str] = []  # of the failures since the last success
+
+    def record(description: Description) -> None:
+        journal.append(description)
+        todo.pop(0)
+        progress()
+
+    def record_failure(reason: str) -> None:
+        unit, evidence = layer.unit(todo[0]), {"reason": reason}
+        record(Description(unit, method.name, None, "failed", evidence=evidence))
+
     while todo:
         try:
             for description in method.describe(layer, tuple(todo)):
                 if description.unit != layer.unit(todo[0]):
                     raise RuntimeError(
-                        f"{method.name} answered for {description.unit}, not unit {todo[0]}"
+                        f"{method.name} described {description.unit} instead of unit {todo[0]}"
                     )
-                journal.append(description)
-                todo.pop(0)
-                failures.clear()
-                progress()
+                record(description)
+                reasons.clear()
             if todo:
-                raise RuntimeError(f"{method.name} gave no description")
+                raise RuntimeError(f"{method.name} returned no description")
         except (InputError, KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             log.debug("%s on %s: %s", method.name, layer.unit(todo[0]), traceback.format_exc())
-            failures.append(reason)
-            journal.append(_failed(method.name, layer, todo.pop(0), reason))
-            progress()
-            if len(failures) >= GIVE_UP_AFTER and len(set(failures[-GIVE_UP_AFTER:])) == 1:
-                for unit in todo:
-                    journal.append(_failed(method.name, layer, unit, f"not tried, after: {reason}"))
-                    progress()
-                return
-
-
-def _failed(method: str, layer: ProbedLayer, unit: int, reason: str) -> Description:
-    return Description(layer.unit(unit), method, None, "failed", evidence={"reason": reason})
+            record_failure(reason)
+            reasons.append(reason)
+            if len(reasons) >= GIVE_UP_AFTER and len(set(reasons[-GIVE_UP_AFTER:])) == 1:
+                while todo:
+                    record_failure(f"not tried, after: {reason}")

@@ -34,7 +34,7 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
     for metric in parts.metrics if parts.final_layer else ():
         models = ", ".join(metric.models().values()) or "no model"
         console.print(f"[bold]metric[/]       {metric.name}: {models}", highlight=False)
-    console.print(_units(parts, records, retry_failed=retry_failed))
+    console.print(_units_table(parts, records, retry_failed=retry_failed))
     console.print(
         f"[bold]language-model calls[/] {_calls(parts, records, retry_failed)}", highlight=False
     )
@@ -46,20 +46,20 @@ def _records(path: Path) -> Mapping[tuple[UnitId, str], Description]:
     return {(record.unit, record.method): record for record in read_descriptions(path)}
 
 
-def _units(
+def _units_table(
     parts: Parts, records: Mapping[tuple[UnitId, str], Description], *, retry_failed: bool
 ) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("layer", "kind", "map", "units", "chosen", *(m.name for m in parts.methods)):
         table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
     for name, info in parts.layers.items():
+        chosen = len(parts.units[name])
         counts = []
         for method in parts.methods:
-            done = len(parts.units[name]) - _to_do(parts, records, name, method, retry_failed)
-            to_do = len(parts.units[name]) - done
+            to_do = _to_do(parts, records, name, method, retry_failed)
+            done = chosen - to_do
             counts.append(f"{to_do} to do" + (f", {done} done" if done else ""))
         size = "–" if info.map_shape == (1, 1) else f"{info.map_shape[0]} × {info.map_shape[1]}"
-        chosen = len(parts.units[name])
         table.add_row(name, info.kind, size, str(info.n_units), str(chosen), *counts)
     return table
 
@@ -80,7 +80,9 @@ def _to_do(
 def _calls(parts: Parts, records: Mapping[tuple[UnitId, str], Description], retry_failed: bool) -> str:
     """Sums the calls that the methods expect. Dead units are not known yet, so they are counted too."""
     expected = [
-        method.expected_calls(sum(_to_do(parts, records, n, method, retry_failed) for n in parts.layers))
+        method.expected_calls(
+            sum(_to_do(parts, records, layer, method, retry_failed) for layer in parts.layers)
+        )
         for method in parts.methods
     ]
     calls = [estimate for estimate in expected if estimate is not None and estimate.calls]

@@ -1,4 +1,4 @@
-"""Descriptions: what a method says about a unit. One line of `descriptions.jsonl` is one record."""
+"""Descriptions of units; one line of `descriptions.jsonl` is one record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ class UnitId:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A text considered for a unit, with the score the method gave it (None: not scored)."""
+    """A text considered for a unit.
+
+    Attributes:
+        text: the text.
+        score: the method's own score; None if it was not scored.
+        details: further values of the method, JSON-able.
+    """
 
     text: str
     score: float | None = None
@@ -31,7 +37,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Spent:
-    """What describing a unit, or several, took: wall time, and money for paid services."""
+    """Wall time, and cost of paid services, of describing one or several units."""
 
     seconds: float = 0.0
     cost_usd: float = 0.0
@@ -42,21 +48,21 @@ class Spent:
 
 @dataclass(frozen=True)
 class Description:
-    """A method's answer for one unit.
+    """A method's description of one unit.
 
     Attributes:
-        unit: which unit.
+        unit: the unit.
         method: name of the method.
-        text: the words; None unless `status` is "ok".
+        text: the description; None unless `status` is "ok".
         status: "ok"; "below_threshold" (the best candidate's score does not pass the method's own
             threshold); "dead" (the unit's value is constant over the probing set); "failed".
         score: the method's own score of its best candidate, comparable only within one method and
             setting.
         candidates: the texts considered, best first.
-        evidence: what led to the description, JSON-able; for "below_threshold" and "failed" it holds
-            the `reason`.
-        seconds: wall time spent on this unit.
-        cost_usd: money spent on this unit.
+        evidence: values that led to the description, JSON-able; for "below_threshold" and "failed" it
+            contains the `reason`.
+        seconds: wall time of this unit; not part of the record.
+        cost_usd: cost of this unit; not part of the record.
     """
 
     unit: UnitId
@@ -74,17 +80,18 @@ class Description:
             raise ValueError(f"a description has a text exactly if its status is ok: {self}")
 
     def to_json(self) -> str:
-        """Returns the record as one line of JSON, without its line end and without what it took."""
+        """Returns the record as one line of JSON, without line end, time and cost."""
         record = {"schema": SCHEMA, **asdict(self)}
+        # They differ between runs; without them, equal settings give equal records, byte by byte.
         del record["seconds"], record["cost_usd"]
         return json.dumps(record, ensure_ascii=False, allow_nan=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, line: str) -> Description:
-        """Reads what `to_json` wrote.
+        """Parses a line written by `to_json`.
 
         Raises:
-            ValueError: if the line is not such a record, or of a newer schema.
+            ValueError: if the line is not such a record, or has another schema.
         """
         record = json.loads(line)
         schema = record.pop("schema", None)

@@ -1,4 +1,4 @@
-"""Whatever happens to single units, every unit gets its record."""
+"""Every unit gets a record, also if the method fails."""
 
 import itertools
 
@@ -33,17 +33,17 @@ class Grey(ProbingSet):
 
 
 class Counting(Method):
-    """Names a unit by its number; `trouble` may raise for some."""
+    """Describes a unit by its number; `trouble` may raise an exception for some."""
 
     name = "counting"
 
     def __init__(self, trouble=lambda unit: None):
         self.trouble = trouble
-        self.asked = []
+        self.tried = []
 
     def describe(self, layer, units):
         for unit in units:
-            self.asked.append(unit)
+            self.tried.append(unit)
             self.trouble(unit)
             yield Description(layer.unit(unit), self.name, f"unit {unit}")
 
@@ -74,7 +74,7 @@ def test_a_failing_unit_is_recorded_with_its_reason_and_the_next_are_described(l
     assert journal.latest[layer.unit(5), "counting"].evidence == {"reason": "ValueError: no idea about 5"}
 
 
-def test_a_method_that_always_fails_is_given_up_but_every_unit_has_a_record(layer, journal):
+def test_a_method_that_always_fails_is_stopped_and_every_unit_has_a_record(layer, journal):
     def trouble(_unit):
         raise RuntimeError("out of order")
 
@@ -82,30 +82,30 @@ def test_a_method_that_always_fails_is_given_up_but_every_unit_has_a_record(laye
     describe(method, layer, range(30), journal)
     assert set(statuses(journal).values()) == {"failed"}
     assert len(statuses(journal)) == 30
-    assert len(method.asked) == 10
+    assert len(method.tried) == 10
     assert "not tried" in journal.latest[layer.unit(29), "counting"].evidence["reason"]
 
 
-def test_a_method_that_stops_early_leaves_failed_records_not_holes(layer, journal):
-    class Lazy(Counting):
+def test_a_unit_that_a_method_leaves_out_gets_a_failed_record(layer, journal):
+    class StoppingEarly(Counting):
         def describe(self, layer, units):
             yield from itertools.islice(super().describe(layer, units), 1)
 
-    describe(Lazy(), layer, range(3), journal)
+    describe(StoppingEarly(), layer, range(3), journal)
     assert statuses(journal) == {0: "ok", 1: "failed", 2: "ok"}
 
 
-def test_an_answer_for_another_unit_is_not_believed(layer, journal):
-    class Confused(Counting):
+def test_a_description_of_another_unit_is_not_recorded(layer, journal):
+    class OffByOne(Counting):
         def describe(self, layer, units):
             for unit in units:
                 yield Description(layer.unit(unit + 1), self.name, "words")
 
-    describe(Confused(), layer, range(2), journal)
+    describe(OffByOne(), layer, range(2), journal)
     assert statuses(journal) == {0: "failed", 1: "failed"}
 
 
-def test_what_the_user_has_to_mend_ends_the_run(layer, journal):
+def test_an_error_of_the_user_aborts_the_run(layer, journal):
     def trouble(unit):
         if unit == 1:
             raise InputError("weights missing")
@@ -115,7 +115,7 @@ def test_what_the_user_has_to_mend_ends_the_run(layer, journal):
     assert statuses(journal) == {0: "ok"}
 
 
-def test_only_what_has_no_record_is_described_again_and_failed_ones_on_demand(layer, journal):
+def test_units_without_a_record_remain_and_failed_ones_on_request(layer, journal):
     def trouble(unit):
         if unit == 1:
             raise ValueError("no")

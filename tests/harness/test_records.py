@@ -1,4 +1,4 @@
-"""A record is read back as it was written."""
+"""Records are read back unchanged, and have a text exactly if their status is ok."""
 
 import pytest
 from hypothesis import given
@@ -24,13 +24,13 @@ def of(unit: int, text: str | None = "a red boat", **more) -> Description:
 
 
 @given(described)
-def test_a_record_comes_back_as_it_was(description):
+def test_a_record_is_read_back_unchanged(description):
     line = description.to_json()
     assert "\n" not in line
     assert Description.from_json(line) == description
 
 
-def test_a_text_stands_exactly_where_the_status_is_ok():
+def test_a_record_has_a_text_exactly_if_its_status_is_ok():
     with pytest.raises(ValueError, match="exactly if"):
         of(0, None)
     with pytest.raises(ValueError, match="exactly if"):
