@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-# Tests never touch the network: what is not in a local folder or cache is missing.
+# Tests never use the network: what is not in a local folder or cache is missing.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Tests run side by side, one worker per core; more threads than cores would only wait for each other.
+# pytest-xdist runs one worker per core; more threads than cores would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -17,13 +17,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The checkout, where there is one around the tests."""
+    """The checkout that the tests belong to."""
     return REPOSITORY
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Reference data that lies beside the checkout; tests that need it skip without it."""
+    """Reference data next to the checkout; tests that need it skip without it."""
     folder = Path(os.environ.get("DISSECTBENCH_SHARED", REPOSITORY.parent / "shared"))
     if not (folder / "golden").is_dir():
         pytest.skip(f"reference data not found at {folder} (set DISSECTBENCH_SHARED)")

@@ -1,5 +1,6 @@
-"""The package installs under one name, hides nobody else's, and costs nothing to import."""
+"""The package installs under one name, hides no other package, and imports nothing heavy."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -61,27 +62,27 @@ def test_inside_pytest_datasets_is_not_our_folder(repository):
     assert not str(datasets.__file__).startswith(str(repository / "datasets"))
 
 
-@pytest.mark.parametrize("room", ["harness", "methods", "metrics", "results"])
-def test_a_room_refuses_its_bare_name(repository, room):
+@pytest.mark.parametrize("package", ["harness", "methods", "metrics", "results"])
+def test_a_package_refuses_its_bare_name(repository, package):
     done = subprocess.run(
-        [sys.executable, "-c", f"import {room}"],
+        [sys.executable, "-c", f"import {package}"],
         cwd=repository,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode != 0
-    assert f"dissectbench.{room}" in done.stderr
+    assert f"dissectbench.{package}" in done.stderr
 
 
 def test_the_package_list_is_what_is_on_disk(repository):
     text = (repository / "pyproject.toml").read_text(encoding="utf-8")
     listed = set(re.findall(r'^    "dissectbench\.([\w.]+)",$', text, flags=re.MULTILINE))
-    rooms = ("harness", "methods", "metrics", "datasets", "results")
+    packages = ("harness", "methods", "metrics", "datasets", "results")
     on_disk = {
         ".".join(path.parent.relative_to(repository).parts)
-        for room in rooms
-        for path in (repository / room).rglob("*.py")
+        for package in packages
+        for path in (repository / package).rglob("*.py")
     }
     assert listed == on_disk
 
@@ -99,8 +100,8 @@ def test_help_and_the_core_import_load_nothing_heavy(tmp_path):
 def test_importing_every_module_touches_no_network(repository, tmp_path):
     modules = [
         "dissectbench." + ".".join(path.relative_to(repository).with_suffix("").parts)
-        for room in ("harness", "methods", "metrics", "datasets", "results")
-        for path in sorted((repository / room).rglob("*.py"))
+        for package in ("harness", "methods", "metrics", "datasets", "results")
+        for path in sorted((repository / package).rglob("*.py"))
         if path.name not in ("__init__.py", "__main__.py")
     ]
     code = (
@@ -111,3 +112,13 @@ def test_importing_every_module_touches_no_network(repository, tmp_path):
         "print('fine')"
     )
     assert python(code, tmp_path, CUDA_VISIBLE_DEVICES="").endswith("fine")
+
+
+@pytest.mark.parametrize(
+    "package", ["harness", "harness.targets", "harness.activations", "methods", "metrics", "results"]
+)
+def test_public_names_are_importable_from_their_package(package):
+    module = importlib.import_module(f"dissectbench.{package}")
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None

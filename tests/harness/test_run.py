@@ -1,4 +1,4 @@
-"""The main job, as a user runs it: from the command line, on the embedded world."""
+"""A run from the command line on tinyworld, as a user runs it; interrupted, killed and resumed."""
 
 import json
 import os
@@ -23,8 +23,8 @@ COMMAND = [sys.executable, "-m", "dissectbench.harness"]
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    """Where the embedded world's pictures are kept during the tests, so that they are rendered once."""
+def tinyworld(tmp_path_factory):
+    """The environment of the tests: tinyworld's images are rendered once, into a folder of their own."""
     return {**os.environ, "DISSECTBENCH_HOME": str(tmp_path_factory.mktemp("home"))}
 
 
@@ -42,11 +42,11 @@ def lines(path):
 
 
 @pytest.fixture(scope="session")
-def finished(world, tmp_path_factory):
-    """A run that nothing interrupted: its folder, and what it printed."""
+def finished(tinyworld, tmp_path_factory):
+    """An uninterrupted run: its folder, and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
-    dissectbench("run", "name=warm", *SMALL, env=world, cwd=folder)
-    done = dissectbench("run", "--runs", "again", "name=demo", *SMALL, env=world, cwd=folder)
+    dissectbench("run", "name=warm", *SMALL, env=tinyworld, cwd=folder)
+    done = dissectbench("run", "--runs", "again", "name=demo", *SMALL, env=tinyworld, cwd=folder)
     return folder / "again" / "demo", done.stdout
 
 
@@ -60,7 +60,7 @@ def test_the_run_ends_with_its_table_and_all_its_files(finished):
     assert "shuffled: clip_dissect" in output
     names = {path.name for path in folder.iterdir()}
     assert {"config.yaml", "environment.json", "identity.json", "descriptions.jsonl"} <= names
-    assert {"scores.parquet", "spent.jsonl", "tables"} <= names
+    assert {"scores.parquet", "spent.jsonl", "tables", "status.json", "selection.json"} <= names
     records = [json.loads(line) for line in (folder / "descriptions.jsonl").read_text().splitlines()]
     assert len(records) == 4 * 2 * 6
     assert all(record["evidence"] for record in records if record["status"] == "ok")
@@ -75,7 +75,7 @@ def test_scores_keep_a_row_per_unit_method_and_metric(finished):
 
 
 @pytest.mark.slow
-def test_a_run_killed_ten_times_writes_the_same_bytes(finished, world, tmp_path):
+def test_a_run_killed_ten_times_writes_the_same_bytes(finished, tinyworld, tmp_path):
     folder, _ = finished
     again = tmp_path / "runs" / "demo"
     generator = random.Random(0)
@@ -83,7 +83,7 @@ def test_a_run_killed_ten_times_writes_the_same_bytes(finished, world, tmp_path)
     for described in sorted(generator.choices(range(4 * 2 * 6), k=10)):
         process = subprocess.Popen(
             [*COMMAND, "run", "name=demo", *SMALL],
-            env=world,
+            env=tinyworld,
             cwd=tmp_path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -97,7 +97,7 @@ def test_a_run_killed_ten_times_writes_the_same_bytes(finished, world, tmp_path)
             process.wait()
             kills += 1
     assert kills >= 5
-    dissectbench("run", "name=demo", *SMALL, env=world, cwd=tmp_path)
+    dissectbench("run", "name=demo", *SMALL, env=tinyworld, cwd=tmp_path)
     assert (again / "descriptions.jsonl").read_bytes() == (folder / "descriptions.jsonl").read_bytes()
     pd.testing.assert_frame_equal(
         pd.read_parquet(again / "scores.parquet"), pd.read_parquet(folder / "scores.parquet")
@@ -105,18 +105,18 @@ def test_a_run_killed_ten_times_writes_the_same_bytes(finished, world, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_second_run_describes_nothing_again(finished, world):
+def test_a_second_run_describes_nothing_again(finished, tinyworld):
     folder, _ = finished
     before = (folder / "spent.jsonl").read_bytes()
-    dissectbench("run", "--runs", "again", "name=demo", *SMALL, env=world, cwd=folder.parent.parent)
+    dissectbench("run", "--runs", "again", "name=demo", *SMALL, env=tinyworld, cwd=folder.parent.parent)
     assert (folder / "spent.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow
-def test_a_subset_of_units_gets_the_same_descriptions(finished, world, tmp_path):
+def test_a_subset_of_units_gets_the_same_descriptions(finished, tinyworld, tmp_path):
     folder, _ = finished
     dissectbench(
-        "run", "name=few", *SMALL, "units=3", "activations.batch_size=7", env=world, cwd=tmp_path
+        "run", "name=few", *SMALL, "units=3", "activations.batch_size=7", env=tinyworld, cwd=tmp_path
     )
     few = (tmp_path / "runs" / "few" / "descriptions.jsonl").read_text().splitlines()
     assert len(few) == 4 * 2 * 3
@@ -124,8 +124,8 @@ def test_a_subset_of_units_gets_the_same_descriptions(finished, world, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_dry_run_prints_the_plan_and_writes_nothing(world, tmp_path):
-    done = dissectbench("run", "--dry-run", "name=dry", *SMALL, env=world, cwd=tmp_path)
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tinyworld, tmp_path):
+    done = dissectbench("run", "--dry-run", "name=dry", *SMALL, env=tinyworld, cwd=tmp_path)
     assert "6 to do" in done.stdout
     assert "160 images" in done.stdout
     assert not (tmp_path / "runs").exists()
