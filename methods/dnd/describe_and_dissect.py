@@ -121,7 +121,7 @@ class DescribeAndDissect(Method):
 
     @property
     def cropping(self) -> Cropping:
-        """How images are cropped: the official variant has its own attention crops."""
+        """How images are cropped: the official variant has attention crops of its own."""
         official = self.variant == "official" and self.exemplars.crops == "attention"
         return "official" if official else self.exemplars.crops
 
@@ -242,14 +242,14 @@ class DescribeAndDissect(Method):
         by_unit = top_images(layer, list(units), self.exemplars.count, self.cropping)
         # Units often share exemplars: each image is captioned once.
         pixels = {
-            one.key: one.image for of_unit in by_unit.values() for one in of_unit if one.image is not None
+            top.key: top.image for of_unit in by_unit.values() for top in of_unit if top.image is not None
         }
         texts = cached_captions(self.captioner, pixels.values(), layer.cache)
         captions = dict(zip(pixels, texts, strict=True))
         return {
             unit: tuple(
-                replace(one, caption=captions[one.key]) if one.image is not None else one
-                for one in of_unit
+                replace(top, caption=captions[top.key]) if top.image is not None else top
+                for top in of_unit
             )
             for unit, of_unit in by_unit.items()
         }
@@ -260,7 +260,7 @@ class DescribeAndDissect(Method):
         """Step 2."""
         model = self.language_model and CachedLanguageModel(self.language_model, layer.cache)
         captions = {
-            layer.unit(unit): [one.caption for one in of_unit if one.caption]
+            layer.unit(unit): [top.caption for top in of_unit if top.caption]
             for unit, of_unit in images.items()
         }
         proposals = propose(
@@ -282,16 +282,18 @@ class DescribeAndDissect(Method):
         """Step 3: the candidates of each unit, the best first."""
         if not self.scoring.enabled:
             return {unit: tuple(map(Candidate, of_unit)) for unit, of_unit in texts.items()}
-        own = steps.run(lambda some: self._own_embeddings({unit: images[unit] for unit in some}), texts)
+        own_embeddings = steps.run(
+            lambda some: self._own_embeddings({unit: images[unit] for unit in some}), texts
+        )
         encoder = self.encoder if self._embeds_images else None
         synthetic = steps.run(
             lambda some: self.synthetic_images.results(
                 layer, {unit: texts[unit] for unit in some}, encoder
             ),
-            own,
+            own_embeddings,
         )
         return steps.run_each(
-            lambda unit, results: self._scored(texts[unit], own[unit], results), synthetic
+            lambda unit, results: self._scored(texts[unit], own_embeddings[unit], results), synthetic
         )
 
     def _own_embeddings(
@@ -301,19 +303,22 @@ class DescribeAndDissect(Method):
         if not self._embeds_images:
             return dict.fromkeys(images)
         kept = {
-            unit: [one for one in of_unit if one.image is not None] for unit, of_unit in images.items()
+            unit: [top for top in of_unit if top.image is not None] for unit, of_unit in images.items()
         }
-        pixels = {one.key: one.image for of_unit in kept.values() for one in of_unit if one.image}
+        pixels = {top.key: top.image for of_unit in kept.values() for top in of_unit if top.image}
         embeddings = self.encoder.encode_images(pixels.values())
         rows = {key: row for row, key in enumerate(pixels)}
-        return {unit: embeddings[[rows[one.key] for one in of_unit]] for unit, of_unit in kept.items()}
+        return {unit: embeddings[[rows[top.key] for top in of_unit]] for unit, of_unit in kept.items()}
 
     def _scored(
-        self, texts: Sequence[str], own: NDArray[np.float32] | None, synthetic: SyntheticResults
+        self,
+        texts: Sequence[str],
+        own_embeddings: NDArray[np.float32] | None,
+        synthetic: SyntheticResults,
     ) -> tuple[Candidate, ...]:
         ranked = RankedImages.of(
             synthetic.responses,
-            own,
+            own_embeddings,
             synthetic.embeddings,
             top_k=self.scoring.top_k,
             top_images=self.scoring.top_images,

@@ -60,8 +60,8 @@ class RankedImages:
     def of(
         cls,
         responses: Sequence[NDArray[np.floating]],
-        own: NDArray[np.floating] | None = None,
-        synthetic: Sequence[NDArray[np.floating]] | None = None,
+        own_embeddings: NDArray[np.floating] | None = None,
+        synthetic_embeddings: Sequence[NDArray[np.floating]] | None = None,
         *,
         top_k: int = 5,
         top_images: int = 10,
@@ -71,9 +71,9 @@ class RankedImages:
 
         Args:
             responses: for each candidate [images], the unit's response to its images.
-            own: [n, d] embeddings of the unit's top images; only the functions in `PRODUCTS` need
-                embeddings.
-            synthetic: for each candidate [images, d] embeddings of its images.
+            own_embeddings: [n, d] embeddings of the unit's top images; only the functions in `PRODUCTS`
+                need embeddings.
+            synthetic_embeddings: for each candidate [images, d] embeddings of its images.
             top_k: see `RankedImages`.
             top_images: see `RankedImages`.
             variant: see `RankedImages`.
@@ -83,11 +83,17 @@ class RankedImages:
                 not match, or a parameter is out of range.
         """
         ranks = tuple(joint_ranks(responses))
-        if own is None and synthetic is None:
+        if own_embeddings is None and synthetic_embeddings is None:
             return cls(ranks, None, top_k, top_images, variant)
-        if own is None or synthetic is None:
+        if own_embeddings is None or synthetic_embeddings is None:
             raise ValueError("embeddings of the unit's own and of the synthetic images are both needed")
-        return cls(ranks, tuple(_similarity(responses, own, synthetic)), top_k, top_images, variant)
+        return cls(
+            ranks,
+            tuple(_similarity(responses, own_embeddings, synthetic_embeddings)),
+            top_k,
+            top_images,
+            variant,
+        )
 
 
 @dataclass(frozen=True)
@@ -262,18 +268,18 @@ def _checked(responses: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float
 
 def _similarity(
     responses: Sequence[NDArray[np.floating]],
-    own: NDArray[np.floating],
-    synthetic: Sequence[NDArray[np.floating]],
+    own_embeddings: NDArray[np.floating],
+    synthetic_embeddings: Sequence[NDArray[np.floating]],
 ) -> list[NDArray[np.float64]]:
     """Returns `RankedImages.similarity`."""
-    if [len(of_candidate) for of_candidate in synthetic] != [len(r) for r in responses]:
+    if [len(of_candidate) for of_candidate in synthetic_embeddings] != [len(r) for r in responses]:
         raise ValueError("there must be one embedding and one response per synthetic image")
     # The mean of cosines with unit vectors is the product with the mean of these vectors.
-    centre = _unit_rows(own).mean(axis=0)
+    centre = _unit_rows(own_embeddings).mean(axis=0)
     orders = (np.argsort(-of_candidate, kind="stable") for of_candidate in _checked(responses))
     return [
         (_unit_rows(embeddings) @ centre)[order]
-        for embeddings, order in zip(synthetic, orders, strict=True)
+        for embeddings, order in zip(synthetic_embeddings, orders, strict=True)
     ]
 
 

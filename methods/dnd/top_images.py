@@ -74,11 +74,11 @@ def top_images(
             raise ValueError("its activations are not all finite")
     exemplars = {unit: layer.exemplars(unit, count).indices.tolist() for unit in units}
     by_unit = _exemplars_and_crops(layer, exemplars, cropping)
-    distinct = {one.key: one.image for of_unit in by_unit.values() for one in of_unit}
+    distinct = {top.key: top.image for of_unit in by_unit.values() for top in of_unit}
     responses = layer.respond([image for image in distinct.values() if image is not None])
     rows = {key: row for row, key in enumerate(distinct)}
     return {
-        unit: _sorted(of_unit, responses[[rows[one.key] for one in of_unit], unit].tolist(), count)
+        unit: _sorted(of_unit, responses[[rows[top.key] for top in of_unit], unit].tolist(), count)
         for unit, of_unit in by_unit.items()
     }
 

@@ -96,9 +96,9 @@ def test_the_description_is_the_most_similar_concept(layer, encoder, values):
     alive = [u for u in range(UNITS) if u not in (DEAD, NOT_FINITE)]
     cosines = encoder._images @ encoder._texts.T
     scores = soft_wpmi(values[:, alive], cosines).scores
-    found = records(CLIPDissect(encoder, WORDS), layer, alive)
+    described = records(CLIPDissect(encoder, WORDS), layer, alive)
     for row, unit in enumerate(alive):
-        text, status, score, candidates, evidence = found[unit]
+        text, status, score, candidates, evidence = described[unit]
         assert (text, status) == (WORDS.words[scores[row].argmax()], "ok")
         assert score == pytest.approx(scores[row].max(), abs=1e-4)
         assert [c.text for c in candidates] == [WORDS.words[i] for i in np.argsort(-scores[row])]
@@ -107,14 +107,14 @@ def test_the_description_is_the_most_similar_concept(layer, encoder, values):
 
 
 def test_a_dead_unit_gets_no_description(layer, encoder):
-    (found,) = CLIPDissect(encoder, WORDS).describe(layer, [DEAD])
-    assert (found.text, found.status, found.score) == (None, "dead", None)
+    (description,) = CLIPDissect(encoder, WORDS).describe(layer, [DEAD])
+    assert (description.text, description.status, description.score) == (None, "dead", None)
 
 
 def test_a_unit_with_values_that_are_not_finite_fails_with_the_reason(layer, encoder):
-    (found,) = CLIPDissect(encoder, WORDS).describe(layer, [NOT_FINITE])
-    assert found.status == "failed"
-    assert "not all finite" in found.evidence["reason"]
+    (description,) = CLIPDissect(encoder, WORDS).describe(layer, [NOT_FINITE])
+    assert description.status == "failed"
+    assert "not all finite" in description.evidence["reason"]
 
 
 @pytest.mark.numerics
@@ -190,19 +190,19 @@ def test_the_identity_contains_encoder_concepts_and_settings(layer, encoder):
 )
 def test_the_population_of_the_prior_is_recorded(layer, encoder, values, settings, size):
     method = CLIPDissect(encoder, WORDS, **settings)
-    (found,) = method.describe(layer, [1])
-    assert found.evidence["population"]["size"] == size
+    (description,) = method.describe(layer, [1])
+    assert description.evidence["population"]["size"] == size
     units = method._population(layer, np.arange(UNITS) != NOT_FINITE)
     expected = soft_wpmi(
         np.nan_to_num(values), encoder._images @ encoder._texts.T, population=units.tolist()
     )
-    assert found.score == pytest.approx(expected.scores[1].max(), abs=1e-4)
+    assert description.score == pytest.approx(expected.scores[1].max(), abs=1e-4)
 
 
 def test_the_official_order_is_estimated_and_seeded(layer, encoder):
     def scores(**settings):
-        found = records(CLIPDissect(encoder, WORDS, "rank_reorder", **settings), layer, [0])
-        return found[0][2]
+        described = records(CLIPDissect(encoder, WORDS, "rank_reorder", **settings), layer, [0])
+        return described[0][2]
 
     official = scores(variant="official", seed=1)
     assert official == scores(variant="official", seed=1)
@@ -213,28 +213,28 @@ def test_the_official_order_is_estimated_and_seeded(layer, encoder):
 def test_a_unit_without_an_order_fails_in_rank_reorder(encoder, values, tmp_path):
     values[:, 0] = np.arange(IMAGES) >= 100
     layer = ArrayLayer(values, Colours(), Cache(tmp_path))
-    (found,) = CLIPDissect(encoder, WORDS, "rank_reorder").describe(layer, [0])
-    assert found.status == "failed"
-    assert "equally active" in found.evidence["reason"]
+    (description,) = CLIPDissect(encoder, WORDS, "rank_reorder").describe(layer, [0])
+    assert description.status == "failed"
+    assert "equally active" in description.evidence["reason"]
 
 
 def test_the_record_contains_settings_and_exemplars(layer, encoder, values):
-    (found,) = CLIPDissect(encoder, WORDS, keep_candidates=3, inverse_temperature=5.0).describe(
+    (description,) = CLIPDissect(encoder, WORDS, keep_candidates=3, inverse_temperature=5.0).describe(
         layer, [2]
     )
-    assert len(found.candidates) == 3
-    assert found.evidence["similarity"] == "soft_wpmi"
-    assert found.evidence["parameters"]["inverse_temperature"] == 5.0
-    assert found.evidence["parameters"]["top_k"] == 100
-    assert (found.evidence["images"], found.evidence["concepts"]) == (IMAGES, len(WORDS))
-    assert found.evidence["exemplars"] == np.argsort(-values[:, 2], kind="stable")[:10].tolist()
-    assert type(found).from_json(found.to_json()).text == found.text
+    assert len(description.candidates) == 3
+    assert description.evidence["similarity"] == "soft_wpmi"
+    assert description.evidence["parameters"]["inverse_temperature"] == 5.0
+    assert description.evidence["parameters"]["top_k"] == 100
+    assert (description.evidence["images"], description.evidence["concepts"]) == (IMAGES, len(WORDS))
+    assert description.evidence["exemplars"] == np.argsort(-values[:, 2], kind="stable")[:10].tolist()
+    assert type(description).from_json(description.to_json()).text == description.text
 
 
 def test_a_single_candidate_has_a_margin(layer, encoder):
-    (found,) = CLIPDissect(encoder, WORDS, keep_candidates=1).describe(layer, [2])
-    assert len(found.candidates) == 1
-    assert found.evidence["margin"] > 0
+    (description,) = CLIPDissect(encoder, WORDS, keep_candidates=1).describe(layer, [2])
+    assert len(description.candidates) == 1
+    assert description.evidence["margin"] > 0
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,8 @@ def outer_regions(active):
 @settings(max_examples=60, deadline=None)
 def test_every_outer_region_gives_its_bounding_box(active):
     assume(active.any() and not active.all())
-    found = attention_boxes(active.astype(np.float32), active.shape[::-1], **ALL_BOXES)
-    assert set(found) == outer_regions(active)
+    boxes = attention_boxes(active.astype(np.float32), active.shape[::-1], **ALL_BOXES)
+    assert set(boxes) == outer_regions(active)
 
 
 def test_a_region_in_a_hole_of_another_gives_no_box():
@@ -211,12 +211,12 @@ def test_a_crop_has_the_resolution_of_its_image(side):
 
 def test_on_an_image_of_the_grids_size_crops_are_the_boxes():
     activation = np.random.default_rng(3).uniform(0, 4, (7, 7)).astype(np.float32)
-    found = [
+    boxes = [
         tuple(375 * fraction for fraction in crop.box)
         for crop in crops(ramps(375, 375), activation, WHOLE)
     ]
-    assert len(found) > 1
-    assert [tuple(round(number, 9) for number in box) for box in found] == attention_boxes(activation)
+    assert len(boxes) > 1
+    assert [tuple(round(number, 9) for number in box) for box in boxes] == attention_boxes(activation)
 
 
 def test_crops_are_placed_in_the_region_shown_to_the_target():
@@ -233,10 +233,10 @@ def test_crops_are_placed_in_the_region_shown_to_the_target():
 @settings(max_examples=40, deadline=None)
 def test_crops_are_inside_the_image_not_empty_and_distinct(seed, low, extent, width, height):
     activation = np.random.default_rng(seed).standard_normal((7, 7)).astype(np.float32)
-    found = crops(ramps(width, height), activation, Region(low, low / 2, low + extent, low / 2 + extent))
-    assert len(found) <= 4
-    assert len({crop.box for crop in found}) == len(found)
-    for crop in found:
+    parts = crops(ramps(width, height), activation, Region(low, low / 2, low + extent, low / 2 + extent))
+    assert len(parts) <= 4
+    assert len({crop.box for crop in parts}) == len(parts)
+    for crop in parts:
         left, top, right, bottom = crop.box
         assert 0 <= left < right <= 1
         assert 0 <= top < bottom <= 1
@@ -252,7 +252,7 @@ def test_crops_in_the_padding_are_left_out_or_clipped():
 
 def test_the_official_variant_uses_the_whole_resized_image():
     activation = blob(slice(2, 5), slice(8, 12)) * np.float32(0.8)
-    found = crops(ramps(200, 100), activation, Region(0.25, 0.25, 0.75, 0.75), variant="official")
+    parts = crops(ramps(200, 100), activation, Region(0.25, 0.25, 0.75, 0.75), variant="official")
     (box,) = attention_boxes(activation, variant="official")
-    assert [crop.image.size for crop in found] == [(375, 375)]
-    assert found[0].box == tuple(edge / 375 for edge in box)
+    assert [crop.image.size for crop in parts] == [(375, 375)]
+    assert parts[0].box == tuple(edge / 375 for edge in box)

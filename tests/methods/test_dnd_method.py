@@ -197,33 +197,42 @@ def records(method, layer, units=tuple(range(UNITS))):
 
 
 def test_units_are_described_by_the_colour_they_respond_to(layer):
-    found = list(method(exemplars={"crops": "attention"}).describe(layer, range(UNITS)))
-    assert [d.text for d in found[:4]] == ["red square", "green square", "blue square", "white square"]
-    assert [d.status for d in found] == ["ok"] * 4 + ["dead"] + ["ok"]
-    assert all(d.seconds > 0 for d in found if d.status == "ok")
+    descriptions = list(method(exemplars={"crops": "attention"}).describe(layer, range(UNITS)))
+    assert [d.text for d in descriptions[:4]] == [
+        "red square",
+        "green square",
+        "blue square",
+        "white square",
+    ]
+    assert [d.status for d in descriptions] == ["ok"] * 4 + ["dead"] + ["ok"]
+    assert all(d.seconds > 0 for d in descriptions if d.status == "ok")
 
 
 def test_no_model_is_called_for_a_dead_unit(layer):
     dissect = method()
-    (found,) = dissect.describe(layer, [DEAD])
-    assert (found.text, found.status, found.evidence) == (None, "dead", {})
+    (description,) = dissect.describe(layer, [DEAD])
+    assert (description.text, description.status, description.evidence) == (None, "dead", {})
     assert layer.batches == dissect.captioner.requests == []
 
 
 def test_the_candidate_whose_images_the_unit_responds_to_is_selected(layer):
     replies = iter(["green square", "blue square", "red square", "white square", "grey thing"])
     model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(model).describe(layer, [0])
-    proposed = [a["label"] for a in found.evidence["summaries"]]
+    (description,) = method(model).describe(layer, [0])
+    proposed = [a["label"] for a in description.evidence["summaries"]]
     assert proposed[0] == "green square"
-    assert found.text == found.candidates[0].text == "red square"
-    assert found.score == found.candidates[0].score == max(c.score for c in found.candidates)
-    assert found.cost_usd == pytest.approx(0.25 * len(model.requests))
+    assert description.text == description.candidates[0].text == "red square"
+    assert (
+        description.score
+        == description.candidates[0].score
+        == max(c.score for c in description.candidates)
+    )
+    assert description.cost_usd == pytest.approx(0.25 * len(model.requests))
 
 
 def test_the_evidence_contains_images_captions_replies_and_seeds(layer):
-    (found,) = method(exemplars={"crops": "attention"}).describe(layer, [0])
-    record = json.loads(found.to_json())["evidence"]
+    (description,) = method(exemplars={"crops": "attention"}).describe(layer, [0])
+    record = json.loads(description.to_json())["evidence"]
     whole = [one for one in record["images"] if one["box"] is None]
     assert {one["image"] for one in whole} == set(layer.exemplars(0, 5).indices.tolist())
     assert any(one["box"] for one in record["images"])
@@ -232,7 +241,7 @@ def test_the_evidence_contains_images_captions_replies_and_seeds(layer):
     assert ["caption" in one for one in record["images"]] == [True] * 5 + [False] * (len(responses) - 5)
     assert record["captions"] == [one["caption"] for one in record["images"][:5]]
     assert record["summaries"][0]["tries"][0]["reply"] == "red square"
-    best = found.candidates[0]
+    best = description.candidates[0]
     assert best.details["seeds"] == [seed_for(best.text, i, 0) for i in range(4)]
     assert len(best.details["ranks"]) == 4
 
@@ -259,10 +268,10 @@ def test_the_requests_of_a_block_are_made_together_and_once(layer):
 
 def test_images_in_memory_do_not_grow_with_the_candidates(layer, monkeypatch):
     monkeypatch.setattr("dissectbench.methods.dnd.synthetic._IMAGES_IN_MEMORY", 8)
-    found = records(method(), layer)
+    described = records(method(), layer)
     assert max(layer.batches[1:]) == 8
     monkeypatch.undo()
-    assert records(method(), layer) == found
+    assert records(method(), layer) == described
 
 
 def test_a_second_run_calls_no_model(layer):
@@ -299,25 +308,25 @@ def test_a_run_killed_at_any_step_repeats_no_finished_request(tmp_path):
 def test_without_crops_only_whole_images_are_captioned(tmp_path, flat):
     layer = Network(Cache(tmp_path), flat=flat)
     crops = "attention" if flat else "off"
-    found = list(method(exemplars={"crops": crops}).describe(layer, [0, 1, 2]))
-    assert [d.text for d in found] == ["red square", "green square", "blue square"]
-    assert all(one["box"] is None for d in found for one in d.evidence["images"])
+    descriptions = list(method(exemplars={"crops": crops}).describe(layer, [0, 1, 2]))
+    assert [d.text for d in descriptions] == ["red square", "green square", "blue square"]
+    assert all(one["box"] is None for d in descriptions for one in d.evidence["images"])
 
 
 def test_without_scoring_the_first_candidate_is_the_description(layer):
     model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else "first thing")
     dissect = method(model, scoring={"enabled": False})
-    (found,) = dissect.describe(layer, [0])
-    assert (found.text, found.score) == ("first thing", None)
+    (description,) = dissect.describe(layer, [0])
+    assert (description.text, description.score) == ("first thing", None)
     assert dissect.synthetic_images.generator.requests == []
     assert set(dissect.models()) == {"captioner", "language model"}
 
 
 def test_without_a_language_model_captions_are_the_candidates(layer):
     dissect = with_models(Captioner("captioner"), None, Generator("generator"), Encoder("encoder"))
-    (found,) = dissect.describe(layer, [1])
-    assert found.text.startswith("there is a green square near")
-    assert {c.text for c in found.candidates} == set(found.evidence["captions"])
+    (description,) = dissect.describe(layer, [1])
+    assert description.text.startswith("there is a green square near")
+    assert {c.text for c in description.candidates} == set(description.evidence["captions"])
     assert dissect.expected_calls(7) is None
 
 
@@ -326,34 +335,34 @@ def test_without_a_language_model_captions_are_the_candidates(layer):
 def test_every_scoring_function_finds_the_colour(layer, function, variant):
     replies = iter(["green square", "red square", "blue square", "blue thing", "green thing"])
     model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(model, scoring={"function": function}, variant=variant).describe(layer, [0])
-    assert found.text == "red square"
-    assert found.score == found.candidates[0].details[function]
+    (description,) = method(model, scoring={"function": function}, variant=variant).describe(layer, [0])
+    assert description.text == "red square"
+    assert description.score == description.candidates[0].details[function]
 
 
 def test_several_labels_are_kept_if_they_differ(layer):
     replies = iter(["red square", "red box", "blue square", "red thing", "green square"])
     model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(model, labels={"count": 3}).describe(layer, [0])
-    parts = found.text.split("; ")
-    assert parts[0] == found.candidates[0].text
+    (description,) = method(model, labels={"count": 3}).describe(layer, [0])
+    parts = description.text.split("; ")
+    assert parts[0] == description.candidates[0].text
     assert sorted(part.split()[0] for part in parts) == ["blue", "green", "red"]
 
 
 def test_candidates_beyond_the_limit_are_left_out_and_recorded(layer):
     replies = iter(["red square", "blue square", "green square", "white square", "white box"])
     model = LanguageModel(lambda captions, _: captions[0] if len(captions) == 1 else next(replies))
-    (found,) = method(model, candidates={"max_candidates": 2}).describe(layer, [0])
-    assert {c.text for c in found.candidates} == {"red square", "blue square"}
-    assert found.evidence["left_out"] == ["green square", "white square", "white box"]
+    (description,) = method(model, candidates={"max_candidates": 2}).describe(layer, [0])
+    assert {c.text for c in description.candidates} == {"red square", "blue square"}
+    assert description.evidence["left_out"] == ["green square", "white square", "white box"]
 
 
 def test_a_unit_whose_response_is_not_finite_does_not_affect_the_others(layer):
     layer.values = layer.values.copy()
     layer.values[3, 1] = np.inf
-    found = {d.unit.index: d for d in method().describe(layer, [0, 1, 2])}
-    assert [found[u].status for u in (0, 1, 2)] == ["ok", "failed", "ok"]
-    assert "not all finite" in found[1].evidence["reason"]
+    descriptions = {d.unit.index: d for d in method().describe(layer, [0, 1, 2])}
+    assert [descriptions[u].status for u in (0, 1, 2)] == ["ok", "failed", "ok"]
+    assert "not all finite" in descriptions[1].evidence["reason"]
 
 
 def test_a_unit_that_fails_in_a_step_keeps_the_evidence_of_earlier_steps(layer):
@@ -365,25 +374,27 @@ def test_a_unit_that_fails_in_a_step_keeps_the_evidence_of_earlier_steps(layer):
                 yield image
 
     dissect = with_models(Captioner("c"), KeyPhrases(), Failing("failing"), Encoder("encoder"))
-    found = {d.unit.index: d for d in dissect.describe(layer, [0, 1, 2, 3])}
-    assert [found[u].status for u in (0, 1, 2, 3)] == ["ok", "ok", "failed", "ok"]
-    assert found[2].evidence["reason"] == "RuntimeError: cannot generate blue"
-    assert found[2].evidence["summaries"][0]["label"] == "blue square"
+    descriptions = {d.unit.index: d for d in dissect.describe(layer, [0, 1, 2, 3])}
+    assert [descriptions[u].status for u in (0, 1, 2, 3)] == ["ok", "ok", "failed", "ok"]
+    assert descriptions[2].evidence["reason"] == "RuntimeError: cannot generate blue"
+    assert descriptions[2].evidence["summaries"][0]["label"] == "blue square"
 
 
 def test_a_model_that_always_refuses_gives_a_failed_record_with_its_replies(layer):
-    (found,) = method(LanguageModel(lambda *_: "I'm sorry, I can't help with that.")).describe(layer, [0])
-    assert (found.status, found.text) == ("failed", None)
-    assert found.evidence["reason"] == "no candidate: the reply names no concept"
-    assert len(found.evidence["summaries"][0]["tries"]) == 3
-    assert found.cost_usd > 0
+    (description,) = method(LanguageModel(lambda *_: "I'm sorry, I can't help with that.")).describe(
+        layer, [0]
+    )
+    assert (description.status, description.text) == ("failed", None)
+    assert description.evidence["reason"] == "no candidate: the reply names no concept"
+    assert len(description.evidence["summaries"][0]["tries"]) == 3
+    assert description.cost_usd > 0
 
 
 def test_images_without_captions_give_a_failed_record(layer):
     dissect = method()
     dissect.captioner.caption = lambda images: [""] * len(images)
-    (found,) = dissect.describe(layer, [0])
-    assert found.evidence["reason"] == "the captioner has no caption for its images"
+    (description,) = dissect.describe(layer, [0])
+    assert description.evidence["reason"] == "the captioner has no caption for its images"
 
 
 def test_an_error_of_the_user_ends_the_run(layer):

@@ -17,13 +17,13 @@ from dissectbench.methods.dnd import (
 DND = "method.describe_and_dissect"
 
 
-def made(*overrides):
+def built(*overrides):
     config = compose(["method=[describe_and_dissect]", *overrides]).config
     return build(config.method.describe_and_dissect, DND)
 
 
 def test_by_default_it_uses_the_models_of_tinyworld_and_no_language_model():
-    names = set(made().models().values())
+    names = set(built().models().values())
     assert {"tinyworld-captioner", "tinyworld-renderer", "tinyworld-clip"} < names
     assert "key phrases (no language model)" in names
 
@@ -41,12 +41,12 @@ def test_by_default_it_uses_the_models_of_tinyworld_and_no_language_model():
     ],
 )
 def test_each_ablation_is_one_override(override, models):
-    assert len(made(override).models()) == models
+    assert len(built(override).models()) == models
 
 
 def test_a_real_run_needs_nothing_but_its_settings(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    real = made("language_model=openai", "captioner=blip", "generator=stable_diffusion")
+    real = built("language_model=openai", "captioner=blip", "generator=stable_diffusion")
     assert real.models()["language model"] == "gpt-4o-mini"
     expected = real.expected_calls(100)
     assert expected.calls == 1500
@@ -55,7 +55,7 @@ def test_a_real_run_needs_nothing_but_its_settings(monkeypatch):
 
 def test_a_wrong_value_names_the_setting_and_the_nearest_value():
     with pytest.raises(InputError, match=r"(?s)scoring\.function.*topk_mean.*did you mean"):
-        made(f"{DND}.scoring.function=topk_mean")
+        built(f"{DND}.scoring.function=topk_mean")
 
 
 def test_the_configuration_states_the_defaults_of_the_settings():

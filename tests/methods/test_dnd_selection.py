@@ -238,12 +238,12 @@ def test_scores_by_position_need_no_embeddings():
         ({"responses": []}, "at least one"),
         ({"responses": [np.ones(2), np.ones(0)]}, "at least one"),
         ({"responses": [np.ones(2), np.array([1, np.nan])]}, "finite"),
-        ({"own": None}, "both needed"),
-        ({"own": np.zeros((3, 2))}, "zero"),
-        ({"own": np.zeros((0, 2))}, "at least one"),
-        ({"synthetic": [np.ones((2, 2))]}, "one embedding and one response"),
-        ({"synthetic": [np.ones((2, 2)), np.ones((3, 2))]}, "one embedding and one response"),
-        ({"synthetic": [np.ones((2, 2)), np.full((2, 2), np.inf)]}, "finite"),
+        ({"own_embeddings": None}, "both needed"),
+        ({"own_embeddings": np.zeros((3, 2))}, "zero"),
+        ({"own_embeddings": np.zeros((0, 2))}, "at least one"),
+        ({"synthetic_embeddings": [np.ones((2, 2))]}, "one embedding and one response"),
+        ({"synthetic_embeddings": [np.ones((2, 2)), np.ones((3, 2))]}, "one embedding and one response"),
+        ({"synthetic_embeddings": [np.ones((2, 2)), np.full((2, 2), np.inf)]}, "finite"),
         ({"top_k": 0}, "top_k=0"),
         ({"top_images": 0}, "top_images=0"),
         ({"variant": "best"}, "'best'"),
@@ -252,8 +252,8 @@ def test_scores_by_position_need_no_embeddings():
 def test_invalid_inputs_are_refused(change, message):
     good = {
         "responses": [np.ones(2), np.ones(2)],
-        "own": np.ones((3, 2)),
-        "synthetic": [np.ones((2, 2)), np.ones((2, 2))],
+        "own_embeddings": np.ones((3, 2)),
+        "synthetic_embeddings": [np.ones((2, 2)), np.ones((2, 2))],
     }
     assert best_first(RankedImages.of(**good)) == [0, 1]
     with pytest.raises(ValueError, match=message):

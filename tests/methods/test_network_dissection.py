@@ -88,16 +88,16 @@ def unit_of(*labels):
 
 def test_a_unit_gets_the_label_with_the_highest_iou_as_words(tmp_path):
     layer = make(tmp_path, np.stack([unit_of(1), unit_of(2), unit_of(3), unit_of(1, 2)], axis=1))
-    found = list(NetworkDissection(0.25).describe(layer, [0, 1, 2, 3]))
-    assert [d.text for d in found] == ["red", "traffic light", "vitamin-c", "traffic light"]
-    assert [d.status for d in found] == ["ok"] * 4
+    descriptions = list(NetworkDissection(0.25).describe(layer, [0, 1, 2, 3]))
+    assert [d.text for d in descriptions] == ["red", "traffic light", "vitamin-c", "traffic light"]
+    assert [d.status for d in descriptions] == ["ok"] * 4
     # The unit is active in one of four images: on a quarter of the label's pixels.
-    assert [d.score for d in found][:3] == [0.25] * 3
-    evidence = found[3].evidence
+    assert [d.score for d in descriptions][:3] == [0.25] * 3
+    evidence = descriptions[3].evidence
     assert (evidence["intersection"], evidence["truth"], evidence["activation"]) == (6, 24, 10)
     assert evidence["iou"] == evidence["iou_lite"] == evidence["iou_dissect"] == 6 / 28
     assert evidence["categories"]["color"]["label"] == "red-c"
-    assert [(c.text, c.score) for c in found[3].candidates] == [
+    assert [(c.text, c.score) for c in descriptions[3].candidates] == [
         ("traffic light", 6 / 28),
         ("red", 4 / 22),
     ]
@@ -105,11 +105,11 @@ def test_a_unit_gets_the_label_with_the_highest_iou_as_words(tmp_path):
 
 def test_below_the_threshold_there_is_no_text_and_the_best_label_is_kept(tmp_path):
     layer = make(tmp_path, unit_of(1)[:, None])
-    (found,) = NetworkDissection(0.25, iou_threshold=0.25).describe(layer, [0])
-    assert (found.text, found.status, found.score) == (None, "below_threshold", 0.25)
-    assert found.evidence["reason"] == "no label has an IoU above 0.25"
-    assert found.candidates[0].text == "red"
-    assert found.evidence["label"] == "red-c"
+    (description,) = NetworkDissection(0.25, iou_threshold=0.25).describe(layer, [0])
+    assert (description.text, description.status, description.score) == (None, "below_threshold", 0.25)
+    assert description.evidence["reason"] == "no label has an IoU above 0.25"
+    assert description.candidates[0].text == "red"
+    assert description.evidence["label"] == "red-c"
 
 
 def test_a_unit_whose_mask_overlaps_no_label_has_no_text_and_no_candidate(tmp_path):
@@ -117,10 +117,10 @@ def test_a_unit_whose_mask_overlaps_no_label_has_no_text_and_no_candidate(tmp_pa
     planes[3] = 0
     layer = make(tmp_path, unit_of(1)[:, None])
     layer.probe.annotations.planes = planes
-    (found,) = NetworkDissection(0.25).describe(layer, [0])
-    assert (found.text, found.status) == (None, "below_threshold")
-    assert (found.score, found.candidates) == (0, ())
-    json.loads(found.to_json())
+    (description,) = NetworkDissection(0.25).describe(layer, [0])
+    assert (description.text, description.status) == (None, "below_threshold")
+    assert (description.score, description.candidates) == (0, ())
+    json.loads(description.to_json())
 
 
 def test_a_dead_unit_gets_no_description(tmp_path):
@@ -147,11 +147,11 @@ def test_ties_are_broken_by_category_and_then_by_label_number(tmp_path):
     maps = np.zeros((2, 1, 4, 4), np.float32)
     maps[0, 0, 1:3, 1:3] = 1  # one pixel of each quarter
     layer = ArrayLayer(maps, Unopened(2, labels), Cache(tmp_path))
-    (found,) = NetworkDissection(0.25).describe(layer, [0])
-    assert [(c.text, c.score) for c in found.candidates] == [
+    (description,) = NetworkDissection(0.25).describe(layer, [0])
+    assert [(c.text, c.score) for c in description.candidates] == [
         (name, 1 / 7) for name in ("two", "three", "one", "four")
     ]
-    assert found.evidence["label"] == "two"
+    assert description.evidence["label"] == "two"
 
 
 def test_a_description_does_not_depend_on_the_units_asked_for(tmp_path):
@@ -197,19 +197,19 @@ def test_a_damaged_tally_in_the_cache_is_counted_again(tmp_path):
     expected = NetworkDissection(0.25).tally(layer)
     (file,) = tmp_path.rglob("*.npz")
     file.write_bytes(file.read_bytes()[:100])
-    found = NetworkDissection(0.25).tally(layer)
-    np.testing.assert_array_equal(found.intersection, expected.intersection)
+    recounted = NetworkDissection(0.25).tally(layer)
+    np.testing.assert_array_equal(recounted.intersection, expected.intersection)
     assert layer.passes == 2
 
 
 def test_detectors_are_counted_by_both_rules(tmp_path):
     both = unit_of(1) + unit_of(2)
     layer = make(tmp_path, np.stack([unit_of(1), both, unit_of(2), np.zeros((4, 4, 4))], axis=1))
-    found = NetworkDissection(0.25).detectors(layer)
-    assert found.units == (0, 1, 2)
-    assert found.per_category == {"color": 2, "object": 2}
-    assert found.labels_per_category == {"color": (1,), "object": (2,)}
-    assert (found.unique, found.labels_overall) == (2, (1, 2))
+    counts = NetworkDissection(0.25).detectors(layer)
+    assert counts.units == (0, 1, 2)
+    assert counts.per_category == {"color": 2, "object": 2}
+    assert counts.labels_per_category == {"color": (1,), "object": (2,)}
+    assert (counts.unique, counts.labels_overall) == (2, (1, 2))
 
 
 def test_the_tally_file_numbers_units_from_one_and_is_sorted_by_score(tmp_path):

@@ -60,8 +60,10 @@ class WithZeroTokens(Annotations):
         self.zeros = [sum(row[c].split(";").count("0") for c in self.categories) for row in rows]
 
     def of(self, index):
-        known = self.inner.of(index)
-        return ImageAnnotation(known.shape, known.planes, known.whole + (0,) * self.zeros[index])
+        annotation = self.inner.of(index)
+        return ImageAnnotation(
+            annotation.shape, annotation.planes, annotation.whole + (0,) * self.zeros[index]
+        )
 
     def fingerprint(self):
         return f"{self.inner.fingerprint()} with zeros"
@@ -121,8 +123,8 @@ def test_label_zero_counts_only_if_enabled_and_then_as_in_the_reference(
 def test_thresholds_are_those_of_the_reference(folder, reference, kind, quantile, rule):
     expected = np.load(folder / "thresholds.npz")[f"{kind}_{quantile}_{rule}"]
     setting: Any = RULES[rule]
-    found = NetworkDissection(FRACTIONS[quantile], quantile_rule=setting).thresholds(reference[kind])
-    np.testing.assert_allclose(found, expected, atol=1e-12, rtol=0)
+    thresholds = NetworkDissection(FRACTIONS[quantile], quantile_rule=setting).thresholds(reference[kind])
+    np.testing.assert_allclose(thresholds, expected, atol=1e-12, rtol=0)
 
 
 @by_kind
@@ -143,9 +145,9 @@ def test_the_official_variant_reads_thresholds_and_counts_as_netdissect_lite(fol
         thresholds = np.load(folder / "thresholds.npz")
         expected = np.load(folder / f"tally_{kind}_q005_lite_sketch.npz")
         method = NetworkDissection(variant="official")
-        found = method.thresholds(reference[kind])
-        assert (found >= thresholds[f"{kind}_q005_lite_bracket_low"] - 1e-9).all()
-        assert (found <= thresholds[f"{kind}_q005_lite_bracket_high"] + 1e-9).all()
+        computed = method.thresholds(reference[kind])
+        assert (computed >= thresholds[f"{kind}_q005_lite_bracket_low"] - 1e-9).all()
+        assert (computed <= thresholds[f"{kind}_q005_lite_bracket_high"] + 1e-9).all()
         # Within the bracket the sketch's choice is random; it changes pixels of one unit in seventeen.
         tally = method.tally(reference[kind])
         same = (tally.intersection == expected["intersection"]).all(axis=1)
@@ -175,14 +177,14 @@ def test_best_labels_and_detector_counts_are_those_of_the_reference(
         best = best_labels(tally.iou(definition, category), category, len(categories))
         for unit in expected["units"]:
             assert_best(best, unit, categories)
-        found = detectors(best, categories)
+        counts = detectors(best, categories)
         rule_i, rule_ii = expected["rule_i_per_category"], expected["rule_ii_overall_best"]
-        assert list(found.units) == expected["detector_units"]
-        assert found.per_category == rule_i["detectors_per_category"]
-        assert {c: list(n) for c, n in found.labels_per_category.items()} == rule_i["unique_labels"]
-        assert found.unique == rule_i["unique_total"]
-        assert list(found.labels_overall) == rule_ii["unique_labels"]
-        assert len(found.labels_overall) == rule_ii["unique_total"]
+        assert list(counts.units) == expected["detector_units"]
+        assert counts.per_category == rule_i["detectors_per_category"]
+        assert {c: list(n) for c, n in counts.labels_per_category.items()} == rule_i["unique_labels"]
+        assert counts.unique == rule_i["unique_total"]
+        assert list(counts.labels_overall) == rule_ii["unique_labels"]
+        assert len(counts.labels_overall) == rule_ii["unique_total"]
 
 
 def assert_best(best, expected, categories):
@@ -210,9 +212,9 @@ def read_by_unit(path):
     return list(rows[0]), {int(row["unit"]): row for row in rows}, [float(row["score"]) for row in rows]
 
 
-def assert_same_table(found, expected):
+def assert_same_table(path, expected):
     """Compares cell by cell; for a unit without labels, the original file names the last category."""
-    (header, rows, scores), (original_header, originals, _) = read_by_unit(found), read_by_unit(expected)
+    (header, rows, scores), (original_header, originals, _) = read_by_unit(path), read_by_unit(expected)
     assert header == original_header
     assert rows.keys() == originals.keys()
     assert scores == sorted(scores, reverse=True)

@@ -146,12 +146,12 @@ REFERENCE = [
 @pytest.mark.parametrize(("name", "function", "settings", "live", "tolerance"), REFERENCE)
 def test_reference_values_and_the_best_concept(golden, name, function, settings, live, tolerance):
     units = golden["live_units"]
-    found = function(golden["A"][:, units] if live else golden["A"], golden["P"], **settings)
+    similarities = function(golden["A"][:, units] if live else golden["A"], golden["P"], **settings)
     rows = slice(None) if live else units
-    assert np.abs(found.scores[rows] - golden[name][rows]).max() <= tolerance
+    assert np.abs(similarities.scores[rows] - golden[name][rows]).max() <= tolerance
     if f"{name}_argmax" in golden:
         clear = golden[f"{name}_margin"][rows] > 2 * tolerance
-        best = found.scores[rows].argmax(axis=1)
+        best = similarities.scores[rows].argmax(axis=1)
         np.testing.assert_array_equal(best[clear], golden[f"{name}_argmax"][rows][clear])
         assert clear.sum() >= 20
 
@@ -177,7 +177,7 @@ def test_soft_wpmi_is_its_formula(seed, top_k, a, lam, ends):
     activations, cosines = random_inputs(seed)
     population = [0, 2, 3]
     last, first = sorted(ends)
-    found = soft_wpmi(
+    similarities = soft_wpmi(
         activations,
         cosines,
         top_k=top_k,
@@ -188,14 +188,14 @@ def test_soft_wpmi_is_its_formula(seed, top_k, a, lam, ends):
         population=population,
     )
     expected = slow_soft_wpmi(activations, cosines, top_k, a, lam, 1e-7, first, last, population)
-    np.testing.assert_allclose(found.scores, expected, atol=2e-5 * top_k + 1e-4, rtol=1e-5)
+    np.testing.assert_allclose(similarities.scores, expected, atol=2e-5 * top_k + 1e-4, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), top_k=st.integers(1, 60), a=st.floats(0.5, 30), lam=st.floats(0, 1.5))
 def test_wpmi_is_its_formula(seed, top_k, a, lam):
     activations, cosines = random_inputs(seed)
-    found = wpmi(
+    similarities = wpmi(
         activations,
         cosines,
         top_k=top_k,
@@ -204,7 +204,7 @@ def test_wpmi_is_its_formula(seed, top_k, a, lam):
         population=range(5),
     )
     expected = slow_wpmi(activations, cosines, top_k, a, lam, 1e-7, range(5))
-    np.testing.assert_allclose(found.scores, expected, atol=1e-4, rtol=1e-5)
+    np.testing.assert_allclose(similarities.scores, expected, atol=1e-4, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -217,9 +217,11 @@ def test_wpmi_is_its_formula(seed, top_k, a, lam):
 def test_rank_reorder_is_its_formula(seed, fraction, power, mean_power):
     activations, cosines = random_inputs(seed)
     activations += np.random.default_rng(seed).uniform(0, 0.01, activations.shape).astype(np.float32)
-    found = rank_reorder(activations, cosines, power=power, top_fraction=fraction, mean_power=mean_power)
+    similarities = rank_reorder(
+        activations, cosines, power=power, top_fraction=fraction, mean_power=mean_power
+    )
     expected = slow_rank_reorder(activations, cosines, power, fraction, mean_power)
-    np.testing.assert_allclose(found.scores, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(similarities.scores, expected, rtol=1e-4, atol=1e-5)
 
 
 # Properties
@@ -228,15 +230,15 @@ def test_rank_reorder_is_its_formula(seed, fraction, power, mean_power):
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
 def test_a_single_unit_equals_its_own_prior(function):
     activations, cosines = random_inputs(0)
-    found = function(activations[:, :1], cosines, top_k=20, prior_weight=1.0)
-    np.testing.assert_array_equal(found.scores, 0)
+    similarities = function(activations[:, :1], cosines, top_k=20, prior_weight=1.0)
+    np.testing.assert_array_equal(similarities.scores, 0)
 
 
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
 def test_with_weight_one_no_score_exceeds_the_log_of_the_population(function):
     activations, cosines = random_inputs(1)
-    found = function(activations, 30 * cosines, top_k=5, prior_weight=1.0)
-    assert found.scores.max() <= np.log(5) + 1e-4
+    similarities = function(activations, 30 * cosines, top_k=5, prior_weight=1.0)
+    assert similarities.scores.max() <= np.log(5) + 1e-4
 
 
 @pytest.mark.parametrize("function", [soft_wpmi, wpmi])
@@ -296,8 +298,8 @@ def test_embeddings_give_the_scores_of_their_cosines(function):
     )
     activations = rng.standard_normal((120, 4)).astype(np.float32)
     whole = function(activations, (images @ texts.T).astype(np.float32)).scores
-    found = function(activations, EmbeddingCosines(images, texts)).scores
-    np.testing.assert_allclose(found, whole, atol=1e-4, rtol=1e-4)
+    scores = function(activations, EmbeddingCosines(images, texts)).scores
+    np.testing.assert_allclose(scores, whole, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)

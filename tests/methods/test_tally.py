@@ -131,9 +131,9 @@ def quantiles(maps, fraction):
     return np.asarray(np.quantile(maps, fraction, axis=(0, 2, 3)), np.float64)
 
 
-def assert_equal(found, expected):
+def assert_equal(tally, expected):
     for field in fields(Tally):
-        a, b = getattr(found, field.name), getattr(expected, field.name)
+        a, b = getattr(tally, field.name), getattr(expected, field.name)
         np.testing.assert_array_equal(a, b, err_msg=field.name)
 
 

@@ -29,25 +29,25 @@ CASES = ["7x7_to_56x56", "7x7_to_112x112", "13x13_to_113x113", "8x8_to_32x32", "
 @pytest.mark.parametrize("case", [*CASES, "1x1_to_8x8"])
 def test_half_pixel_upsampling_meets_the_reference(shared, case):
     data = np.load(shared / "golden/netdissect/upsample_cases.npz")
-    given, expected = data[f"{case}_input"], data[f"{case}_half_pixel_clamped"]
-    over = grid(expected.shape, given.shape, WHOLE, HALF)
-    np.testing.assert_allclose(dense(given[None], over)[0], expected, atol=1e-5, rtol=0)
+    maps, expected = data[f"{case}_input"], data[f"{case}_half_pixel_clamped"]
+    over = grid(expected.shape, maps.shape, WHOLE, HALF)
+    np.testing.assert_allclose(dense(maps[None], over)[0], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_zero_padded_upsampling_meets_the_reference(shared, case):
     data = np.load(shared / "golden/netdissect/upsample_cases.npz")
-    given, expected = data[f"{case}_input"], data[f"{case}_zero_padded"]
-    over = grid(expected.shape, given.shape, WHOLE, ZERO)
-    np.testing.assert_allclose(dense(given[None], over)[0], expected, atol=1e-5, rtol=0)
+    maps, expected = data[f"{case}_input"], data[f"{case}_zero_padded"]
+    over = grid(expected.shape, maps.shape, WHOLE, ZERO)
+    np.testing.assert_allclose(dense(maps[None], over)[0], expected, atol=1e-5, rtol=0)
 
 
 def test_anchored_upsampling_meets_the_reference_for_alexnet(shared):
     data = np.load(shared / "golden/netdissect/upsample_cases.npz")
-    given = data["alexnet_conv5_13x13_to_113x113_input"]
+    maps = data["alexnet_conv5_13x13_to_113x113_input"]
     over = grid((113, 113), (13, 13), WHOLE, Upsampling("anchored", (8, 8)))
     expected = data["alexnet_conv5_13x13_to_113x113_rf_anchored"]
-    np.testing.assert_allclose(dense(given[None], over)[0], expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(dense(maps[None], over)[0], expected, atol=1e-5, rtol=0)
 
 
 def test_borders_are_not_attenuated_unless_zero_padded():
@@ -69,8 +69,8 @@ def test_half_pixel_upsampling_is_torchs_bilinear_without_aligned_corners(cells,
     expected = torch.nn.functional.interpolate(maps[None], pixels, mode="bilinear", align_corners=False)[
         0
     ]
-    found = upsample(maps, grid(pixels, cells, WHOLE, HALF))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    upsampled = upsample(maps, grid(pixels, cells, WHOLE, HALF))
+    torch.testing.assert_close(upsampled, expected, atol=1e-5, rtol=0)
 
 
 def by_hand(values, shape, region):
@@ -119,15 +119,15 @@ def masks(maps, thresholds, over):
     size = over.shape[0] * over.shape[1]
     planes = np.arange(1, size + 1, dtype=np.int32).reshape(1, *over.shape)
     patterns: Any = label_patterns(planes, [], np.zeros(size + 1, np.int64))
-    found = []
+    of_images = []
     for of_image in maps:
         units = len(of_image)
         shapes = ((units, size + 1), (units, size + 1), (units,), (units, 1), (units, 1))
         sums = Sums(*(np.zeros(shape, np.int64) for shape in shapes))
         add_masks(of_image, thresholds, placement(over), patterns, np.ones(1, np.bool_), sums, (0, units))
         assert (sums.activation == sums.intersection.sum(axis=1)).all()
-        found.append(sums.intersection[:, 1:].reshape(units, *over.shape))
-    return np.stack(found)
+        of_images.append(sums.intersection[:, 1:].reshape(units, *over.shape))
+    return np.stack(of_images)
 
 
 def thresholds_of(maps, fraction):
