@@ -31,7 +31,7 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
     for method in parts.methods:
         models = ", ".join(method.models().values()) or "no foundation model"
         console.print(f"[bold]method[/]       {method.name}: {models}", highlight=False)
-    for metric in parts.metrics if parts.final_layer else ():
+    for metric in parts.metrics if parts.final_layer else ():  # only the final layer is scored
         models = ", ".join(metric.models().values()) or "no model"
         console.print(f"[bold]metric[/]       {metric.name}: {models}", highlight=False)
     console.print(_units_table(parts, records, retry_failed=retry_failed))

@@ -66,13 +66,30 @@ class Crop:
     box: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True)
+class BoxLimits:
+    """Which boxes are accepted; the defaults are the published ones.
+
+    Attributes:
+        count: maximum number of boxes.
+        iou: maximum IoU of a box with each one accepted before.
+        frame_iou: the IoU of a box with the whole grid must be less than this: a larger crop would
+            repeat the image.
+    """
+
+    count: int = 4
+    iou: float = 0.5
+    frame_iou: float = 0.8
+
+
+_LIMITS = BoxLimits()
+
+
 def attention_boxes(
     activation: NDArray[np.floating],
     size: tuple[int, int] = GRID,
     *,
-    max_boxes: int = 4,
-    max_iou: float = 0.5,
-    max_frame_iou: float = 0.8,
+    limits: BoxLimits = _LIMITS,
     variant: Variant = "paper",
 ) -> list[Box]:
     """Returns boxes around the regions in which a unit is active.
@@ -84,9 +101,7 @@ def attention_boxes(
     Args:
         activation: [h, w], one unit's map of one image. A constant map gives no box.
         size: (width, height) of the pixel grid that the map covers.
-        max_boxes: maximum number of boxes.
-        max_iou: maximum IoU of a box with each one accepted before.
-        max_frame_iou: the IoU of a box with the whole grid must be less than this.
+        limits: which boxes are accepted.
         variant: conversion to 8 bits, see the module's docstring.
 
     Raises:
@@ -98,30 +113,25 @@ def attention_boxes(
 
     levels = _resized(_to_bytes(activation, variant), size)
     active = levels > threshold_otsu(levels)
+    # Filling the holes merges regions inside them with the region around.
     regions = np.asarray(label(ndimage.binary_fill_holes(active), connectivity=2))
     boxes = [
         Box(columns.start, rows.start, columns.stop, rows.stop)
         for rows, columns in ndimage.find_objects(regions)
     ]
-    return accepted(boxes, size, max_boxes=max_boxes, max_iou=max_iou, max_frame_iou=max_frame_iou)
+    return accepted(boxes, size, limits)
 
 
-def accepted(
-    boxes: Iterable[Box],
-    size: tuple[int, int],
-    *,
-    max_boxes: int = 4,
-    max_iou: float = 0.5,
-    max_frame_iou: float = 0.8,
-) -> list[Box]:
-    """Returns the boxes that satisfy the conditions of `attention_boxes`, largest first."""
+def accepted(boxes: Iterable[Box], size: tuple[int, int], limits: BoxLimits = _LIMITS) -> list[Box]:
+    """Returns the boxes within `limits` on a grid of `size`, largest first."""
     frame = Box(0, 0, *size)
     kept: list[Box] = []
+    # The box itself is the last key, so that the result does not depend on the order of `boxes`.
     for box in sorted(boxes, key=lambda box: (-box.area, box.top, box.left, box)):
-        if len(kept) >= max_boxes:
+        if len(kept) >= limits.count:
             break
-        separate = all(box.iou(other) <= max_iou for other in kept)
-        if separate and box.iou(frame) < max_frame_iou:
+        separate = all(box.iou(other) <= limits.iou for other in kept)
+        if separate and box.iou(frame) < limits.frame_iou:
             kept.append(box)
     return kept
 
@@ -132,9 +142,6 @@ def crops(
     region: Region,
     *,
     size: tuple[int, int] = GRID,
-    max_boxes: int = 4,
-    max_iou: float = 0.5,
-    max_frame_iou: float = 0.8,
     variant: Variant = "paper",
 ) -> list[Crop]:
     """Returns the parts of `image` in which the unit is active, largest first.
@@ -148,9 +155,6 @@ def crops(
         activation: [h, w], the unit's map of it.
         region: the part of the image that the map covers (`ProbedLayer.region`).
         size: (width, height) of the grid.
-        max_boxes: see `attention_boxes`.
-        max_iou: see `attention_boxes`.
-        max_frame_iou: see `attention_boxes`; the frame is `region`.
         variant: see the module's docstring. "official" ignores `region` and returns crops of `size`;
             the map should be that of the resized image.
 
@@ -159,14 +163,7 @@ def crops(
     """
     official = variant == "official"
     source, covered = (_resized_image(image, size), Region()) if official else (image, region)
-    boxes = attention_boxes(
-        activation,
-        size,
-        max_boxes=max_boxes,
-        max_iou=max_iou,
-        max_frame_iou=max_frame_iou,
-        variant=variant,
-    )
+    boxes = attention_boxes(activation, size, variant=variant)
     placed = (_placed(box, size, covered, source.size) for box in boxes)
     distinct = list(dict.fromkeys(box for box in placed if box is not None))
     return [_cut(source, box, size if official else None) for box in distinct]
@@ -182,6 +179,7 @@ def _to_bytes(activation: NDArray[np.floating], variant: Variant) -> NDArray[np.
         values = (values - low) / (high - low) if high > low else np.zeros_like(values)
     elif variant != "official":
         raise ValueError(f"variant must be paper or official, not {variant!r}")
+    # Modulo 256 is what a cast to uint8 does in the published code; scaled maps are not affected.
     return (np.trunc(values * np.float32(255)) % 256).astype(np.uint8)
 
 

@@ -51,8 +51,8 @@ from .synthetic import SyntheticImages, SyntheticResults
 from .top_images import Cropping, TopImage, top_images
 
 _FORMAT = 1  # version of everything between activations and descriptions
-_BETWEEN_LABELS = "; "
-_FREE = Prices(0.0, 0.0)
+_BETWEEN_LABELS = "; "  # a label may contain commas
+_FREE = Prices(0.0, 0.0)  # of a language model without an account
 
 
 class DescribeAndDissect(Method):
@@ -205,6 +205,7 @@ class DescribeAndDissect(Method):
 
     def _run_steps(self, layer: ProbedLayer, units: Sequence[int]) -> _BlockResults:
         """Runs all steps for a block of units; a unit that fails in one is missing from the next."""
+        # Each step runs for all units before the next one, so that every model gets large batches.
         steps = Steps()
         images = steps.run(lambda some: self._top_images(layer, some), dict.fromkeys(units))
         proposals = steps.run(lambda some: self._proposals(layer, some), images)
@@ -229,7 +230,7 @@ class DescribeAndDissect(Method):
             evidence["left_out"] = list(proposal.candidates[self.candidates.max_candidates :])
             cost_usd = proposal.cost_usd
         unit_id = layer.unit(unit)
-        if unit not in results.labels:
+        if unit not in results.labels:  # it failed in a step, and keeps the evidence of the steps before
             evidence = {"reason": results.failures[unit], **evidence}
             return Description(unit_id, self.name, None, "failed", evidence=evidence, cost_usd=cost_usd)
         ranked, text = results.ranked[unit], _BETWEEN_LABELS.join(results.labels[unit])
@@ -339,7 +340,7 @@ class DescribeAndDissect(Method):
             return texts[:1]
         sentence_encoder = self.labels.sentence_encoder
         encode = sentence_encoder.encode if sentence_encoder else self.encoder.encode_texts
-        vectors = encode(texts)
+        vectors = encode(texts)  # of length 1, so that products are cosines
         distinct = keep_distinct(texts, vectors @ vectors.T, self.labels.max_similarity)
         return distinct[: self.labels.count]
 

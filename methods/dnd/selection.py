@@ -133,6 +133,7 @@ def joint_ranks(responses: Sequence[NDArray[np.floating]]) -> list[NDArray[np.in
     order = np.argsort(-np.concatenate(checked), kind="stable")
     positions = np.empty(len(order), np.int64)
     positions[order] = np.arange(len(order))
+    # Sorted, because the scoring functions take a candidate's best positions from the beginning.
     ends = np.cumsum([len(of_candidate) for of_candidate in checked])
     return [np.sort(of_candidate) for of_candidate in np.split(positions, ends[:-1])]
 
@@ -206,7 +207,7 @@ def best_first(ranked: RankedImages, function: str = "topk_sq_image_products") -
         ValueError: if the function needs embeddings and there are none.
     """
     scores = SCORING_FUNCTIONS[function](ranked)
-    if function not in PRODUCTS:
+    if function not in PRODUCTS:  # positions: smaller is better
         return np.argsort(scores, kind="stable").tolist()
     rounded = scores.round(_DECIMALS)
     if ranked.variant == "official":

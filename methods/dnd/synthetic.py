@@ -72,7 +72,7 @@ class SyntheticImages:
         responses: dict[str, NDArray[np.float32]] = {}
         embeddings: dict[str, NDArray[np.float32]] = {}
         for some, images in self._batches(texts, layer):
-            of_images = layer.respond(images)[:, units]
+            of_images = layer.respond(images)[:, units]  # a copy: the other units' responses are freed
             responses |= zip(some, np.split(of_images, len(some)), strict=True)
             if encoder is not None:
                 embeddings |= zip(some, np.split(encoder.encode_images(images), len(some)), strict=True)

@@ -69,11 +69,13 @@ def top_images(
     Raises:
         ValueError: if a value, a map or a response of one of the units is not finite.
     """
+    # Checked first: NaN has no place in the order of the exemplars.
     for unit in units:
         if not np.isfinite(layer.values[:, unit]).all():
             raise ValueError("its activations are not all finite")
     exemplars = {unit: layer.exemplars(unit, count).indices.tolist() for unit in units}
     by_unit = _exemplars_and_crops(layer, exemplars, cropping)
+    # One call for all units: the target gets large batches, and each image once.
     distinct = {top.key: top.image for of_unit in by_unit.values() for top in of_unit}
     responses = layer.respond([image for image in distinct.values() if image is not None])
     rows = {key: row for row, key in enumerate(distinct)}
@@ -97,7 +99,7 @@ def _exemplars_and_crops(
     else:
         variant: Variant = "official" if cropping == "official" else "paper"
         images, crops_of = _cropped(layer, units_of, variant)
-    if cropping == "official":
+    if cropping == "official":  # the published program resizes whole images, too
         images = {index: image.resize(GRID) for index, image in images.items()}
     return {
         unit: [TopImage(index, None, image=images[index]) for index in indices]
@@ -112,7 +114,7 @@ def _cropped(
     """Returns images by index, and crops by (unit, image index), for the units of each image."""
     images: dict[int, Image] = {}
     crops_of: dict[tuple[int, int], list[TopImage]] = {}
-    for batch in layer.maps(sorted(units_of)):
+    for batch in layer.maps(sorted(units_of)):  # in the order in which maps are stored
         for index, maps in zip(batch.indices.tolist(), batch.maps, strict=True):
             images[index] = image = layer.probe.image(index)
             region = layer.region(index)

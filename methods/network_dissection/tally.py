@@ -48,6 +48,7 @@ class Pixels:
 
     def iou(self) -> NDArray[np.float64]:
         """Returns float64 [units, labels + 1]: shared / (activation + truth - shared), 0 for 0 / 0."""
+        # 0 / 0 occurs for a unit without mask pixels and a label without pixels: no overlap.
         union = self.activation + self.truth - self.shared
         return np.divide(self.shared, union, out=np.zeros(union.shape), where=union > 0)
 
@@ -106,6 +107,7 @@ class Tally:
             denominator: the definition.
             category: from `category_of`.
         """
+        # A view without a copy: every label has the same activation term.
         everywhere = np.broadcast_to(self.activation[:, None], self.intersection.shape)
         if denominator == "dissect":
             return Pixels(self.intersection_unique, self.truth_unique, everywhere)

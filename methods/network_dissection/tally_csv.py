@@ -60,7 +60,7 @@ def _rows(
     names = ["", *(label.name for label in annotations.labels)]
     pixels = tally.pixels(denominator, category)
     score = best.iou.max(axis=1)
-    for unit in np.argsort(-score, kind="stable"):
+    for unit in np.argsort(-score, kind="stable"):  # units with equal scores in ascending order
         overall = best.overall[unit]
         primary = annotations.categories[overall] if overall >= 0 else ""
         label = names[best.number[unit, overall]] if overall >= 0 else ""

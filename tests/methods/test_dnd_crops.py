@@ -10,10 +10,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from dissectbench.harness.probe import Region
-from dissectbench.methods.dnd.crops import Box, accepted, attention_boxes, crops
+from dissectbench.methods.dnd.crops import Box, BoxLimits, accepted, attention_boxes, crops
 
 WHOLE = Region()
-ALL_BOXES = {"max_boxes": 1000, "max_iou": 1.0, "max_frame_iou": 1.1}
+ALL_BOXES = BoxLimits(1000, 1.0, 1.1)
 
 small_boxes = st.builds(
     lambda left, top, width, height: Box(left, top, left + width, top + height),
@@ -114,7 +114,7 @@ def outer_regions(active):
 @settings(max_examples=60, deadline=None)
 def test_every_outer_region_gives_its_bounding_box(active):
     assume(active.any() and not active.all())
-    boxes = attention_boxes(active.astype(np.float32), active.shape[::-1], **ALL_BOXES)
+    boxes = attention_boxes(active.astype(np.float32), active.shape[::-1], limits=ALL_BOXES)
     assert set(boxes) == outer_regions(active)
 
 
@@ -122,7 +122,7 @@ def test_a_region_in_a_hole_of_another_gives_no_box():
     activation = blob(slice(2, 11), slice(2, 11))
     activation[3:10, 3:10] = 0
     activation[6, 6] = 1
-    assert attention_boxes(activation, (14, 14), **ALL_BOXES) == [Box(2, 2, 11, 11)]
+    assert attention_boxes(activation, (14, 14), limits=ALL_BOXES) == [Box(2, 2, 11, 11)]
 
 
 def test_cells_that_touch_at_a_corner_are_one_region():
@@ -148,7 +148,7 @@ def test_the_iou_is_that_of_the_pixels(first, second):
 def test_boxes_are_accepted_by_the_rules_in_any_order(boxes, limit, random):
     size = (9, 9)
     frame = Box(0, 0, *size)
-    kept = accepted(boxes, size, max_boxes=limit)
+    kept = accepted(boxes, size, BoxLimits(limit))
     expected = []
     for box in sorted(boxes, key=lambda box: (-box.area, box.top, box.left, box.right)):
         masks = [(pixels_of(box), pixels_of(other)) for other in expected]
@@ -158,7 +158,7 @@ def test_boxes_are_accepted_by_the_rules_in_any_order(boxes, limit, random):
             expected.append(box)
     assert kept == expected
     random.shuffle(boxes)
-    assert accepted(boxes, size, max_boxes=limit) == kept
+    assert accepted(boxes, size, BoxLimits(limit)) == kept
 
 
 def test_boxes_of_equal_area_are_ordered_from_top_then_from_left():
@@ -169,8 +169,8 @@ def test_boxes_of_equal_area_are_ordered_from_top_then_from_left():
 def test_limits_can_be_set():
     boxes = [Box(0, 0, 10, 10), Box(0, 0, 10, 5), Box(0, 0, 10, 9)]
     assert accepted(boxes, (10, 10)) == [Box(0, 0, 10, 5)]
-    assert accepted(boxes, (10, 10), max_frame_iou=0.95, max_iou=0.6) == [boxes[2], boxes[1]]
-    assert accepted(boxes, (10, 10), max_frame_iou=1.1, max_iou=0.95, max_boxes=2) == [boxes[0], boxes[2]]
+    assert accepted(boxes, (10, 10), BoxLimits(frame_iou=0.95, iou=0.6)) == [boxes[2], boxes[1]]
+    assert accepted(boxes, (10, 10), BoxLimits(2, 0.95, 1.1)) == [boxes[0], boxes[2]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

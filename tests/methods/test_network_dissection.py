@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from unopened_images import UnopenedImages
 
-from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label, ProbingSet
+from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
@@ -36,27 +37,6 @@ class Labels(Annotations):
         return "planes"
 
 
-class Unopened(ProbingSet):
-    """Images that are never opened."""
-
-    name = "unopened"
-
-    def __init__(self, size, annotations=None):
-        self.size, self.annotations = size, annotations
-
-    def __len__(self):
-        return self.size
-
-    def image(self, index):
-        raise NotImplementedError
-
-    def locate(self, index):
-        return f"image {index}"
-
-    def fingerprint(self):
-        return "unopened"
-
-
 class CountedLayer(ArrayLayer):
     """Counts the passes over its maps."""
 
@@ -76,7 +56,7 @@ LABELS = (("red-c", "color"), ("traffic_light", "object"), ("vitamin-c", "object
 
 def make(folder, maps) -> Any:
     maps = np.asarray(maps, np.float32)
-    return CountedLayer(maps, Unopened(len(maps), Labels(PLANES, LABELS)), Cache(folder))
+    return CountedLayer(maps, UnopenedImages(len(maps), Labels(PLANES, LABELS)), Cache(folder))
 
 
 def unit_of(*labels):
@@ -146,7 +126,7 @@ def test_ties_are_broken_by_category_and_then_by_label_number(tmp_path):
     labels.categories = ("object", "part")
     maps = np.zeros((2, 1, 4, 4), np.float32)
     maps[0, 0, 1:3, 1:3] = 1  # one pixel of each quarter
-    layer = ArrayLayer(maps, Unopened(2, labels), Cache(tmp_path))
+    layer = ArrayLayer(maps, UnopenedImages(2, labels), Cache(tmp_path))
     (description,) = NetworkDissection(0.25).describe(layer, [0])
     assert [(c.text, c.score) for c in description.candidates] == [
         (name, 1 / 7) for name in ("two", "three", "one", "four")
@@ -230,7 +210,7 @@ def test_the_tally_file_numbers_units_from_one_and_is_sorted_by_score(tmp_path):
 def test_units_of_a_fully_connected_layer_cover_the_whole_image(tmp_path):
     values = np.array([[0.0], [1.0], [0.0], [0.0]], np.float32)
     layer = ArrayLayer(
-        values, Unopened(4, Labels(PLANES, [("a", "x"), ("b", "x"), ("c", "y")])), Cache(tmp_path)
+        values, UnopenedImages(4, Labels(PLANES, [("a", "x"), ("b", "x"), ("c", "y")])), Cache(tmp_path)
     )
     tally = NetworkDissection(0.25).tally(layer)
     assert tally.activation[0] == 16
@@ -238,7 +218,7 @@ def test_units_of_a_fully_connected_layer_cover_the_whole_image(tmp_path):
 
 
 def test_a_probing_set_without_labels_is_refused_with_a_hint(tmp_path):
-    layer = ArrayLayer(np.zeros((2, 1), np.float32), Unopened(2), Cache(tmp_path))
+    layer = ArrayLayer(np.zeros((2, 1), np.float32), UnopenedImages(2), Cache(tmp_path))
     with pytest.raises(InputError, match=r"labelled images.*'unopened'") as caught:
         next(NetworkDissection().describe(layer, [0]))
     assert "probing set with labels" in str(caught.value.hint)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unopened_images import UnopenedImages
 
-from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label, ProbingSet
+from dissectbench.datasets.probing_set import Annotations, ImageAnnotation, Label
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer, MapBatch, Region
@@ -37,29 +38,8 @@ class Labels(Annotations):
         return "labels"
 
 
-class Unopened(ProbingSet):
-    """Images that are never opened."""
-
-    name = "unopened"
-
-    def __init__(self, annotations, size):
-        self.annotations, self.size = annotations, size
-
-    def __len__(self):
-        return self.size
-
-    def image(self, index):
-        raise NotImplementedError
-
-    def locate(self, index):
-        return f"image {index}"
-
-    def fingerprint(self):
-        return "unopened"
-
-
 def arrays(maps, labels, kind=ArrayLayer, **settings) -> Any:
-    return kind(maps.astype(np.float32), Unopened(labels, len(maps)), Cache(os.devnull), **settings)
+    return kind(maps.astype(np.float32), UnopenedImages(len(maps), labels), Cache(os.devnull), **settings)
 
 
 class Cropped(ArrayLayer):
