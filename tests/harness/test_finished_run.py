@@ -8,6 +8,8 @@ from dissectbench.harness.errors import InputError
 from dissectbench.harness.finished_run import FinishedRun
 from dissectbench.harness.records import Description, Spent, UnitId
 from dissectbench.harness.run_folder import RunFolder, Selection
+from dissectbench.results.tables.render import to_csv
+from dissectbench.results.tables.run_tables import run_tables
 
 
 def record(layer: str, index: int, text: str = "a boat", method: str = "words") -> Description:
@@ -86,3 +88,34 @@ def test_a_damaged_score_table_is_refused_with_its_path(folder):
     (folder / "scores.parquet").write_bytes(b"not parquet")
     with pytest.raises(InputError, match=r"cannot read .*scores\.parquet"):
         FinishedRun(folder).scores  # noqa: B018
+
+
+def test_a_run_folder_of_an_earlier_version_is_read(repository):
+    """tests/fixtures/run_format_1 is frozen: a change that cannot read it needs a new format number."""
+    run = FinishedRun(repository / "tests" / "fixtures" / "run_format_1").require_finished()
+    assert run.selection is not None
+    assert list(run.selection.units) == ["layer4", "fc"]
+    assert [(d.method, d.unit.layer, d.status) for d in run.records][::3] == [
+        ("network_dissection", "layer4", "below_threshold"),
+        ("network_dissection", "fc", "ok"),
+        ("clip_dissect", "layer4", "ok"),
+        ("clip_dissect", "fc", "ok"),
+    ]
+    assert run.scores is not None
+    assert len(run.scores) == 3 * 5
+    assert set(run.metrics) == set(run.scores.metric) == {"synonym_accuracy"}
+    assert all(run.spent[d.unit, d.method].seconds > 0 for d in run.records)
+
+
+def test_the_tables_of_a_frozen_run_are_those_it_was_stored_with(repository):
+    run = FinishedRun(repository / "tests" / "fixtures" / "run_format_1")
+    tables = run_tables(run)
+    assert [table.name for table in tables] == [
+        "descriptions",
+        "examples_fc",
+        "comparisons_fc",
+        "scores_fc",
+    ]
+    for table in tables:
+        stored = (run.path / "tables" / f"{table.name}.csv").read_text(encoding="utf-8")
+        assert to_csv(table) == stored
