@@ -1,6 +1,12 @@
-"""A content-addressed cache for what is expensive: embeddings, captions, replies, images.
+"""Caches expensive results (embeddings, captions, replies, images) under the hash of their keys.
 
 The key of a value contains everything that it depends on. A value that cannot be read back is a miss.
+Keys are built in these modules:
+
+* harness/foundation: caption_cache, image_cache and reply_cache;
+* methods/clip_dissect: embeddings and clip_dissect;
+* methods/network_dissection: network_dissection;
+* methods/milan: unit_vectors.
 """
 
 from __future__ import annotations
@@ -18,41 +24,46 @@ from .files import atomic_path, fingerprint, write_json
 
 
 class Cache:
-    """Values under `root`, named by the hash of their keys.
+    """Values in the folder `root`, named by the hash of their keys.
 
     Args:
-        root: folder of the cache; made when first written to.
+        root: folder of the cache; created at the first write.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
 
     def path(self, kind: str, key: Mapping[str, Any], suffix: str) -> Path:
-        """Returns where the value of `key` lives: `root/kind/<hash>suffix`."""
+        """Returns the path of the value of `key`: `root/kind/<hash>suffix`."""
         return self.root / kind / f"{fingerprint({'kind': kind, **key})}{suffix}"
 
     def array(
         self, kind: str, key: Mapping[str, Any], compute: Callable[[], NDArray[Any]]
     ) -> NDArray[Any]:
-        """Returns the array of `key`, memory-mapped; computes and keeps it if it is not there."""
+        """Returns the array of `key`, memory-mapped; computes and stores it if it is missing."""
         path = self.path(kind, key, ".npy")
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
+            # Missing or damaged (np.load raises ValueError or EOFError then): both are computed again.
             pass
+        # In C order, so that the rows of the memory-mapped file are contiguous.
         value = np.ascontiguousarray(compute())
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, value, allow_pickle=False)
+        # Never read by the cache: it tells people what the array is, which the hash does not.
         write_json(path.with_suffix(".json"), dict(key))
+        # Read back, so that the first run gets the same read-only, memory-mapped array as later ones.
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def get(self, kind: str, key: Mapping[str, Any]) -> Any | None:
-        """Returns the JSON value of `key`, or None if it is not there or cannot be read back."""
+        """Returns the JSON value of `key`, or None if it is missing or cannot be read back."""
         try:
             return json.loads(self.path(kind, key, ".json").read_text(encoding="utf-8"))["value"]
         except (OSError, ValueError, KeyError, TypeError):
+            # KeyError and TypeError: valid JSON of another form, such as the key file of an array.
             return None
 
     def put(self, kind: str, key: Mapping[str, Any], value: Any) -> None:
-        """Keeps a JSON value (not None) under `key`, whole or not at all."""
+        """Stores a JSON value (not None, which `get` returns for a miss) under `key`, atomically."""
         write_json(self.path(kind, key, ".json"), {"key": dict(key), "value": value})

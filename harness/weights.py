@@ -23,6 +23,7 @@ PACKAGE_PREFIX = "package:"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
 SETTING_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+# A SHA-1 of git in full: the Hub's cache names its snapshots by nothing else.
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Copies of the same weights for other frameworks: never needed here, and often a larger download.
 _OTHER_FRAMEWORKS = (
@@ -57,6 +58,7 @@ def snapshot(
     if name_or_path.startswith(PACKAGE_PREFIX):
         return _in_package(name_or_path)
     path = Path(name_or_path).expanduser()
+    # Before the Hub: a relative folder such as org/model looks like a Hub name.
     if path.is_dir():
         return path
     printable = _without_secrets(name_or_path)
@@ -64,6 +66,7 @@ def snapshot(
         raise InputError(
             f"{printable} is a file", "give the folder that contains it, or a name on the Hub"
         )
+    # A name with a secret is never sent to the Hub: it is a pasted address, not a name.
     if printable != name_or_path or not _HUB_NAME.fullmatch(name_or_path):
         raise InputError(
             f"no such folder: {printable}", "give an existing folder, or a Hub name as org/model"
@@ -116,6 +119,7 @@ class _Files:
 def _in_package(name: str) -> Path:
     package, _, inner = name.removeprefix(PACKAGE_PREFIX).partition("/")
     try:
+        # ModuleNotFoundError: the parent of a dotted name is missing. ValueError: the name is empty.
         spec = importlib.util.find_spec(package)
     except (ModuleNotFoundError, ValueError):
         spec = None
@@ -123,6 +127,7 @@ def _in_package(name: str) -> Path:
         raise InputError(
             f"{name}: no package {package!r} is installed", "install the package that ships it"
         )
+    # A namespace package may have several folders, and only one of them contains the files.
     for root in spec.submodule_search_locations:
         folder = Path(root, inner)
         if folder.is_dir():
@@ -134,7 +139,7 @@ def _from_cache(files: _Files) -> Path | None:
     """Returns the cached snapshot; None if there is none or a part of it is missing."""
     try:
         folder = _download(files, local_files_only=True)
-    except OSError:
+    except OSError:  # LocalEntryNotFoundError of huggingface_hub is a FileNotFoundError
         return None
     return folder if _is_complete(folder, files.patterns) else None
 
@@ -158,6 +163,7 @@ def _is_complete(folder: Path, patterns: Sequence[str] | None) -> bool:
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     if patterns is None:
         return any(name.endswith(WEIGHT_SUFFIXES) for name in names)
+    # A file that is named must exist. A wildcard may match nothing: not every model has such files.
     literal = [pattern for pattern in patterns if not set(pattern) & set("*?[")]
     matched = any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
     return matched and set(literal) <= set(names)
@@ -166,7 +172,8 @@ def _is_complete(folder: Path, patterns: Sequence[str] | None) -> bool:
 def _from_hub(files: _Files) -> Path:
     from huggingface_hub import errors
 
-    # The library's own messages are left out: they may contain signed addresses.
+    # The library's own messages are left out: they may contain signed addresses. GatedRepoError comes
+    # first, because it is a subclass of RepositoryNotFoundError.
     try:
         folder = _download(files, local_files_only=False)
     except errors.GatedRepoError:
@@ -241,6 +248,7 @@ def settings_digest(folder: str | os.PathLike[str]) -> str:
 def _digest(path: Path, suffixes: tuple[str, ...], what: str) -> str:
     if path.is_file():
         return _file_digest(path)
+    # Sorted, because the order of `rglob` depends on the file system.
     files = sorted(
         file for file in path.rglob("*") if file.suffix in suffixes and _is_content(file, path)
     )
@@ -258,6 +266,7 @@ def _is_content(file: Path, root: Path) -> bool:
 
 
 def _file_digest(file: Path) -> str:
+    # The Hub's cache links the files of several revisions to one blob, which is then hashed once.
     file = file.resolve()
     state = file.stat()
     return _known_digest(file, state.st_size, state.st_mtime_ns)

@@ -22,6 +22,7 @@ def normalise(text: str) -> str:
     white space become one space, and leading and trailing white space is removed.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
+    # Class names have "art_gallery" where descriptions have "art gallery".
     return " ".join(re.sub(r"[_/-]", " ", folded).split())
 
 
@@ -64,6 +65,7 @@ class SynonymAccuracy(PairMetric):
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""
         return np.array(
+            # The whole reference, too: a label may be copied with all of its synonyms.
             [_matches(prediction, [reference, *reference.split(",")]) for prediction, reference in pairs],
             np.float64,
         )

@@ -40,6 +40,7 @@ class _TextCosine(PairMetric):
         vectors = np.asarray(self._embed(list(row)), np.float64)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # of unit norm only up to float32
         rows = np.array([[row[text] for text in pair] for pair in pairs])
+        # One dot product per pair: the last bits of a matrix product depend on the number of texts.
         return np.einsum("nd,nd->n", vectors[rows[:, 0]], vectors[rows[:, 1]])
 
     def models(self) -> Mapping[str, str]:

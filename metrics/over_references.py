@@ -39,8 +39,10 @@ class MeanOverReferences(Metric):
         if not predictions:
             return np.empty(0)
         counts = np.array([len(texts) for texts in references])
+        # dtype=object: an array of NumPy strings would drop trailing NUL characters.
         repeated = np.repeat(np.array(predictions, dtype=object), counts).tolist()
         scores = self.metric.score(repeated, [[text] for texts in references for text in texts])
+        # The difference is the position of each prediction's first score.
         return np.add.reduceat(scores, np.cumsum(counts) - counts) / counts
 
     def models(self) -> Mapping[str, str]:

@@ -116,6 +116,7 @@ def score_descriptions(
         described = {unit for by_unit in by_method.values() for unit in by_unit}
         units = list(described.union(range(len(references))))
     rows = _methods_and_controls(by_method, sorted(set(units)), control_text, seed)
+    # A dictionary, because units may have an index beyond the last reference.
     texts = dict(enumerate(references.texts))
     rows = [replace(row, references=tuple(texts.get(row.unit, ()))) for row in rows]
     return score_frame(_score_rows(target, layer, rows, _scores(rows, metrics)))
@@ -171,6 +172,7 @@ def _method_rows(method: str, by_unit: Mapping[int, Prediction], units: Sequence
 
 
 def _has_words(text: str) -> bool:
+    # Files of other tools have a lone "-" where a unit has no description.
     return any(character.isalnum() for character in text)
 
 
@@ -199,6 +201,7 @@ def _scores(rows: Sequence[_Row], metrics: Sequence[Metric]) -> dict[str, list[f
     references = [rows[place].references for place in scorable]
     by_metric: dict[str, list[float]] = {}
     for metric in metrics:
+        # NaN and not 0: a unit without a score must not lower the mean of its method.
         column = np.full(len(rows), np.nan)
         column[scorable] = metric.score(texts, references)
         wrong = [place for place in scorable if not np.isfinite(column[place])]

@@ -79,6 +79,7 @@ def summary(scores: ArrayLike, *, seed: int = 0, n_resamples: int = RESAMPLES) -
     n, n_missing = len(present), len(values) - len(present)
     if n == 0:
         return Summary(None, None, None, None, 0, n_missing, "no unit has a score")
+    # fsum rounds the exact sum once; tables compare means exactly to find the best.
     mean = math.fsum(present) / n
     if n == 1:
         return Summary(mean, None, None, None, 1, n_missing, "one score has no spread")
@@ -133,6 +134,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     if not np.all((p >= 0) & (p <= 1)):
         raise ValueError(f"p-values must be between 0 and 1: {list(p_values)}")
     order = np.argsort(p, kind="stable")
+    # The smallest p-value times m, the next one times m - 1, ...; never below a smaller one's result.
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(stepped, 1.0)
@@ -150,6 +152,7 @@ def _scores(scores: ArrayLike) -> NDArray[np.float64]:
 
 def _interval(values: NDArray[np.float64], seed: int, n_resamples: int) -> tuple[float, float]:
     """Returns the expanded percentile interval of the mean of at least two sorted values."""
+    # Not scipy.stats, which has the same functions and takes much longer to import.
     from scipy import special
 
     n = len(values)
@@ -164,6 +167,7 @@ def _interval(values: NDArray[np.float64], seed: int, n_resamples: int) -> tuple
 
 def _batches(n_resamples: int, n_units: int) -> Iterator[int]:
     """Splits resamples into batches that fit the memory budget."""
+    # At least one: a layer may have more units than fit the budget.
     size = max(1, _CELLS_PER_BATCH // n_units)
     for start in range(0, n_resamples, size):
         yield min(size, n_resamples - start)
@@ -182,7 +186,9 @@ def _sign_flip_p(differences: NDArray[np.float64], exact: bool, seed: int, n_res
         if exact:
             flips = (np.arange(start, start + size)[:, None] >> np.arange(n)) & 1
         else:
+            # int8 needs an eighth of the memory of the default int64.
             flips = rng.integers(0, 2, size=(size, n), dtype=np.int8)
         extreme += int(np.count_nonzero(np.abs((2.0 * flips - 1.0) @ differences) >= observed))
         start += size
+    # The observed signs are one of the enumerated patterns; for drawn ones they are added.
     return extreme / total if exact else (extreme + 1) / (total + 1)

@@ -34,6 +34,7 @@ def cached_captions(captioner: Captioner, images: Iterable[Image], cache: Cache)
     for image in images:
         digest = image_digest(image)
         digests.append(digest)
+        # Images of one batch with the same pixels would otherwise be captioned, and paid, twice.
         if digest in captions or digest in batch:
             continue
         cached = cache.get(_KIND, _key(digest, model))

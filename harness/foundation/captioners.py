@@ -24,8 +24,10 @@ from .text_models import display_name
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# config.json is named in full, so that a cached model without it counts as incomplete.
 _FILES = ("config.json", "*.json", "*.txt", "*.model", "*.safetensors")
 _FORMAT = 1  # version of `cleaned`; part of the fingerprint, so that a change recomputes the captions
+# Tokenizers of word pieces decode a mark as a word: "a boat , red".
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
 
 
@@ -43,6 +45,7 @@ class CaptionDecoding:
         InputError: if a setting is out of range.
     """
 
+    # The defaults are the settings of Describe-and-Dissect's code: greedy, 5 to 32 tokens.
     max_new_tokens: int = 32
     min_length: int = 5
     num_beams: int = 1
@@ -119,6 +122,7 @@ class TransformersCaptioner:
         import torch
 
         processor, model = _load(self._MODEL, self._folder, str(resolve(self.device)), self._dtype)
+        # The processors expect three channels; images may be grey, have a palette or be transparent.
         inputs = [image.convert("RGB") for image in images]
         pixels = processor.image_processor(inputs, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
@@ -159,7 +163,7 @@ def _load(kind: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any]:
         model, report = getattr(transformers, kind).from_pretrained(
             folder, dtype=getattr(torch, dtype), output_loading_info=True
         )
-    # transformers fills missing tensors with random values and goes on.
+    # transformers fills missing tensors with random values and continues.
     if report["missing_keys"]:
         raise InputError(
             f"{folder} lacks weights of {kind}, such as {min(report['missing_keys'])}",

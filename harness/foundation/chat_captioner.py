@@ -64,6 +64,7 @@ class ChatCaptioner:
             InputError: for errors that would affect every request; see `OpenAIChat`.
         """
         captions = [""] * len(images)
+        # The tokens of an image do not follow from its bytes: each server counts them differently.
         bound = len(self.instruction.encode()) + self.image_tokens
         messages = [self._messages(image) for image in images]
         for index, reply in self.chat.complete(messages, [bound] * len(messages)):
@@ -81,6 +82,7 @@ class ChatCaptioner:
 def data_url(image: Image, largest_side: int) -> str:
     """Returns an image as a data URL that contains it as PNG."""
     rgb = image.convert("RGB")
+    # `thumbnail` works in place; `convert` has returned a copy, also of an RGB image.
     rgb.thumbnail((largest_side, largest_side))
     file = io.BytesIO()
     rgb.save(file, format="PNG")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; doubled at each retry
 LONGEST_SERVER_WAIT = 600.0  # if a server asks for more, the run ends instead
+# Request timeout, conflict, too early, too many requests; all statuses from 500 are repeated, too.
 _TRY_AGAIN = {408, 409, 425, 429}
 _FILTERED = {"content_filter", "content_policy_violation"}
 _TOO_LONG = {"context_length_exceeded", "string_above_max_length"}
@@ -95,10 +96,12 @@ class Session:
             InputError: for errors that would affect every other request, too.
             Stopped: if `stop` was set before the reply arrived.
         """
+        # Seeded by the request, so that waits differ between threads and are the same in a repetition.
         jitter = random.Random(request.name)
         next_wait = 0.0
         failed = FailedAttempt("not tried")
         for attempt in range(self.max_retries + 1):
+            # The gate also before the first attempt: another thread may have been asked to wait.
             self._wait(max(next_wait, self.gate.remaining()))
             outcome = self._attempt(request)
             if isinstance(outcome, Reply):
@@ -131,6 +134,7 @@ class Session:
                 "rerun the command after that time: replies are cached, no request is sent twice",
             )
         self.gate.close(failed.wait)
+        # Never shorter than the server asked for: it would refuse the request again.
         return failed.wait * jitter.uniform(1.0, 1.1)
 
     def _attempt(self, request: Request) -> Reply | FailedAttempt:
@@ -141,6 +145,7 @@ class Session:
         refusal: openai.APIStatusError | None = None
         try:
             raw = self.client.chat.completions.with_raw_response.create(**request.body)
+            # An answered request may have used up the limit: the next one would be refused.
             self.gate.close(min(reset_after(raw.headers), LONGEST_WAIT))
             outcome = self._read(raw.parse(), reserved)
             cost = outcome.cost_usd if isinstance(outcome, Reply) else reserved
@@ -148,6 +153,7 @@ class Session:
         except openai.APITimeoutError:
             return FailedAttempt("no reply in time")
         except openai.APIConnectionError as error:
+            # ConnectError of httpx: the request was not sent, so that it cannot have been charged.
             unreachable = type(error.__cause__).__name__ == "ConnectError"
             cost = 0.0 if unreachable else reserved
             return FailedAttempt("the connection failed", unreachable=unreachable)
@@ -201,6 +207,7 @@ class Session:
         if status in _TRY_AGAIN or status >= 500:
             reason = "too many requests" if status == 429 else f"the server returned status {status}"
             headers = error.response.headers
+            # 0 becomes None: a server that refuses and names no wait gets the doubling waits.
             return FailedAttempt(reason, retry_after(headers) or reset_after(headers) or None)
         if kinds & _FILTERED:
             return Reply(None, "refused by the server's content filter")
@@ -253,6 +260,7 @@ def concurrently(
     with ThreadPoolExecutor(concurrency) as pool:
         try:
             while running or (todo and error is None):
+                # Not all at once: a queued request would still be sent after an error.
                 while todo and error is None and len(running) < concurrency:
                     index, request = todo.popleft()
                     running[pool.submit(session.ask, request)] = index
@@ -272,6 +280,7 @@ def concurrently(
                         error = error or problem
                         session.stop.set()
         finally:
+            # Also if the caller closes this generator: leaving the pool waits for all of its threads.
             session.stop.set()
     if error is not None:
         raise error

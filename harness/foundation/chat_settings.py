@@ -29,6 +29,7 @@ class Sampling:
         InputError: if a setting is out of range.
     """
 
+    # 0.3 is the temperature of Describe-and-Dissect's code.
     temperature: float | None = 0.3
     max_tokens: int = 64
     seed: int | None = None
@@ -46,7 +47,7 @@ class ChatServer:
     Attributes:
         base_url: address, such as `http://localhost:8000/v1`; None: the environment variable
             OPENAI_BASE_URL, else OpenAI's server.
-        key_variable: name of the environment variable that holds the key.
+        key_variable: name of the environment variable that contains the key.
         max_tokens_field: the API's name of the limit of a reply; newer models of OpenAI accept only
             the longer name.
         concurrency: maximum number of open requests.
@@ -85,7 +86,9 @@ class ChatServer:
             InputError: if OPENAI_BASE_URL is used and is invalid or contains secrets.
         """
         url = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        # Again, because OPENAI_BASE_URL was not known to the constructor.
         _check_address(url)
+        # The address is part of the fingerprint and is compared with OpenAI's: one spelling per server.
         return url.rstrip("/")
 
 

@@ -27,6 +27,7 @@ def token_bound(conversation: Sequence[Message]) -> int:
 def seed_of(conversation: Sequence[Message], seed: int, sample: int) -> int:
     """Returns the seed, in [0, 2^63), of one reply; it does not depend on other conversations."""
     text = repr((seed, sample, [(turn.role, turn.content) for turn in conversation]))
+    # Shifted by one bit, so that the seed fits a signed 64-bit integer.
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -89,6 +89,7 @@ class HuggingFaceEncoder(Encoder):
 
 
 def _transformers_tokens(tokenizer: Any, context: int, texts: list[str]) -> Tokens:
+    # Tokenised twice: only without truncation does the number of tokens show which texts are cut.
     full = [len(row) for row in tokenizer(texts, verbose=False)["input_ids"]]
     inputs = tokenizer(
         texts, padding="max_length", truncation=True, max_length=context, return_tensors="pt"

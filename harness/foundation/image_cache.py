@@ -75,6 +75,7 @@ def cached_images(
         if missing.get(path) == i:
             _write(next(generated), path, size)
         image = _read(path)
+        # Damaged files are found only here: decoding every file in advance would read all of them twice.
         if image is None:
             [again] = generator.generate([prompts[i]], [seeds[i]])
             _write(again, path, size)
@@ -90,6 +91,7 @@ def _write(image: Image, path: Path, size: tuple[int, int] | None) -> None:
     if size is not None and image.size != size:
         image = image.resize(size, Resampling.BICUBIC)
     with atomic_path(path) as temporary:
+        # PNG ignores the quality.
         image.save(temporary, quality=_WEBP_QUALITY)
 
 
@@ -100,5 +102,6 @@ def _read(path: Path) -> Image | None:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
+    # Pillow raises SyntaxError for damaged chunks of PNG files.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -38,6 +38,7 @@ def seed_for(text: str, index: int, base_seed: int) -> int:
         index: 0-based number of the image among those of the text.
         base_seed: seed of the run.
     """
+    # As JSON, so that no two triples are the same text. >> 1: fits a signed 64-bit integer.
     name = json.dumps([base_seed, text, index]).encode()
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
 
@@ -59,6 +60,7 @@ class DrawSettings:
         InputError: if a setting is out of range.
     """
 
+    # The defaults are the settings of Describe-and-Dissect's code for Stable Diffusion 1.4.
     steps: int = 50
     guidance: float = 7.5
     size: Sequence[int] | None = (512, 512)
@@ -202,6 +204,7 @@ class Diffusers:
             self._folder, self.drawing.scheduler, self.variant, str(resolve(self.device)), self._dtype
         )
         return pipeline(
+            # `replace` and not `format`: a prompt may contain braces.
             prompt=[self.drawing.template.replace("{}", prompt) for prompt in prompts],
             # On the CPU, so that the noise is the same on every device.
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LOG = logging.getLogger(__name__)
+# Threads and not processes: Pillow and torch release Python's lock while they resize and convert.
 _PREPROCESS_THREADS = 8
 
 
@@ -74,6 +75,7 @@ class Towers:
     texts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
+# By fingerprint and not by object: several methods and metrics may configure the same model.
 _LOADED: dict[tuple[str, str], Towers] = {}
 _LOADING = threading.Lock()
 
@@ -119,6 +121,7 @@ class Encoder(ABC):
 
         towers = self._towers
         rows = batch_rows(towers.device, self.batch_size)
+        # Two batches ahead: the threads prepare the next images while the device computes.
         pixels = _in_threads(towers.preprocess, images, ahead=2 * rows)
         embedded = [
             self._unit_norm(towers.embed_images, torch.stack(batch).to(towers.device))[:count]
@@ -176,7 +179,9 @@ class Encoder(ABC):
         import torch
 
         with torch.inference_mode(), _exact_convolutions(self.precision):
+            # In float32, also after a tower in half precision, in which the norm would be rounded.
             rows = torch.nn.functional.normalize(embed(inputs).float(), dim=-1).cpu().numpy()
+        # Half precision overflows in some models; NaN would pass unnoticed into every ranking.
         if not np.isfinite(rows).all():
             raise InputError(
                 f"embeddings of {self.name} are not finite with encoder.precision={self.precision}",

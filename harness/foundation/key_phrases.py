@@ -17,6 +17,7 @@ from .protocols import Message, Reply
 _FORMAT = 2  # version of the rules; part of the fingerprint
 _LONGEST_PHRASE = 3  # words
 _LONGEST_LABEL = 5  # words
+# Marks count as words, because no phrase may continue across them.
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[,.;:]")
 
 

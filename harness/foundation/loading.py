@@ -26,6 +26,7 @@ def loading(folder: Path, what: str, *, needs: str, report: bool = True) -> Iter
     from safetensors import SafetensorError
     from transformers.utils import logging
 
+    # Both are settings of the whole process, so they are restored afterwards.
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     if not report:

@@ -107,6 +107,7 @@ def _open_clip_tokens(tokenizer: Any, model: Any, texts: list[str]) -> Tokens:
     lengths = np.full(n, context)
     if _reads_only_up_to_the_end_token(model):
         pool, end = model.text_pool_type, model.text_eos_id
+        # In CLIP the end token has the largest id; of several equal values, argmax returns the first.
         last = ids.argmax(dim=-1) if pool == "argmax" else (ids == end).to(torch.int32).argmax(dim=-1)
         lengths = np.minimum((last.numpy() // _TEXT_LENGTH_STEP + 1) * _TEXT_LENGTH_STEP, context)
     return Tokens({"text": ids}, lengths.astype(np.int64), full)
@@ -135,4 +136,5 @@ def _open_clip_texts(model: Any, ids: torch.Tensor) -> torch.Tensor:
         "positional_embedding": model.positional_embedding[:length],
         "attn_mask": model.attn_mask[:length, :length],
     }
+    # functional_call runs `forward`, which returns (image, text, ...) with the text at unit norm already.
     return torch.func.functional_call(model, shorter, (), {"text": ids})[1]

@@ -73,12 +73,14 @@ class OpenClipFiles:
             if _is_torchscript(self.weights):
                 model = _from_torchscript(self.spec, self.weights, precision).to(device)
             else:
+                # With `local-dir:`, open_clip finds the weights itself and warns of `pretrained`.
                 file = None if self.spec.startswith(LOCAL_PREFIX) else str(self.weights)
                 model = open_clip.create_model(
                     self.spec,
                     pretrained=file,
                     precision=precision,
                     device=device,
+                    # Otherwise open_clip continues with random weights if it finds none.
                     require_pretrained=True,
                 )
         except Exception as error:  # every file format has its own errors for unreadable files
@@ -127,6 +129,7 @@ def _of_architecture(
         _check_activation(model, config, needed=True, weights=str(weights))
     keys = ("mean", "std", "interpolation", "resize_mode")
     preprocess = {key: tag[key] for key in keys if key in tag}
+    # The architecture's values and not its name: another version of open_clip may define it differently.
     settings = {"model": config, "preprocess": preprocess, "tokenizer": _tokenizer_digest(config)}
     return OpenClipFiles(model, weights, preprocess, settings)
 
@@ -178,6 +181,7 @@ def _checkpoint(
             f"there are no weights for {model}",
             "set encoder.pretrained to one of open_clip's names, or encoder.checkpoint to a file",
         )
+    # `<org>/<model>/<file>`, or `<org>/<model>/` for weights with open_clip's usual file names.
     repository, _, name = tag.get("hf_hub", "").rpartition("/")
     if not repository:
         raise InputError(
@@ -216,6 +220,7 @@ def _tokenizer_digest(config: Mapping[str, Any]) -> str:
     name = config["text_cfg"].get("hf_tokenizer_name")
     if name:
         return settings_digest(snapshot(name, patterns=_TOKENIZER_FILES))
+    # CLIP's own tokenizer, whose vocabulary is a file of the package open_clip.
     from open_clip.tokenizer import default_bpe
 
     return file_digest(default_bpe())
@@ -225,6 +230,7 @@ def _is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, the form in which OpenAI published CLIP."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
+    # torch.save writes zip archives, too, but only TorchScript puts its constants into them.
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
 

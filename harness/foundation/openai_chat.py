@@ -86,6 +86,7 @@ class OpenAIChat:
         for place, reply in self.complete(messages, bounds, sample):
             first, *others = indices[distinct[place]]
             yield first, reply
+            # One request was paid, so the cost of equal conversations is counted once.
             yield from ((index, replace(reply, cost_usd=0.0)) for index in others)
 
     def complete(
@@ -123,6 +124,7 @@ class OpenAIChat:
         if self.sampling.temperature is not None:
             body["temperature"] = self.sampling.temperature
         if self.sampling.seed is not None:
+            # With one seed for all samples, a server would return the same reply in each of them.
             body["seed"] = self.sampling.seed + sample
         return Request(body, bound, self.max_tokens, json.dumps([body, sample], sort_keys=True))
 
@@ -131,6 +133,7 @@ class OpenAIChat:
         import openai
 
         variable = self.server.key_variable
+        # A line break from a key file would make the HTTP header invalid.
         key = os.environ.get(variable, "").strip()
         if not key and self._is_openai:
             raise InputError(

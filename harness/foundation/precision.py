@@ -1,4 +1,4 @@
-"""Numeric precisions of model weights, and the dtypes of torch that they stand for."""
+"""Numeric precisions of model weights, and the names of their dtypes in torch."""
 
 from __future__ import annotations
 

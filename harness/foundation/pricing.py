@@ -40,7 +40,7 @@ LIST_PRICES = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent.
+    """The cost limit and the prices of a model.
 
     Attributes:
         max_cost_usd: limit per process; a call that could exceed it is not sent. None: no limit.
@@ -58,6 +58,7 @@ class Budget:
         prices = self.prices
         if prices is None:
             return
+        # `price >= 0` is also false for NaN, with which no call would be within a limit.
         if isinstance(prices, str) or len(prices) != 2 or not all(price >= 0 for price in prices):
             raise InputError(
                 f"language_model.budget.prices={prices} is not a pair of prices",
@@ -112,6 +113,7 @@ class Account:
         self.prices, self.max_cost_usd = prices, max_cost_usd
         self.calls = self.prompt_tokens = self.reply_tokens = 0
         self.cost_usd = 0.0
+        # The amounts and not their sum: adding and subtracting floats would leave a remainder.
         self._reserved: list[float] = []
         self._changed = threading.Condition()
 
@@ -127,6 +129,7 @@ class Account:
         most = self.prices.cost(prompt_tokens, reply_tokens) if self.prices else 0.0
         with self._changed:
             while not self._fits(most):
+                # No call is open, so that no money can be released: waiting would never end.
                 if not self._reserved:
                     raise self._refusal(most)
                 self._changed.wait()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+# "ms" comes before "m", which would match its first letter.
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)?")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
 
@@ -33,6 +34,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         date = parsedate_to_datetime(headers.get("retry-after", ""))
     except (TypeError, ValueError):
         return None
+    # Python returns no time zone for "-0000", which means UTC.
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
     return max((date - (now or datetime.now(UTC))).total_seconds(), 0.0)
@@ -62,6 +64,7 @@ class Gate:
     """Pauses every thread that uses a server, after the server asked one of them to wait."""
 
     def __init__(self) -> None:
+        # In time.monotonic(), which does not jump when the clock is set.
         self._opens = 0.0
         self._lock = threading.Lock()
 

@@ -60,6 +60,7 @@ class CachedLanguageModel:
         for place, reply in self.model.reply(missing, sample) if missing else ():
             conversation = missing[place]
             if reply.failure is None:
+                # Before the reply is yielded: the caller may stop there, and the reply is paid already.
                 self.cache.put(_KIND, keys[conversation], asdict(reply))
             first, *others = indices[conversation]
             yield first, reply

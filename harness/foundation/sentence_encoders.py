@@ -65,11 +65,12 @@ class SentenceTransformerEncoder:
         refuse_string(texts)
         device = resolve(self.device)
         encoder = _load(model_folder(self.model, self.revision), str(device))
+        # Only the model knows the width d of an empty result.
         if len(texts) == 0:
             return encoder.encode([""], convert_to_numpy=True)[:0]
         lengths = _token_counts(encoder, list(dict.fromkeys(texts)), self.name)
         vectors: dict[str, NDArray[np.float32]] = {}
-        # A batch holds texts with equal numbers of tokens. Without padding, the shape of a text's
+        # A batch contains texts with equal numbers of tokens. Without padding, the shape of a text's
         # computation depends on the text alone.
         rows = batch_rows(device, self.batch_size)
         for batch, count in batches_by_shape(lengths, lengths.__getitem__, rows):
@@ -93,6 +94,7 @@ def _load(folder: Path, device: str) -> SentenceTransformer:
             f"the model in {folder} is not one of sentence-transformers: modules.json is missing",
             "a plain language model has no defined sentence embedding; give a sentence model",
         )
+    # float: some checkpoints are stored in half precision, which would round the embeddings.
     with loading(folder, "a text model", needs=NEEDS):
         return SentenceTransformer(str(folder), device=device, local_files_only=True).float()
 
@@ -105,6 +107,7 @@ def _token_counts(encoder: SentenceTransformer, texts: list[str], name: str) -> 
     limit = encoder.max_seq_length
     if limit is None:
         return dict.fromkeys(texts, 0)
+    # Not truncated, to count the texts that are cut. verbose=False: transformers would warn, too.
     tokens = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
     lengths = dict(zip(texts, map(len, tokens), strict=True))
     if cut := sum(length > limit for length in lengths.values()):

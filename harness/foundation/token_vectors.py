@@ -96,7 +96,7 @@ class TokenVectors:
         backbone = _load(model_folder(self.model, self.revision), self.layer, str(device))
         tokens = self._tokenize(backbone, list(dict.fromkeys(texts)))
         matrices: dict[str, TokenMatrix] = {}
-        # A batch holds texts with equal numbers of tokens. Without padding, the shape of a text's
+        # A batch contains texts with equal numbers of tokens. Without padding, the shape of a text's
         # computation depends on the text alone.
         rows = batch_rows(device, self.batch_size)
         for batch, count in batches_by_shape(tokens, lambda text: len(tokens[text]), rows):
@@ -137,6 +137,7 @@ def _counted(ids: torch.Tensor, tokenizer: Any) -> NDArray[np.bool_]:
     """Returns bool [texts, tokens], False at the start and end tokens."""
     import torch
 
+    # The same two as in bert_score, which gives them the weight 0.
     special = [tokenizer.cls_token_id, tokenizer.sep_token_id]
     known = torch.tensor([number for number in special if number is not None])
     return (~torch.isin(ids, known)).numpy()
@@ -161,6 +162,7 @@ def _load(folder: Path, layer: int, device: str) -> _Backbone:
             f"the weights in {folder} lack {len(missing)} tensors, such as {missing[0]}",
             "they belong to another architecture than the one in config.json; download the model again",
         )
+    # float: a checkpoint in half precision is computed in float32, too.
     model = model.eval().requires_grad_(False).float().to(device)
     return _Backbone(model, tokenizer, _limit(model, tokenizer))
 

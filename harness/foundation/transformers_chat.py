@@ -101,6 +101,7 @@ class TransformersChat:
         device = resolve(self.device)
         tokenizer, model = _load(self._folder, str(device), self.precision)
         prompts = {conversation: _prompt(tokenizer, conversation) for conversation in indices}
+        # Prompt and reply share the positions of the model.
         limit = _context(model) - self.max_tokens
         for conversation, prompt in prompts.items():
             if len(prompt) > limit:
@@ -134,6 +135,7 @@ class TransformersChat:
         settings = GenerationConfig(
             max_new_tokens=self.max_tokens,
             do_sample=False,  # _Noise samples: generate() would use one generator for the whole batch
+            # A chat model may end a turn with several tokens; the tokenizer names only one of them.
             eos_token_id=model.generation_config.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
@@ -156,12 +158,14 @@ class _Noise:
     def __init__(self, seeds: Sequence[int], temperature: float) -> None:
         import torch
 
+        # On the CPU, so that the noise is the same on every device.
         self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self.temperature = temperature
 
     def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         import torch
 
+        # One generator per row, so that a row's noise does not depend on the other rows.
         uniform = torch.stack(
             [
                 torch.rand(scores.shape[1], generator=generator, dtype=torch.float64)
@@ -193,6 +197,7 @@ def _load(folder: Path, device: str, precision: str) -> tuple[Any, Any]:
 
 def _prompt(tokenizer: Any, conversation: Sequence[Message]) -> list[int]:
     turns = [{"role": turn.role, "content": turn.content} for turn in conversation]
+    # return_dict: transformers 5 returns a mapping by default, not the token ids.
     tokens = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     return list(tokens)
 

@@ -130,6 +130,7 @@ def _three_labels(description: Description) -> list[str]:
             f"unit {description.unit.index} has {len(labels)} labels; the layout dnd has three",
             "run the method with labels=3 or fewer",
         )
+    # The labels are candidates, too: `fromkeys` drops their repetition and keeps the order.
     return [*dict.fromkeys([*labels, *candidates]), _NO_LABEL, _NO_LABEL][:3]
 
 
@@ -164,4 +165,5 @@ def _counted(records: Sequence[Description]) -> str:
 
 def _write(path: str | os.PathLike[str], rows: Iterable[Sequence[object]]) -> None:
     with atomic_open(path) as file:
+        # The default of the csv module is \r\n, on every system.
         csv.writer(file, lineterminator="\n").writerows(rows)

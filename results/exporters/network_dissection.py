@@ -66,4 +66,5 @@ def _evidence(description: Description) -> Mapping[str, Any]:
 
 def _place(category: str) -> tuple[int, str]:
     known = category in _BRODEN_CATEGORIES
+    # Other categories come after those of Broden, by name.
     return (_BRODEN_CATEGORIES.index(category) if known else len(_BRODEN_CATEGORIES)), category

@@ -82,6 +82,7 @@ def read_descriptions_csv(
     """
     path = Path(path)
     records = _records(path)
+    # An empty file has an empty header, which no layout recognises.
     _, header = next(records, (1, []))
     layout = _layout(path, header)
     if layout.layer is None and layer is None:
@@ -118,12 +119,14 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     try:
+        # Spreadsheets write a byte order mark, which "utf-8" would leave in the first column's name.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}, line {line}: not UTF-8 ({error.reason})", "save the file as UTF-8"
         ) from error
+    # newline="" keeps the line breaks inside quoted cells. strict: an open quote is an error.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1  # a record may span several lines: reader.line_num is the last of them
     try:
@@ -181,6 +184,7 @@ class _Record:
     def _unit(self) -> int:
         column, first = self.layout.unit, self.layout.first_unit
         cell = self.cell(column).strip()
+        # `isdigit` alone accepts digits of other scripts and superscripts, which `int` may refuse.
         if not (cell.isascii() and cell.isdigit()):
             self._refuse(column, f"{cell!r} is not the number of a unit")
         if int(cell) < first:
@@ -259,6 +263,7 @@ class _Collector:
                 f"{self.path} has {len(methods)} methods, which cannot all be named {method!r}",
                 f"it has the methods {', '.join(methods)}",
             )
+        # Published files are not always sorted by unit.
         rows.sort(key=lambda row: (row.method, layers.index(row.layer), row.unit))
         named_rows = tuple(replace(row, method=method or row.method) for row in rows)
         oddities = sum((self._oddities[name] for name in chosen), Counter())

@@ -46,6 +46,7 @@ class Layout:
 
 
 def _broden_words(label: str) -> str:
+    # Broden labels end in -c (color) or -s (scene) and have underscores; references have plain words.
     return readable(label.strip())
 
 
@@ -88,6 +89,7 @@ NETWORK_DISSECTION = Layout(
     method="netdissect",
     first_unit=1,
     clean=_broden_words,
+    # The paper's limit for a detector: IoU > 0.04.
     threshold=0.04,
 )
 DESCRIBE_AND_DISSECT = Layout(

@@ -19,6 +19,7 @@ def examples_table(
         layer: the layer.
         limit: how many units to show, in ascending order.
     """
+    # A later record of a unit replaces an earlier one, as in the other tables.
     by_unit = {(d.unit.index, d.method): d for d in descriptions if d.unit.layer == layer}
     methods = list(dict.fromkeys(method for _, method in by_unit))
     units = sorted({unit for unit, _ in by_unit})

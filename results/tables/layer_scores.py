@@ -56,6 +56,7 @@ class LayerScores:
         """Counts the units of a method; a unit counts as scored if it has a score by any metric."""
         status = {unit: row.status for rows in self._rows[method].values() for unit, row in rows.items()}
         scored = frozenset().union(*(self.scored_units(method, m) for m in self._rows[method]))
+        # The status of a unit is the same in the rows of all metrics.
         left = Counter(status[unit] for unit in status if unit not in scored)
         counts = {name: left.pop(name, 0) for name in STATUSES if name != "ok"}
         return Coverage(len(scored), len(status), **counts, other=left.total())
@@ -74,6 +75,7 @@ class LayerScores:
         units = {method: self.scored_units(method, metric) for method in self.methods}
         size = max(map(len, units.values()), default=0)
         largest = {scored for scored in units.values() if len(scored) == size}
+        # Of two different sets of the same size, neither is the better basis for a ranking.
         if size == 0 or len(largest) > 1:
             return []
         ranked = [method for method, scored in units.items() if scored in largest]

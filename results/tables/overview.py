@@ -24,8 +24,8 @@ def overview_table(
     Args:
         descriptions: the records of one target; a later record of a unit replaces an earlier one.
         models: names of the models used, by their role.
-        spent: what describing each unit took, by unit and method. There is a column for time if it is
-            known for any row, and one for money if any was spent.
+        spent: time and cost of describing each unit, by unit and method. There is a column for time if
+            it is known for any row, and one for money if any was spent.
         seed: seed of the bootstrap.
         n_resamples: number of bootstrap resamples.
 
@@ -72,6 +72,7 @@ def overview_table(
 def _counts(group: Sequence[Description], seed: int, n_resamples: int) -> tuple[Value, ...]:
     described = [d for d in group if d.text is not None]
     status = Counter(d.status for d in group)
+    # NaN, so that the summary counts descriptions without a score as missing.
     scores = [math.nan if d.score is None else d.score for d in described]
     return (
         len(group),
@@ -100,10 +101,11 @@ def _cost_columns(
 
 
 def _total(group: Sequence[Description], spent: Mapping[tuple[UnitId, str], Spent]) -> Spent | None:
-    """Adds up what the units of one layer and method took; None if nothing is known."""
+    """Returns the total time and cost of one layer and method; None if they are unknown."""
     parts = [spent[d.unit, d.method] for d in group if (d.unit, d.method) in spent]
     if not parts:
         return None
+    # fsum, so that the total does not depend on the order of the records.
     return Spent(math.fsum(p.seconds for p in parts), math.fsum(p.cost_usd for p in parts))
 
 

@@ -82,6 +82,8 @@ def to_markdown(table: Table) -> str:
         cells = []
         for value, column, best in _cells(table, row):
             text = " ".join(wording(value, column))
+            # Numbers have brackets around intervals, which are no links and stay readable without a
+            # backslash.
             text = text if is_number(column) else _markdown(text)
             cells.append(f"**{text}**" if best else text)
         lines.append(_line(cells))
@@ -115,6 +117,7 @@ def _csv_values(value: Value, column: Column) -> list[object]:
     if value is None:
         return [None] * len(_csv_names(column))
     if isinstance(value, Summary | Coverage):
+        # In the order of the fields, as `_csv_names` names the columns.
         return list(astuple(value))
     return [value]
 

@@ -1,4 +1,4 @@
-"""The tables of a run: the same ones at its end and whenever they are printed again."""
+"""Builds the tables of a run, at its end and whenever they are printed again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .table import Table
 def run_tables(run: FinishedRun) -> list[Table]:
     """Returns the overview, examples of the scored layer, comparisons, and the leaderboard last.
 
-    Only what the last command selected counts, however much more the folder holds. A folder that
+    They contain only what the last command selected, even if the folder contains more. A folder that
     `dissectbench score --out` wrote has scores and no descriptions: only its score tables are returned.
     """
     config, selection, scores = run.settings, run.selection, run.scores

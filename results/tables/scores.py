@@ -126,6 +126,7 @@ def comparison_table(
         for pair in combinations(scores.methods, 2)
     }
     tested = {key: test.p_value for key, test in tests.items() if test.p_value is not None}
+    # Comparisons without a common unit have no p-value, and do not count in the family.
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     columns = (
         *(Column(name) for name in ("metric", "first", "second")),

@@ -48,6 +48,7 @@ def number(value: float | None, percent: bool = False) -> str:
 
 def duration(seconds: float) -> str:
     """Returns a time in the two units that matter: "0.42 s", "12.3 s", "4 min 05 s", "3 h 20 min"."""
+    # Limits below 10 and 60, so that rounding never yields "10.00 s" or "60.0 s".
     if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:
