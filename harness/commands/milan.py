@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def convert_command(options: argparse.Namespace) -> int:
     """Rewrites a published checkpoint as a folder of JSON and safetensors."""
-    from ...methods.milan.checkpoints import CONFIG, convert
+    from ...methods.milan.checkpoint_files import CONFIG, convert
 
     file: Path = options.file.expanduser()
     if file.is_dir():

@@ -1,4 +1,4 @@
-"""MILAN: exemplars, captioner, reranking by pointwise mutual information."""
+"""MILAN (Hernandez et al., ICLR 2022): captions of a unit's exemplars, ranked by mutual information."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The network that turns a unit's exemplars into words: an LSTM that attends to them one by one.
+"""The decoder network: an LSTM that attends to a unit's exemplars and predicts words.
 
 Hernandez et al., "Natural Language Descriptions of Deep Visual Features", ICLR 2022, section 3.
 """
@@ -18,11 +18,11 @@ class DecoderSizes:
 
     Attributes:
         vocabulary: words and special tokens.
-        feature: length of the vector that the encoder makes of one exemplar.
-        embedding: length of a word's vector.
+        feature: length of the encoder's feature vector of one exemplar.
+        embedding: length of a word's embedding.
         hidden: length of the LSTM's state.
-        attention: length of the vectors that are compared to choose an exemplar.
-        dropout: share of the state that training hides from the output layer.
+        attention: length of the vectors that the attention compares.
+        dropout: share of the state that is dropped before the output layer in training.
     """
 
     vocabulary: int
@@ -34,11 +34,11 @@ class DecoderSizes:
 
 
 class Memory(NamedTuple):
-    """What stays the same while a caption is written.
+    """The exemplars, as the attention uses them at every word of a caption.
 
     Attributes:
-        features: [units, k, feature], the exemplars.
-        keys: [units, k, attention], what they are found by.
+        features: [units, count, feature], their feature vectors.
+        keys: [units, count, attention], projected features, computed once per unit.
     """
 
     features: Tensor
@@ -46,7 +46,7 @@ class Memory(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the words so far have left behind: `hidden` and `cell`, both [units, beams, hidden]."""
+    """State of the LSTM: `hidden` and `cell`, both [units, beams, hidden]."""
 
     hidden: Tensor
     cell: Tensor
@@ -62,13 +62,14 @@ class Attention(nn.Module):
         self.output = nn.Sequential(nn.Linear(hidden, 1), nn.Softmax(dim=-2))
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Returns [units, beams, k] for queries [units, beams, query] and the keys of a `Memory`."""
+        """Returns weights [units, beams, count] for queries [units, beams, query] and a memory's keys."""
         hidden = self.query_to_hidden(queries)[:, :, None] + keys[:, None]
+        # In place: `hidden` [units, beams, count, attention] is the largest tensor of the search.
         return self.output(hidden.tanh_())[..., 0]
 
 
 class AttentionDecoder(nn.Module):
-    """p(word | words before it, exemplars).
+    """Computes p(word | previous words, exemplars).
 
     Names and shapes of the parameters are those of the published checkpoints.
 
@@ -91,13 +92,13 @@ class AttentionDecoder(nn.Module):
         )
 
     def begin(self, features: Tensor) -> tuple[Memory, State]:
-        """Returns what a caption starts from, with one beam, for `features` [units, k, feature]."""
+        """Returns memory and initial state, with one beam, for `features` [units, count, feature]."""
         mean = features.mean(dim=1, keepdim=True)
         memory = Memory(features, self.attend.key_to_hidden(features))
         return memory, State(self.init_h(mean), self.init_c(mean))
 
     def look(self, memory: Memory, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what is seen of the exemplars, [units, beams, feature], and their weights.
+        """Returns the attended features, [units, beams, feature], and the weights of the exemplars.
 
         Args:
             memory: the exemplars.
@@ -107,40 +108,40 @@ class AttentionDecoder(nn.Module):
         return weights @ memory.features, weights
 
     def read(
-        self, tokens: Tensor, seen: Tensor, hidden: Tensor, cell: Tensor
+        self, tokens: Tensor, attended: Tensor, hidden: Tensor, cell: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reads one word and predicts the next, row by row.
+        """Processes one word and predicts the next, row by row.
 
         Args:
-            tokens: int64 [n], the words before.
-            seen: [n, feature], what `look` gave for `hidden`.
+            tokens: int64 [n], the previous words.
+            attended: [n, feature], the result of `look` for `hidden`.
             hidden: [n, hidden].
             cell: [n, hidden].
 
         Returns:
             log p of every word [n, vocabulary], the new hidden and the new cell.
         """
-        inputs = torch.cat([self.embedding(tokens), self.feature_gate(hidden) * seen], dim=1)
+        inputs = torch.cat([self.embedding(tokens), self.feature_gate(hidden) * attended], dim=1)
         hidden, cell = self.lstm(inputs, (hidden, cell))
         return self.output(hidden), hidden, cell
 
     def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicts every word of given texts from the true words before it.
+        """Predicts every word of texts from the true words before it (teacher forcing).
 
         Args:
-            features: [n, k, feature].
+            features: [n, count, feature].
             tokens: int64 [n, length], beginning with the start token.
 
         Returns:
-            log p of what follows each token [n, length, vocabulary]; the weights of the exemplars at
-            each step [n, length, k].
+            log p of the token after each token [n, length, vocabulary]; the weights of the exemplars at
+            each step [n, length, count].
         """
         memory, state = self.begin(features)
         hidden, cell = state.hidden[:, 0], state.cell[:, 0]
-        predictions, attended = [], []
+        predictions, all_weights = [], []
         for words in tokens.unbind(dim=1):
-            seen, weights = self.look(memory, hidden[:, None])
-            predicted, hidden, cell = self.read(words, seen[:, 0], hidden, cell)
+            attended, weights = self.look(memory, hidden[:, None])
+            predicted, hidden, cell = self.read(words, attended[:, 0], hidden, cell)
             predictions.append(predicted)
-            attended.append(weights[:, 0])
-        return torch.stack(predictions, dim=1), torch.stack(attended, dim=1)
+            all_weights.append(weights[:, 0])
+        return torch.stack(predictions, dim=1), torch.stack(all_weights, dim=1)

@@ -1,9 +1,9 @@
-"""Beam search over all units at once.
+"""Beam search for all units at once.
 
-The rules are those of the search behind the published descriptions: sums of log p without any length
-normalisation; the first words of all beams come from the start token; a beam that has said stop says
-nothing but stop, at no cost; the search ends when every beam has stopped, or after a number of words.
-Each unit ends for itself: how long the others take changes nothing in its hypotheses.
+The rules are those of the search behind the published descriptions (AllenNLP's): scores are sums of
+log p without length normalisation; the first words of all beams extend the start token; a beam that has
+produced stop is extended by stop only, at no cost; the search ends when every beam has stopped, or after
+a maximum number of words. Each unit ends on its own: its hypotheses do not depend on the other units.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from torch.nn import functional
 
 State: TypeAlias = tuple[Tensor, ...]
 Step: TypeAlias = Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
-"""Reads a word of every beam, int64 [units, beams], and the state before it, tensors [units, beams, ...];
-returns the score of every word to come, [units, beams, vocabulary], and the state after. The third
-argument says which beams go on: nothing is read of the results of the others."""
+"""Scores the next word of every beam.
+
+Takes the last words, int64 [units, beams], the state before them, tensors [units, beams, ...], and which
+beams are not finished, bool [units, beams]; results for finished beams are ignored. Returns the score of
+every next word, [units, beams, vocabulary], and the state after the last words."""
 
 
 class Hypotheses(NamedTuple):
-    """What a search has found, the best first.
+    """Results of a search, the best first.
 
     Attributes:
         tokens: int64 [units, beam, steps] without start; all stop after the first stop.
-        lengths: int64 [units, beam], tokens with the first stop.
+        lengths: int64 [units, beam], number of tokens including the first stop.
         scores: [units, beam] sums over the tokens; -inf where there are fewer sequences than beams.
-        steps: int64 [units], words until every beam of the unit had stopped, or the most allowed.
+        steps: int64 [units], words until every beam of the unit had stopped, or the maximum.
     """
 
     tokens: Tensor
@@ -44,10 +46,10 @@ def search(step: Step, state: State, first: Tensor, *, stop: int, beam: int, ste
     Args:
         step: scores the next word.
         state: before the first word, tensors [units, 1, ...].
-        first: int64 [units], the token before the first word; a unit that starts with stop is left out.
+        first: int64 [units], the token before the first word; a unit that starts with stop is skipped.
         stop: token after the last word.
         beam: hypotheses kept per unit; 1: greedy.
-        steps: at most so many tokens, stop included.
+        steps: maximum number of tokens, stop included.
     """
     units, device = len(first), first.device
     tokens = torch.full((units, beam, steps), stop, device=device)
@@ -62,9 +64,9 @@ def search(step: Step, state: State, first: Tensor, *, stop: int, beam: int, ste
         if position:
             tokens = _follow(tokens, parents)
         tokens[:, :, position] = last
-        now = (last == stop).all(dim=1)
-        taken[now & ~done] = position + 1
-        done = now
+        stopped = (last == stop).all(dim=1)
+        taken[stopped & ~done] = position + 1
+        done = stopped
         if done.all():
             break
     lengths = ((tokens != stop).sum(dim=2) + 1).clamp(max=steps)
@@ -74,18 +76,19 @@ def search(step: Step, state: State, first: Tensor, *, stop: int, beam: int, ste
 def _extend(
     totals: Tensor, scores: Tensor, stopped: Tensor, done: Tensor, *, stop: int, beam: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the beams [units, beam] that the best extensions come from, their tokens and their sums."""
+    """Returns the best extensions [units, beam]: their parent beams, tokens and sums."""
     words = scores.shape[-1]
     scores = scores.masked_fill(stopped[..., None], -torch.inf)
     scores[..., stop].masked_fill_(stopped, 0.0)
     candidates = (totals[..., None] + scores).flatten(1)
-    # With fewer candidates than beams, the beams left over hold nothing and have stopped.
+    # With fewer candidates than beams, the remaining beams are empty and have stopped.
     candidates = functional.pad(candidates, (0, max(0, beam - candidates.shape[1])), value=-torch.inf)
     best, chosen = candidates.topk(beam)
-    nothing = best == -torch.inf
-    parents = (chosen // words).masked_fill(nothing, 0)
-    tokens = (chosen % words).masked_fill(nothing, stop)
-    if totals.shape[1] == beam:  # a unit that is done keeps even the order of equal sums
+    empty = best == -torch.inf
+    parents = (chosen // words).masked_fill(empty, 0)
+    tokens = (chosen % words).masked_fill(empty, stop)
+    if totals.shape[1] == beam:
+        # `topk` may reorder equal sums: a finished unit keeps its order however long the others take.
         parents = torch.where(done[:, None], torch.arange(beam, device=parents.device), parents)
         best = torch.where(done[:, None], totals, best)
     return parents, tokens, best

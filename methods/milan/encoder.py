@@ -1,17 +1,15 @@
-"""From an exemplar and its mask to one vector: what the levels of an image network see under the mask.
+"""The encoder: turns an exemplar and its mask into a feature vector.
 
 Hernandez et al., "Natural Language Descriptions of Deep Visual Features", ICLR 2022, section 3.
 
-The vector holds, for every level of the network, the mean of its maps under the mask, which is resized
-to the maps bilinearly and without antialiasing: a mask smaller than a cell of the last levels may vanish
-there, and the vector is 0 where it does.
+The vector concatenates, for several levels of an image network, the mean of the level's maps under the
+mask. The mask is resized to the maps bilinearly and without antialiasing, as in the published program: a
+mask smaller than a cell of the last levels may vanish there, and that part of the vector is 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,64 +19,29 @@ from torch.nn import functional
 
 from ...harness.devices import full_precision
 from ...harness.errors import InputError, nearest
-from ...harness.fixed_blocks import CPU_BLOCK
+from ...harness.fixed_blocks import CPU_BLOCK, fill
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, per channel."""
+"""Mean and standard deviation of ImageNet's pixels, per channel."""
 
 _RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _RESNET_LEVELS = ("conv1", "layer1", "layer2", "layer3", "layer4")
 _ALEXNET = tuple(f"features.{i}" for i in range(12))
-# Behind each convolution's ReLU: it writes into the convolution's output, which is what the published
-# features hold. A ResNet's first convolution is read before normalisation and ReLU.
+# The ReLU after each convolution works in place, so the outputs that the published program records for
+# the convolutions are those of the ReLUs. A ResNet's conv1 is recorded before normalisation and ReLU.
 _ALEXNET_LEVELS = ("features.1", "features.4", "features.7", "features.9", "features.11")
-_MASKS = 8  # of one image, pooled at once
-
-
-class Pictures(Protocol):
-    """Pictures of exemplars, uint8 [units, k, 3, H, W]: an array, or what reads them when asked."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(units, k, 3, H, W)."""
-        ...
-
-    def __getitem__(self, place: tuple[int, int], /) -> Any:
-        """Returns the picture of a unit's exemplar, uint8 [3, H, W]."""
-        ...
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """A picture for each of many masks, [masks, 1, 3, H, W], held once where several masks share it.
-
-    Attributes:
-        pictures: the different ones, uint8 [3, H, W].
-        which: int64 [masks], the picture of each.
-    """
-
-    pictures: Sequence[NDArray[np.uint8]]
-    which: NDArray[np.int64]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """See `Pictures`."""
-        return len(self.which), 1, *self.pictures[0].shape
-
-    def __getitem__(self, place: tuple[int, int]) -> NDArray[np.uint8]:
-        """See `Pictures`."""
-        return self.pictures[self.which[place[0]]]
+_MASKS = 8  # masks of one image that are pooled at once
 
 
 class PyramidEncoder(nn.Module):
-    """Makes one vector of an exemplar and its mask.
+    """Computes one feature vector from an exemplar image and its mask.
 
     It shares the weights of the network, without those of its classifier.
 
     Args:
         network: a ResNet or AlexNet with torchvision's module names.
-        name: what the network is called in a checkpoint.
-        mean: of the pixels in [0, 1] that the network was trained on, per channel.
+        name: name of the network in a checkpoint.
+        mean: per-channel mean of the pixels in [0, 1] that the network was trained on.
         std: their standard deviation.
 
     Attributes:
@@ -96,13 +59,13 @@ class PyramidEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self._trunk, self._levels = _parts(network, name)
+        self._trunk, self._levels = _trunk_and_levels(network, name)
         self.widths = _widths(network, self._trunk, self._levels)
         used = dict.fromkeys(path.split(".")[0] for path in self._trunk)
         self.model = nn.ModuleDict({part: network.get_submodule(part) for part in used})
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-        # Units last: convolutions on CPUs are a fifth faster, and a mask is pooled without a copy.
+        # Channels last: convolutions on CPUs are a fifth faster, and masks are applied without a copy.
         self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @classmethod
@@ -124,85 +87,86 @@ class PyramidEncoder(nn.Module):
 
     @property
     def size(self) -> int:
-        """Length of the vector."""
+        """Length of the feature vector."""
         return sum(self.widths)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Returns the maps of every level, [n, width, h, w], for images [n, 3, H, W] in [0, 1]."""
         values = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        found = []
-        for name in self._trunk:  # none of these writes into a level's maps
+        levels = []
+        for name in self._trunk:  # no module after a level changes the level's maps in place
             values = self.model.get_submodule(name)(values)
             if name in self._levels:
-                found.append(values)
-        return found
+                levels.append(values)
+        return levels
 
-    @torch.inference_mode()
     def encode(
         self,
-        images: Pictures,
+        images: NDArray[np.uint8],
         masks: NDArray[np.uint8] | None = None,
         ids: NDArray[np.int64] | None = None,
         *,
-        out: NDArray[np.float32] | None = None,
         block: int = CPU_BLOCK,
     ) -> NDArray[np.float32]:
-        """Encodes the exemplars of units, showing the network each distinct picture once.
+        """Encodes the exemplars of units; the network processes each distinct image once.
 
-        A vector depends on its own picture and mask alone, not on what else is encoded. In memory are
-        one block of pictures, with their maps, and `out`; arrays may be memory-mapped.
+        A vector depends on its own image and mask only, not on what else is encoded. Arrays may be
+        memory-mapped: one block of images and masks is read at a time.
 
         Args:
-            images: uint8 [units, k, 3, H, W], RGB.
-            masks: 0 or 1, [units, k, 1, H, W]; None: whole pictures.
-            ids: [units, k]: exemplars with the same id have the same picture; None: all differ.
-            out: where the vectors go, float32 [units, k, size]; None: a new array.
-            block: pictures shown to the network at once.
+            images: uint8 [units, count, 3, H, W], RGB.
+            masks: 0 or 1, [units, count, 1, H, W]; None: whole images.
+            ids: [units, count]: exemplars with the same id have the same image; None: all differ.
+            block: images that the network processes at once.
 
         Returns:
-            float32 [units, k, size].
+            float32 [units, count, size].
         """
-        units, k = images.shape[:2]
+        units, count = images.shape[:2]
         if masks is None:
             masks = np.ones((1, 1, 1, 1, 1), np.uint8)
-        masks = np.broadcast_to(masks, (units, k, *masks.shape[2:]))
-        if out is None:
-            out = np.empty((units, k, self.size), np.float32)
-        slots = _slots_by_picture(np.arange(units * k) if ids is None else np.asarray(ids).ravel())
-        for begin in range(0, len(slots), block):
-            chosen = slots[begin : begin + block]
-            pictures = np.zeros((block, *images.shape[2:]), np.uint8)
-            for row, same in enumerate(chosen):
-                pictures[row] = images[divmod(int(same[0]), k)]
-            self._encode_block(pictures, masks, chosen, out)
-        return out
+        masks = np.broadcast_to(masks, (units, count, *masks.shape[2:]))
+        vectors = np.empty((units, count, self.size), np.float32)
+        distinct = _positions_by_id(np.arange(units * count) if ids is None else np.asarray(ids).ravel())
+        for start in range(0, len(distinct), block):
+            chosen = distinct[start : start + block]
+            pixels = [images[divmod(int(positions[0]), count)] for positions in chosen]
+            of_each = [masks[np.divmod(positions, count)][:, 0] for positions in chosen]
+            where = np.divmod(np.concatenate(chosen), count)
+            vectors[where] = self.encode_shared(pixels, of_each, block=block)
+        return vectors
 
+    @torch.inference_mode()
     def encode_shared(
-        self, pictures: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]]
-    ) -> NDArray[np.float32]:
-        """Encodes some pictures with several masks each, [n, H, W]; returns [masks of all, size]."""
-        which = np.repeat(np.arange(len(pictures)), [len(several) for several in masks])
-        together = np.concatenate(masks)[:, None, None]
-        return self.encode(Repeated(pictures, which), together, which[:, None])[:, 0]
-
-    def _encode_block(
         self,
-        pictures: NDArray[np.uint8],
-        masks: NDArray[np.uint8],
-        slots: Sequence[NDArray[np.int64]],
-        out: NDArray[np.float32],
-    ) -> None:
-        k, device = masks.shape[1], self.mean.device
-        with full_precision(device):
-            levels = self.maps(torch.from_numpy(pictures).to(device).float() / 255)
-        for row, same in enumerate(slots):
-            for begin in range(0, len(same), _MASKS):
-                where = np.divmod(same[begin : begin + _MASKS], k)
-                some = np.zeros((_MASKS, *masks.shape[2:]), np.uint8)
-                some[: len(where[0])] = masks[where]
-                weights = torch.from_numpy(some).to(device).float()
-                vectors = torch.cat([_pool(level[row], weights) for level in levels], dim=1)
-                out[where] = vectors[: len(where[0])].cpu().numpy()
+        images: Sequence[NDArray[np.uint8]],
+        masks: Sequence[NDArray[np.uint8]],
+        *,
+        block: int = CPU_BLOCK,
+    ) -> NDArray[np.float32]:
+        """Encodes images with several masks each.
+
+        Args:
+            images: uint8 [3, H, W] each.
+            masks: 0 or 1, [masks, H, W] for each image.
+            block: images that the network processes at once.
+
+        Returns:
+            float32 [masks of all images, size], in order.
+        """
+        device = self.mean.device
+        vectors = []
+        for start in range(0, len(images), block):
+            pixels = fill(torch.from_numpy(np.stack(images[start : start + block])), block)
+            with full_precision(device):
+                levels = self.maps(pixels.to(device).float() / 255)
+            for row, of_image in enumerate(masks[start : start + block]):
+                for first in range(0, len(of_image), _MASKS):
+                    some = torch.from_numpy(np.ascontiguousarray(of_image[first : first + _MASKS]))
+                    weights = fill(some[:, None], _MASKS).to(device).float()
+                    pooled = torch.cat([_pool(level[row], weights) for level in levels], dim=1)
+                    vectors.append(pooled[: len(some)].cpu().numpy())
+        return np.concatenate(vectors)
 
 
 def _pool(maps: Tensor, masks: Tensor) -> Tensor:
@@ -213,26 +177,26 @@ def _pool(maps: Tensor, masks: Tensor) -> Tensor:
     return weights.div(total.where(total > 0, 1.0)) @ maps.flatten(1).T
 
 
-def _slots_by_picture(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Returns, for every distinct id, the positions where it stands."""
+def _positions_by_id(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Returns the positions of every distinct id."""
     _, counts = np.unique(ids, return_counts=True)
     return np.split(np.argsort(ids, kind="stable"), np.cumsum(counts)[:-1])
 
 
-def _parts(network: nn.Module, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the paths of the modules that run one after the other, and which of them are levels."""
+def _trunk_and_levels(network: nn.Module, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the paths of the modules that run in sequence, and those whose outputs are levels."""
     modules = dict(network.named_modules())
     for trunk, levels in ((_RESNET, _RESNET_LEVELS), (_ALEXNET, _ALEXNET_LEVELS)):
         if all(path in modules for path in trunk):
             return trunk, levels
     raise InputError(
         f"MILAN's encoder cannot be built over {name!r}",
-        "it takes a ResNet or AlexNet with the module names of torchvision",
+        "it needs a ResNet or AlexNet with the module names of torchvision",
     )
 
 
 def _widths(network: nn.Module, trunk: Sequence[str], levels: Sequence[str]) -> tuple[int, ...]:
-    """Returns the units of each level: those of the last convolution up to it."""
+    """Returns the number of units of each level: those of the last convolution up to it."""
     widths, width = [], 0
     for path in trunk:
         convolutions = [m for m in network.get_submodule(path).modules() if isinstance(m, nn.Conv2d)]

@@ -1,4 +1,4 @@
-"""MILAN: a unit is described by a captioner that learnt from people what units look for.
+"""MILAN: captions of units, written by a model trained on people's descriptions of units.
 
 Hernandez, Schwettmann, Bau, Bagashvili, Torralba and Andreas, "Natural Language Descriptions of Deep
 Visual Features", ICLR 2022.
@@ -23,48 +23,49 @@ from ...harness.records import Candidate, Description
 from ...harness.targets.target import Target, from_factory
 from ...harness.weights import PACKAGE_PREFIX, snapshot
 from ..method import Method
-from .checkpoints import CONFIG, Checkpoint, load_checkpoint
+from .checkpoint_files import CONFIG, load_checkpoint
+from .checkpoints import Checkpoint
 from .decoder import Caption, Decoder
 from .encoder import PyramidEncoder
-from .exemplars import TopImages, levels, top_images
+from .exemplars import TopImages, mask_thresholds, top_images
 from .settings import DecodingOverrides, ExemplarOverrides, ExemplarSettings, Variant
-from .unit_vectors import UnitVectors, encoder_fingerprint
+from .unit_features import UnitFeatures, encoder_fingerprint
 
 PUBLISHED = "http://milan.csail.mit.edu/models/"
-"""Where the published checkpoints lie."""
+"""URL of the published checkpoints."""
 NAMES = ("base", "cls", "gen", "imagenet", "places365", "alexnet", "resnet152", "biggan")
-"""What they are called: milan-base.pth, ..."""
+"""Names of the published checkpoints: milan-base.pth, ..."""
 
-_FORMAT = 1  # of what leads from the activations to a description
+_FORMAT = 1  # version of the computation from activations to description
 
 
 class MILAN(Method):
     """Describes a unit by the caption d with the largest log p(d|E) - lambda log p(d).
 
-    E are the unit's exemplars: its top images, each with a mask of where the unit is active. An image
-    network makes a vector of each, a decoder captions of these, and a language model tells what is
-    said of any unit (section 3). docs/methods/milan.md lists where the paper, the published program and
-    this class differ.
+    E are the unit's exemplars: its top images, each with a mask of where the unit is active. An encoder
+    computes a feature vector of each, a decoder writes captions from these, and a language model
+    penalises captions that fit any unit (section 3). docs/methods/milan.md lists the differences between
+    the paper, the published program and this class.
 
-    The exemplars of all units asked for go through the encoder first, each picture once; then captions
-    are written for a block of units at a time. The memory does not grow with the number of units. A
-    description depends neither on the block nor on which other units are asked for. In the published
-    program it does, through one stop too many that its language model counts where a caption ends
-    before the longest search of its batch: `official` counts it as for a unit that is alone.
+    The exemplars of all units are encoded first, each image once; then captions are written for a block
+    of units at a time. The memory does not grow with the number of units. A description depends neither
+    on the block nor on the other units. In the published program it does, through a second stop that its
+    language model counts for captions shorter than the longest search of the batch: `official` counts it
+    as for a unit in a batch of its own.
 
     Args:
         checkpoint: a published file, a folder written by `dissectbench milan`, or
             `package:<package>/<path>` of such a folder.
-        name: of the method in records and tables.
+        name: name of the method in records and tables.
         encoder: the image network, for a checkpoint without it: a target, or the
             `package.module:function` that makes one (see `from_factory`). Otherwise ignored.
         label: name of the checkpoint in tables; None: its file or folder name.
         variant: "paper"; or "official", with the published program's exemplars (see
             `ExemplarSettings`) and counting.
-        exemplars: settings that differ from those of the checkpoint's training.
-        decoding: settings of the search that differ from the checkpoint's.
-        keep_candidates: captions kept as candidates.
-        block: units captioned together.
+        exemplars: settings that replace those of the checkpoint's training.
+        decoding: settings of the search that replace the checkpoint's.
+        keep_candidates: number of captions kept as candidates.
+        block: number of units captioned together.
         device: where encoder and decoder compute.
 
     Raises:
@@ -104,17 +105,19 @@ class MILAN(Method):
     def identity(self) -> Mapping[str, Any]:
         """See `Method.identity`. Reads the checkpoint."""
         decoder = self._decoder
-        file = self.path / CONFIG if self.path.is_dir() else self.path  # the former names the weights
-        borrowed = None if self._checkpoint.has_encoder else self._encoder_name
+        # The settings of a folder contain the hash of its weights.
+        file = self.path / CONFIG if self.path.is_dir() else self.path
         return {
             "format": _FORMAT,
             "checkpoint": file_digest(file),
-            "encoder": borrowed,
+            "encoder": None if self._checkpoint.has_encoder else self._encoder_name,
             "exemplars": self.exemplars.identity(),
             "decoding": asdict(decoder.decoding),
             "counting": decoder.counting,
             "keep_candidates": self.keep_candidates,
         }
+
+    # The checkpoint is read, and networks are built, on first use: the plan of a run needs neither.
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:
@@ -122,7 +125,7 @@ class MILAN(Method):
 
     @cached_property
     def exemplars(self) -> ExemplarSettings:
-        """What is looked at. Reads the checkpoint."""
+        """The settings of exemplars. Reads the checkpoint."""
         settings = {**self._checkpoint.exemplars, **self._exemplars.values()}
         return ExemplarSettings(**settings, variant=self.variant)
 
@@ -150,11 +153,11 @@ class MILAN(Method):
         return encoder_fingerprint(self._encoder)
 
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
-        """See `Method.describe`. A unit's seconds are its share of what is done for several."""
+        """See `Method.describe`. A unit's seconds include its share of the work for several units."""
         finite = np.isfinite(layer.maxima.max(axis=0)) & np.isfinite(layer.maxima.min(axis=0))
         alive = [unit for unit in units if finite[unit] and not layer.dead[unit]]
         top = top_images(layer, alive, self.exemplars.count)
-        limits, captions = levels(layer, self.exemplars), self._captions(layer, top)
+        thresholds, captions = mask_thresholds(layer, self.exemplars), self._captions(layer, top)
         rows = {unit: row for row, unit in enumerate(alive)}
         for unit in units:
             if layer.dead[unit]:
@@ -163,44 +166,45 @@ class MILAN(Method):
                 reason = {"reason": "its activations are not all finite"}
                 yield Description(layer.unit(unit), self.name, None, "failed", evidence=reason)
             else:
-                found, seconds = next(captions)
-                described = self._description(layer, top, rows[unit], found, float(limits[unit]))
-                yield replace(described, seconds=seconds)
+                # The generator yields in the order of `alive`, which is the order of this loop.
+                best, seconds = next(captions)
+                description = self._description(layer, top, rows[unit], best, float(thresholds[unit]))
+                yield replace(description, seconds=seconds)
 
     def _captions(self, layer: ProbedLayer, top: TopImages) -> Iterator[tuple[list[Caption], float]]:
         """Yields the best captions of each unit, the best one first, and its share of the seconds."""
         if not len(top.units):
             return
         started = time.perf_counter()
-        vectors = UnitVectors(layer, top, self.exemplars, self._encoder, self._encoder_name)
-        vectors.compute()
-        shared = (time.perf_counter() - started) / len(top.units)
+        features = UnitFeatures(layer, top, self.exemplars, self._encoder, self._encoder_name)
+        features.compute()
+        encoding = (time.perf_counter() - started) / len(top.units)
         for start in range(0, len(top.units), self.block):
             started = time.perf_counter()
             block = range(start, min(start + self.block, len(top.units)))
-            found = self._decoder.n_best(vectors.read(block), self.keep_candidates)
-            share = shared + (time.perf_counter() - started) / len(block)
-            yield from ((captions, share) for captions in found)
+            captions = self._decoder.n_best(features.read(block), self.keep_candidates)
+            seconds = encoding + (time.perf_counter() - started) / len(block)
+            yield from ((of_unit, seconds) for of_unit in captions)
 
     def _description(
-        self, layer: ProbedLayer, top: TopImages, row: int, captions: Sequence[Caption], level: float
+        self, layer: ProbedLayer, top: TopImages, row: int, captions: Sequence[Caption], threshold: float
     ) -> Description:
-        best, name = captions[0], layer.unit(int(top.units[row]))
+        best, unit = captions[0], layer.unit(int(top.units[row]))
         evidence: dict[str, Any] = {
             "images": top.indices[row].tolist(),
             "maxima": top.values[row].tolist(),
-            "level": level,
+            "threshold": threshold,
             "log_prob": best.log_prob,
             "lm_log_prob": best.lm_log_prob,
         }
         candidates = tuple(
-            Candidate(one.text, one.score, {"log_prob": one.log_prob, "lm_log_prob": one.lm_log_prob})
-            for one in captions
+            Candidate(c.text, c.score, {"log_prob": c.log_prob, "lm_log_prob": c.lm_log_prob})
+            for c in captions
         )
         if not best.text.strip():
-            evidence = {"reason": "its best caption holds no words", **evidence}
-            return Description(name, self.name, None, "failed", candidates=candidates, evidence=evidence)
-        return Description(name, self.name, best.text, "ok", best.score, candidates, evidence=evidence)
+            evidence = {"reason": "its best caption contains no words", **evidence}
+            return Description(unit, self.name, None, "failed", candidates=candidates, evidence=evidence)
+        return Description(unit, self.name, best.text, "ok", best.score, candidates, evidence=evidence)
 
 
 def locate(checkpoint: str, setting: str) -> Path:
@@ -211,7 +215,7 @@ def locate(checkpoint: str, setting: str) -> Path:
         setting: name of the setting in messages.
 
     Raises:
-        InputError: if it is not there; says what to download.
+        InputError: if it does not exist; says what to download.
     """
     if checkpoint.startswith(PACKAGE_PREFIX):
         return snapshot(checkpoint)

@@ -1,4 +1,4 @@
-"""The words that captions are made of: from words to numbers, and from numbers to a sentence."""
+"""The vocabulary of captions: encodes words as token numbers, and decodes them to a sentence."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SENTENCE = re.compile(r"(?:^|(?<=\. ))\w")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words, numbered from 0 in the order given, and after them four special tokens.
+    """Words, numbered from 0 in order, followed by four special tokens.
 
     Attributes:
         tokens: the words; those of published checkpoints are lower-case and ordered by frequency.
         tokenizer: name of the rule that split the annotations into these words.
 
     Raises:
-        ValueError: if there is no word, or one twice.
+        ValueError: if there are no words, or a word is listed twice.
     """
 
     tokens: tuple[str, ...]
@@ -36,7 +36,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[Sequence[str]], tokenizer: str) -> Vocabulary:
-        """Returns the words of tokenised texts, the most frequent first, then by alphabet."""
+        """Returns the words of tokenised texts, the most frequent first, ties in alphabetical order."""
         counts = Counter(token for text in texts for token in text)
         ordered = sorted(counts, key=lambda token: (-counts[token], token))
         return cls(tuple(ordered), tokenizer)
@@ -47,22 +47,22 @@ class Vocabulary:
 
     @property
     def start(self) -> int:
-        """What stands before the first word."""
+        """Token before the first word."""
         return len(self.tokens)
 
     @property
     def stop(self) -> int:
-        """What stands after the last word."""
+        """Token after the last word."""
         return len(self.tokens) + 1
 
     @property
     def pad(self) -> int:
-        """What fills the shorter texts of a batch."""
+        """Token that fills up the shorter texts of a batch."""
         return len(self.tokens) + 2
 
     @property
     def unknown(self) -> int:
-        """What stands for a word that is not in the vocabulary."""
+        """Token of any word that is not in the vocabulary."""
         return len(self.tokens) + 3
 
     @cached_property
@@ -70,12 +70,12 @@ class Vocabulary:
         return {token: number for number, token in enumerate(self.tokens)}
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
-        """Returns the numbers of a text's words, with start before and stop after them."""
+        """Returns the token numbers of a text, with start and stop."""
         words = [self._numbers.get(token, self.unknown) for token in tokens]
         return [self.start, *words, self.stop]
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
-        """Returns the words up to the first stop; start and pad are left out."""
+        """Returns the words up to the first stop, without start and pad."""
         words = []
         for number in numbers:
             if number == self.stop:
@@ -85,6 +85,6 @@ class Vocabulary:
         return words
 
     def caption(self, numbers: Iterable[int]) -> str:
-        """Returns the sentence that the numbers spell: `a - b , c` is written `A-b, c`."""
+        """Returns the sentence of token numbers as it is published: `a - b , c` becomes `A-b, c`."""
         text = _BLANK_BEFORE.sub("", " ".join(self.decode(numbers))).replace(" - ", "-")
         return _SENTENCE.sub(lambda first: first.group().upper(), text)

@@ -1,16 +1,16 @@
-"""MILAN describes 256 units with an encoder over resnet18, against one unit after the other.
+"""Benchmark of MILAN: 256 units with an encoder over resnet18, against one unit after the other.
 
-The probing set has 400 images. Top images are drawn at random, which is the least that units can share:
-the 256 x 15 exemplars show all of them. The decoder has the published sizes and 5,000 words; its weights
-are random, and how readily it says stop is set so that searches are as long as with trained ones: the 50
+The probing set has 400 images. Top images are random, so that units share as few images as possible: the
+256 x 15 exemplars show all of them. The decoder has the published sizes and 5,000 words. Its weights are
+random, and its preference for stop is set so that searches are as long as with trained weights: the 50
 captions of a unit have about 5 words, the longest 11.
 
-One unit after the other is what the published program does, in this order: the encoder sees the unit's
-15 exemplars; a beam search of 50 goes on for all beams until the last has stopped, carries a copy of the
-exemplars' vectors with every beam, and computes the keys that the attention compares with at every word;
-the language model scores the 50 captions. Making the exemplars is not counted there, but it is here. A
-unit costs about the same whatever its number: the loop is timed on two numbers of units and extended to
-all of them, if the larger takes proportionally longer.
+The baseline works on one unit at a time, in the order of the published program: the encoder processes
+the unit's 15 exemplars; a beam search of 50 extends all beams until the last has stopped, carries a copy
+of the exemplars' features with every beam, and computes the attention's keys from them at every word; the
+language model scores the 50 captions. Making the exemplars is not counted in the baseline, but it is in
+the time of MILAN. A unit costs about the same whatever their number: the baseline is timed on two numbers
+of units, and extrapolated to all of them.
 
 The second part compares the peak memory for 64 and for 512 units.
 """
@@ -36,14 +36,10 @@ from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes, Memory
-from dissectbench.methods.milan.checkpoints import (
-    Checkpoint,
-    EncoderConfig,
-    load_checkpoint,
-    save_checkpoint,
-)
+from dissectbench.methods.milan.checkpoint_files import load_checkpoint, save_checkpoint
+from dissectbench.methods.milan.checkpoints import Checkpoint, EncoderConfig
 from dissectbench.methods.milan.encoder import PyramidEncoder
-from dissectbench.methods.milan.exemplars import exemplars, top_images
+from dissectbench.methods.milan.exemplars import stream_exemplars, top_images
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
 from dissectbench.methods.milan.milan import MILAN
 from dissectbench.methods.milan.settings import (
@@ -54,38 +50,38 @@ from dissectbench.methods.milan.settings import (
 )
 from dissectbench.methods.milan.vocabulary import Vocabulary
 
-IMAGES, UNITS, WORDS, BEAM, K = 400, 256, 5000, 50, 15
+IMAGES, UNITS, WORDS, BEAM, COUNT = 400, 256, 5000, 50, 15
 LENGTH, SHARPNESS, STOP = 11, 30.0, 20.0  # of captions, and of the decoder's last layer
-FEW, MANY = 2, 6  # units on which one after the other is timed
+FEW, MANY = 2, 6  # units that the baseline is timed on
 BOUND, MEMORY_BOUND = 5.0, 1.05
 
 
 class Noise(ProbingSet):
-    """Coloured noise, an image of `side` x `side` from each number."""
+    """Images of coloured noise, `size` x `size` pixels."""
 
     name = "noise"
 
-    def __init__(self, images: int, side: int) -> None:
-        self.images, self.side = images, side
+    def __init__(self, images: int, size: int) -> None:
+        self.images, self.size = images, size
 
     def __len__(self) -> int:
         return self.images
 
     def image(self, index: int) -> Image.Image:
-        """Blocks of random colour."""
+        """Returns blocks of random colours, drawn with the index as seed."""
         small = np.random.default_rng(index).integers(0, 256, (14, 14, 3), np.uint8)
-        return Image.fromarray(small).resize((self.side, self.side))
+        return Image.fromarray(small).resize((self.size, self.size))
 
     def locate(self, index: int) -> str:
-        """Its number."""
+        """Returns a name with the index."""
         return f"noise {index}"
 
     def fingerprint(self) -> str:
-        """Their number and size."""
-        return f"noise {self.images} {self.side}"
+        """Returns number and size of the images."""
+        return f"noise {self.images} {self.size}"
 
 
-def milan(folder: Path, words: int, sizes: dict[str, int]) -> Path:
+def random_milan(folder: Path, words: int, sizes: dict[str, int]) -> Path:
     """Writes a checkpoint over resnet18 with random weights."""
     from torchvision.models import resnet18
 
@@ -111,38 +107,38 @@ def milan(folder: Path, words: int, sizes: dict[str, int]) -> Path:
     return folder
 
 
-def layer_of(folder: Path, images: int, units: int, side: int) -> ArrayLayer:
-    """A layer of random maps."""
+def layer_of(folder: Path, images: int, units: int, size: int) -> ArrayLayer:
+    """Returns a layer of random maps."""
     maps = np.random.default_rng(0).standard_normal((images, units, 7, 7), dtype=np.float32)
-    return ArrayLayer(maps, Noise(images, side), Cache(folder))
+    return ArrayLayer(maps, Noise(images, size), Cache(folder))
 
 
 class OneByOne:
-    """The published program's order of operations for a unit."""
+    """Describes one unit at a time, with the operations of the published program in their order."""
 
     def __init__(self, path: Path) -> None:
-        made = load_checkpoint(path)
-        lm = made.build_language_model()
+        checkpoint = load_checkpoint(path)
+        lm = checkpoint.build_language_model()
         assert lm is not None
-        self.encoder, self.decoder, self.lm = made.build_encoder(), made.build_decoder(), lm
-        self.vocabulary, self.decoding = made.vocabulary, made.decoding
-        self.steps: list[int] = []  # of each search
+        self.encoder, self.decoder, self.lm = checkpoint.build_encoder(), checkpoint.build_decoder(), lm
+        self.vocabulary, self.decoding = checkpoint.vocabulary, checkpoint.decoding
+        self.steps: list[int] = []  # number of steps of each search
 
     @torch.inference_mode()
-    def __call__(self, pictures: NDArray[np.uint8], masks: NDArray[np.bool_]) -> tuple[str, float]:
+    def __call__(self, images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> tuple[str, float]:
         """Returns the caption of one unit and its score."""
-        vectors = self.encode(pictures, masks)
-        tokens, sums = self.search(vectors)
-        given = functional.pad(tokens, (1, 0), value=self.vocabulary.start)
-        log_probs = self.lm(given[:, :-1]).gather(2, given[:, 1:, None])[..., 0]
-        log_probs = log_probs.masked_fill(given[:, :-1] == self.vocabulary.stop, 0.0).sum(dim=1)
+        features = self.encode(images, masks)
+        tokens, sums = self.search(features)
+        texts = functional.pad(tokens, (1, 0), value=self.vocabulary.start)
+        log_probs = self.lm(texts[:, :-1]).gather(2, texts[:, 1:, None])[..., 0]
+        log_probs = log_probs.masked_fill(texts[:, :-1] == self.vocabulary.stop, 0.0).sum(dim=1)
         scores = sums - self.decoding.temperature * log_probs
         best = int(scores.argmax())
         return self.vocabulary.caption(tokens[best].tolist()), float(scores[best])
 
-    def encode(self, pictures: NDArray[np.uint8], masks: NDArray[np.bool_]) -> torch.Tensor:
-        """Returns [k, size]: the unit's exemplars in one batch."""
-        levels = self.encoder.maps(torch.from_numpy(pictures).float() / 255)
+    def encode(self, images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> torch.Tensor:
+        """Returns features [count, size]; the unit's exemplars are one batch."""
+        levels = self.encoder.maps(torch.from_numpy(images).float() / 255)
         weights = torch.from_numpy(masks[:, None]).float()
         pooled = []
         for level in levels:
@@ -153,22 +149,22 @@ class OneByOne:
             pooled.append((level * weight / total.where(total > 0, 1.0)).sum(dim=(2, 3)))
         return torch.cat(pooled, dim=1)
 
-    def search(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def search(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns tokens [beam, length] and sums of log p."""
         network, stop = self.decoder, self.vocabulary.stop
-        _, state = network.begin(vectors[None])
+        _, state = network.begin(features[None])
         hidden, cell = state.hidden[0], state.cell[0]
         tokens = torch.full((1, 0), 0)
         last, sums = torch.tensor([self.vocabulary.start]), torch.zeros(1)
         while tokens.shape[1] < self.decoding.length and not bool((last == stop).all()):
-            copies = vectors.expand(len(last), *vectors.shape).contiguous()
+            copies = features.expand(len(last), *features.shape).contiguous()
             keys = network.attend.key_to_hidden(copies)
-            seen, _ = network.look(Memory(copies, keys), hidden[:, None])
-            log_probs, hidden, cell = network.read(last, seen[:, 0], hidden, cell)
+            attended, _ = network.look(Memory(copies, keys), hidden[:, None])
+            log_probs, hidden, cell = network.read(last, attended[:, 0], hidden, cell)
             log_probs[last == stop] = -torch.inf
             log_probs[last == stop, stop] = 0.0
-            own, following = log_probs.topk(BEAM)
-            sums, chosen = (sums[:, None] + own).flatten().topk(BEAM)
+            gains, following = log_probs.topk(BEAM)
+            sums, chosen = (sums[:, None] + gains).flatten().topk(BEAM)
             parents, last = chosen // BEAM, following.flatten()[chosen]
             tokens = torch.cat([tokens[parents], last[:, None]], dim=1)
             hidden, cell = hidden[parents], cell[parents]
@@ -176,57 +172,60 @@ class OneByOne:
         return tokens, sums
 
 
-def of_units(layer: ArrayLayer, units: Sequence[int]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Returns pictures [k, 3, side, side] and masks [k, side, side] of the exemplars of some units."""
+def exemplars_of(
+    layer: ArrayLayer, units: Sequence[int]
+) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Returns images [count, 3, size, size] and masks [count, size, size] of each unit's exemplars."""
     settings = ExemplarSettings()
-    pictures = np.empty((len(units), K, 3, settings.image_size, settings.image_size), np.uint8)
-    masks = np.empty((len(units), K, settings.image_size, settings.image_size), np.bool_)
-    for shown in exemplars(layer, top_images(layer, units), settings):
-        pictures[shown.rows, shown.ranks] = shown.pixels
-        masks[shown.rows, shown.ranks] = shown.masks
-    return list(zip(pictures, masks, strict=True))
+    shape = (settings.image_size, settings.image_size)
+    images = np.empty((len(units), COUNT, 3, *shape), np.uint8)
+    masks = np.empty((len(units), COUNT, *shape), np.bool_)
+    for exemplar in stream_exemplars(layer, top_images(layer, units), settings):
+        images[exemplar.rows, exemplar.ranks] = exemplar.pixels
+        masks[exemplar.rows, exemplar.ranks] = exemplar.masks
+    return list(zip(images, masks, strict=True))
 
 
 def clock() -> NDArray[np.float64]:
-    """Wall and CPU seconds; the second is hardly disturbed by what else runs on the machine."""
+    """Returns wall and CPU seconds; other processes on the machine hardly affect the latter."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def compare() -> dict[str, Any]:
-    """Times both in one process; the loop before and after, with the smaller time counted."""
+    """Times both in one process: the baseline before and after, of which the shorter time counts."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        path = milan(Path(name) / "milan", WORDS, {})
+        path = random_milan(Path(name) / "milan", WORDS, {})
         layer = layer_of(Path(name), IMAGES, UNITS, 224)
-        described, alone = MILAN(str(path), device="cpu", keep_candidates=BEAM), OneByOne(path)
-        described.identity()  # reads the checkpoint, as `alone` has
-        given = of_units(layer, range(MANY))
+        method, baseline = MILAN(str(path), device="cpu", keep_candidates=BEAM), OneByOne(path)
+        method.identity()  # reads the checkpoint, which the baseline has done already
+        exemplars = exemplars_of(layer, range(MANY))
         few, many = [], []
         captions: list[tuple[str, float]] = []
 
         def one_by_one() -> None:
             for units, times in ((FEW, few), (MANY, many)):
                 start = clock()
-                captions[:] = [alone(*unit) for unit in given[:units]]
+                captions[:] = [baseline(*unit) for unit in exemplars[:units]]
                 times.append((clock() - start) / units)
 
         one_by_one()
         start = clock()
-        records = list(described.describe(layer, range(UNITS)))
+        records = list(method.describe(layer, range(UNITS)))
         seconds = clock() - start
         one_by_one()
     each = np.min(many, axis=0)
-    pictures = len({image for record in records for image in record.evidence["images"]})
+    images = len({image for record in records for image in record.evidence["images"]})
     same = [
         record.candidates[0].text == text and abs((record.candidates[0].score or 0) - score) < 1e-3
         for record, (text, score) in zip(records, captions, strict=False)
     ]
-    words = [len(one.text.split()) for record in records for one in record.candidates]
+    words = [len(c.text.split()) for record in records for c in record.candidates]
     return {
         "probing_set": IMAGES,
         "words_of_a_caption": round(float(np.mean(words)), 1),
-        "words_of_the_longest": round(float(np.mean(alone.steps)), 1),
-        "different_pictures": pictures,
+        "words_of_the_longest": round(float(np.mean(baseline.steps)), 1),
+        "different_images": images,
         "seconds": round(seconds[0], 2),
         "cpu_seconds": round(seconds[1], 2),
         "one_by_one_seconds": round(each[0] * UNITS, 2),
@@ -238,28 +237,28 @@ def compare() -> dict[str, Any]:
 
 
 def memory(units: int) -> dict[str, float]:
-    """Peak memory of a process that describes `units` units, with a small MILAN and small pictures."""
+    """Returns the peak memory of describing `units` units with a small MILAN and small images."""
     import resource
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        path = milan(Path(name) / "milan", 50, {"embedding": 16, "hidden": 32, "attention": 32})
+        path = random_milan(Path(name) / "milan", 50, {"embedding": 16, "hidden": 32, "attention": 32})
         layer = layer_of(Path(name), 100, 512, 32)
-        made = MILAN(
+        method = MILAN(
             str(path),
             device="cpu",
             exemplars=ExemplarOverrides(image_size=32),
             decoding=DecodingOverrides(beam=5, length=5),
         )
-        described = sum(len(one.candidates) == 5 for one in made.describe(layer, range(units)))
-        stored = sum(file.stat().st_size for file in Path(name).glob("milan_vectors/*.npy"))
+        described = sum(len(record.candidates) == 5 for record in method.describe(layer, range(units)))
+        stored = sum(file.stat().st_size for file in Path(name).glob("milan_features/*.npy"))
     assert described == units
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"peak_mb": round(peak / 1e6, 1), "vectors_mb": round(stored / 1e6, 1)}
+    return {"peak_mb": round(peak / 1e6, 1), "features_mb": round(stored / 1e6, 1)}
 
 
 def measured(*arguments: str) -> dict[str, Any]:
-    """Runs a part in a process of its own."""
+    """Runs one part in its own process and returns its result."""
     command = [sys.executable, __file__, *arguments]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 
 from dissectbench.datasets.milannotations import read_annotations
 from dissectbench.harness.cli import main
-from dissectbench.methods.milan.checkpoints import load_checkpoint
+from dissectbench.methods.milan.checkpoint_files import load_checkpoint
 from dissectbench.methods.milan.exemplar_files import read_exemplars
 
 SIDE, K = 32, 3
@@ -103,7 +103,7 @@ def test_what_is_no_published_checkpoint_is_refused(capsys, tmp_path, weights):
         ([tmp_path / "nowhere.pth"], "no such checkpoint"),
         ([tmp_path / "text.pth"], "zip"),
         ([tmp_path / "cut.pth"], "cut.pth"),
-        ([weights], "not one of MILAN"),
+        ([weights], "is not a MILAN"),
         ([tmp_path / "there"], "is a folder"),
         ([weights, "--out", tmp_path / "there"], "is there already"),
         ([tmp_path / "bare"], "give another folder: --out DIR"),
@@ -187,9 +187,9 @@ def test_bad_data_is_a_sentence_and_exit_code_2(capsys, data, tmp_path, weights)
     Image.new("RGB", (8, 8)).save(few / "class" / "0.png")
     for arguments, said in (
         ([tmp_path / "nowhere.zip"], "no such file or folder"),
-        ([tmp_path / "cut.zip"], "cut off"),
-        ([weights], "is no data set"),
-        ([without], "holds no images.npy"),
+        ([tmp_path / "cut.zip"], "truncated"),
+        ([weights], "is not a data set"),
+        ([without], "contains no images.npy"),
         ([without, "--images", tmp_path / "nowhere"], "nowhere"),
         ([without, "--images", few], "has 1 images"),
         ([data, "per_unit=9"], "no unit has 9 annotations"),
@@ -239,7 +239,7 @@ def test_exemplars_are_written_in_the_published_layout_and_can_be_learnt_from(
     assert found.units.tolist() == sorted(found.units.tolist())
     code, _, error = run(capsys, *command, "units=[1,2]")
     assert code == 2
-    assert "holds other exemplars" in error
+    assert "contains other exemplars" in error
     (tmp_path / "world" / "annotations.csv").write_text("layer,unit,summary\nfc,0,boats\n")
     assert read_annotations("world").texts == {"fc": {0: ("boats",)}}
     code, _, error = run(capsys, *command, "layers=[layer7]")
@@ -270,7 +270,7 @@ def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
         ("both", ["exact_accuracy", "exact_accuracy_mean"], [1.0, 0.5]),
     ):
         out = tmp_path / over
-        code, said, _ = run(capsys, *command, "--over", over, "--out", out)
+        code, said, _ = run(capsys, *command, "--reduce", over, "--out", out)
         assert code == 0
         assert "up to 2 texts a unit" in said
         table = pd.read_parquet(out / "scores.parquet").query("method == 'milan'")
@@ -306,7 +306,7 @@ def test_published_descriptions_are_scored_against_published_annotations(shared,
         "conv1",
         "--references",
         f"milannotations:{folder / 'MILANNOTATIONS_resnet152_imagenet.csv'}",
-        "--over",
+        "--reduce",
         "both",
         "metric=[synonym_accuracy]",
         "table.resamples=50",

@@ -1,3 +1,5 @@
+"""Tests data sets of annotated exemplars: folders and zip archives, with and without images."""
+
 import json
 import logging
 import shutil
@@ -12,10 +14,10 @@ from dissectbench.datasets.milannotations import annotation_references, read_ann
 from dissectbench.datasets.references import References
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
-from dissectbench.methods.milan.exemplars import picture
+from dissectbench.methods.milan.exemplars import exemplar_pixels
 from dissectbench.methods.milan.training.dataset import open_annotated
 
-K, SIDE = 3, 16
+COUNT, SIZE = 3, 16
 ROWS = """layer,unit,summary
 conv1,0,red things
 conv1,0,"red, round things"
@@ -34,12 +36,12 @@ conv1,2,a fourth opinion
 def write_layer(folder, n, *, images=True, units=None, ids=None):
     rng = np.random.default_rng(n)
     folder.mkdir(parents=True)
-    np.save(folder / "masks.npy", rng.integers(0, 2, (n, K, 1, SIDE, SIDE), np.uint8))
+    np.save(folder / "masks.npy", rng.integers(0, 2, (n, COUNT, 1, SIZE, SIZE), np.uint8))
     if images:
-        np.save(folder / "images.npy", rng.integers(0, 256, (n, K, 3, SIDE, SIDE), np.uint8))
+        np.save(folder / "images.npy", rng.integers(0, 256, (n, COUNT, 3, SIZE, SIZE), np.uint8))
     if units is not None:
         np.save(folder / "units.npy", units)
-    ids = rng.integers(0, 6, (n, K)) if ids is None else ids
+    ids = rng.integers(0, 6, (n, COUNT)) if ids is None else ids
     np.savetxt(folder / "ids.csv", ids, fmt="%d", delimiter=",")
 
 
@@ -53,7 +55,7 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def validation_images(tmp_path):
     rng = np.random.default_rng(9)
     for number in range(6):
         folder = tmp_path / "val" / f"class{number // 2}"
@@ -70,25 +72,25 @@ def zipped(folder, path, prefix=""):
     return path
 
 
-def test_units_meet_their_exemplars_and_their_first_three_texts(data):
-    found = open_annotated(data)
-    assert [(u.layer, u.unit, u.row) for u in found.units] == [
+def test_units_have_their_exemplars_and_their_first_three_annotations(data):
+    opened = open_annotated(data)
+    assert [(u.layer, u.unit, u.row) for u in opened.units] == [
         ("conv1", 0, 0),
         ("conv1", 2, 2),
         ("5", 1, 1),
     ]
-    assert found.texts[0] == ("red things", "red, round things", "apples")
-    assert found.texts[1] == ("sky", "the sky", "blue")
-    assert (found.dropped, len(found)) == (1, 3)
-    assert found.settings == {"count": K, "quantile": 0.01, "image_size": SIDE}
-    images, masks = found.exemplars(2)
+    assert opened.texts[0] == ("red things", "red, round things", "apples")
+    assert opened.texts[1] == ("sky", "the sky", "blue")
+    assert (opened.dropped, len(opened)) == (1, 3)
+    assert opened.settings == {"count": COUNT, "quantile": 0.01, "image_size": SIZE}
+    images, masks = opened.exemplars(2)
     assert np.array_equal(images, np.load(data / "5" / "images.npy")[1])
     assert np.array_equal(masks, np.load(data / "5" / "masks.npy")[1])
 
 
-def test_all_texts_of_all_units_can_be_had(data):
-    found = open_annotated(data, per_unit=None)
-    assert {(u.layer, u.unit): len(u.texts) for u in found.units} == {
+def test_all_annotations_of_all_units_can_be_read(data):
+    opened = open_annotated(data, per_unit=None)
+    assert {(u.layer, u.unit): len(u.texts) for u in opened.units} == {
         ("conv1", 0): 3,
         ("conv1", 2): 4,
         ("5", 0): 1,
@@ -96,22 +98,22 @@ def test_all_texts_of_all_units_can_be_had(data):
     }
 
 
-def test_units_are_found_by_their_number_not_their_row(data):
+def test_units_are_matched_by_index_not_by_row(data):
     shutil.rmtree(data / "conv1")
     write_layer(data / "conv1", 4, units=[7, 2, 5, 0])
-    found = open_annotated(data, layers=["conv1"])
-    assert [(u.unit, u.row) for u in found.units] == [(0, 3), (2, 1)]
-    assert np.array_equal(found.exemplars(1)[0], np.load(data / "conv1" / "images.npy")[1])
+    opened = open_annotated(data, layers=["conv1"])
+    assert [(u.unit, u.row) for u in opened.units] == [(0, 3), (2, 1)]
+    assert np.array_equal(opened.exemplars(1)[0], np.load(data / "conv1" / "images.npy")[1])
 
 
 @pytest.mark.parametrize("prefix", ["", "alexnet-places/", "data/alexnet-places/"])
 def test_a_zip_is_unpacked_once_and_reads_like_its_folder(data, tmp_path, prefix):
     path = zipped(data, tmp_path / "copy.zip", prefix)
-    found, again = open_annotated(path), open_annotated(path)
+    opened, again = open_annotated(path), open_annotated(path)
     original = open_annotated(data)
-    assert found.texts == again.texts == original.texts
+    assert opened.texts == again.texts == original.texts
     for index in range(len(original)):
-        for a, b in zip(found.exemplars(index), original.exemplars(index), strict=True):
+        for a, b in zip(opened.exemplars(index), original.exemplars(index), strict=True):
             assert np.array_equal(a, b)
     assert (tmp_path / "copy" / "conv1" / "masks.npy").is_file()
     elsewhere = open_annotated(path, unpacked=tmp_path / "else" / "where")
@@ -119,7 +121,7 @@ def test_a_zip_is_unpacked_once_and_reads_like_its_folder(data, tmp_path, prefix
 
 
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
-def test_a_truncated_zip_is_said_and_leaves_nothing_behind(data, tmp_path, part):
+def test_a_truncated_zip_is_an_error_and_leaves_no_files(data, tmp_path, part):
     path = zipped(data, tmp_path / "copy.zip")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     with pytest.raises(InputError, match=r"copy\.zip is not a zip archive, or is truncated"):
@@ -127,7 +129,7 @@ def test_a_truncated_zip_is_said_and_leaves_nothing_behind(data, tmp_path, part)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
 
 
-def test_a_zip_with_a_damaged_member_is_said_and_leaves_nothing_behind(data, tmp_path):
+def test_a_zip_with_a_damaged_member_is_an_error_and_leaves_no_files(data, tmp_path):
     path = zipped(data, tmp_path / "copy.zip")
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo("conv1/images.npy")
@@ -140,7 +142,7 @@ def test_a_zip_with_a_damaged_member_is_said_and_leaves_nothing_behind(data, tmp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
 
 
-def test_a_zip_that_reaches_outside_of_itself_is_refused(data, tmp_path):
+def test_a_zip_with_paths_outside_of_itself_is_rejected(data, tmp_path):
     path = zipped(data, tmp_path / "copy.zip")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("../evil.txt", "boo")
@@ -150,14 +152,14 @@ def test_a_zip_that_reaches_outside_of_itself_is_refused(data, tmp_path):
     assert not (tmp_path / "evil.txt").exists()
 
 
-def test_the_wrong_file_is_said(data, tmp_path):
+def test_other_files_are_rejected(data, tmp_path):
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(InputError, match=r"contains no annotations\.csv"):
         open_annotated(other)
     (tmp_path / "weights.pth").write_bytes(b"PK")
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         open_annotated(tmp_path / "weights.pth")
     with pytest.raises(InputError, match="no such file or folder"):
         open_annotated(tmp_path / "missing.zip")
@@ -165,42 +167,42 @@ def test_the_wrong_file_is_said(data, tmp_path):
         open_annotated(data / "conv1")
 
 
-def test_pictures_that_are_not_there_are_cut_from_the_images(data, pictures):
-    expected = ImageFolder(pictures)
+def test_missing_exemplar_images_are_cropped_from_the_original_images(data, validation_images):
+    expected = ImageFolder(validation_images)
     (data / "5" / "images.npy").unlink()
-    for given in (pictures, expected):
-        found = open_annotated(data, given)
-        images, _ = found.exemplars(2)
-        ids = found.folders["5"].ids[1].tolist()
-        shown = [picture(expected.image(index), SIDE) for index in ids]
-        assert np.array_equal(images, np.stack(shown))
-    assert not np.array_equal(shown[0], np.asarray(expected.image(ids[0]).resize((SIDE, SIDE))).T)
+    for source in (validation_images, expected):
+        opened = open_annotated(data, source)
+        images, _ = opened.exemplars(2)
+        ids = opened.folders["5"].ids[1].tolist()
+        cropped = [exemplar_pixels(expected.image(index), SIZE) for index in ids]
+        assert np.array_equal(images, np.stack(cropped))
+    assert not np.array_equal(cropped[0], np.asarray(expected.image(ids[0]).resize((SIZE, SIZE))).T)
 
 
-def test_missing_images_are_said(data, pictures):
+def test_missing_original_images_are_an_error(data, validation_images):
     (data / "5" / "images.npy").unlink()
-    with pytest.raises(InputError, match=r"holds no images\.npy.*\n.*images:"):
+    with pytest.raises(InputError, match=r"contains no images\.npy.*\n.*--images"):
         open_annotated(data)
-    for path in (pictures / "class2").iterdir():
+    for path in (validation_images / "class2").iterdir():
         path.unlink()
-    (pictures / "class2").rmdir()
+    (validation_images / "class2").rmdir()
     np.savetxt(data / "5" / "ids.csv", [[0, 1, 2], [3, 4, 5]], fmt="%d", delimiter=",")
-    with pytest.raises(InputError, match=r"names image 5, but val has 4 images"):
-        open_annotated(data, pictures)
+    with pytest.raises(InputError, match=r"refers to image 5, but val has 4 images"):
+        open_annotated(data, validation_images)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
-        ("conv1,9,too far", r"annotates unit 9 of conv1, of which .*conv1 holds no exemplars"),
+        ("conv1,9,too far", r"annotates unit 9 of conv1, but .*conv1 has no exemplars of it"),
         ("conv2,0,nowhere", r"annotates the layer conv2, but there is no folder"),
         ("conv1,x,words", r"line 13, column unit: 'x' is not an integer"),
         ("conv1,1", r"line 13: 2 cells, the header has 3"),
     ],
 )
-def test_annotations_that_do_not_fit_are_named(data, row, said):
+def test_annotations_that_do_not_fit_are_an_error(data, row, message):
     (data / "annotations.csv").write_text(ROWS + row + "\n")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         open_annotated(data)
 
 
@@ -210,7 +212,7 @@ def test_layers_are_chosen_by_name(data):
         open_annotated(data, layers=["conv"])
 
 
-def test_layers_with_different_numbers_of_exemplars_are_refused(data):
+def test_layers_with_different_numbers_of_exemplars_are_rejected(data):
     layer = data / "5"
     for name in ("masks.npy", "images.npy"):
         np.save(layer / name, np.load(layer / name)[:, :2])
@@ -219,14 +221,14 @@ def test_layers_with_different_numbers_of_exemplars_are_refused(data):
         open_annotated(data)
 
 
-@pytest.mark.parametrize(("written", "found"), [(0.05, 0.05), (None, 0.01)])
-def test_exemplars_say_what_fraction_their_masks_mark(data, written, found):
+@pytest.mark.parametrize(("recorded", "quantile"), [(0.05, 0.05), (None, 0.01)])
+def test_the_quantile_of_the_masks_is_read_from_their_record(data, recorded, quantile):
     for layer in ("conv1", "5"):
-        if written:
-            (data / layer / "exemplars.json").write_text(json.dumps({"settings": {"quantile": written}}))
-    assert open_annotated(data).settings["quantile"] == found
+        if recorded:
+            (data / layer / "exemplars.json").write_text(json.dumps({"settings": {"quantile": recorded}}))
+    assert open_annotated(data).settings["quantile"] == quantile
     (data / "5" / "exemplars.json").write_text(json.dumps({"settings": {"quantile": 0.02}}))
-    with pytest.raises(InputError, match=f"quantile is {found} in .*conv1, 0.02 in .*5"):
+    with pytest.raises(InputError, match=f"quantile is {quantile} in .*conv1, 0.02 in .*5"):
         open_annotated(data)
 
 
@@ -236,25 +238,25 @@ def test_blank_annotations_are_left_out_and_counted(data, caplog):
     assert read_annotations(data).texts["5"][0] == ("only one opinion", "another")
     with caplog.at_level(logging.WARNING):
         open_annotated(data)
-    assert "1 units with fewer than 3 annotations left out, 1 blank" in caplog.text
+    assert "left out 1 units with fewer than 3 annotations, and 1 blank" in caplog.text
 
 
-def test_the_fingerprint_changes_with_what_is_read(data, pictures):
+def test_the_fingerprint_changes_with_the_files(data):
     first = open_annotated(data).fingerprint()
     assert open_annotated(data).fingerprint() == first
     assert open_annotated(data, layers=["5"]).fingerprint() != first
     (data / "annotations.csv").write_text(ROWS.replace("apples", "pears"))
     assert open_annotated(data).fingerprint() != first
     (data / "annotations.csv").write_text(ROWS)
-    np.save(data / "5" / "masks.npy", np.zeros((2, K, 1, SIDE, SIDE), np.uint8))
+    np.save(data / "5" / "masks.npy", np.zeros((2, COUNT, 1, SIZE, SIZE), np.uint8))
     assert open_annotated(data).fingerprint() != first
 
 
 def test_annotations_are_references_by_unit(data, tmp_path):
     path = zipped(data, tmp_path / "copy.zip", "inner/")
-    for given in (data, data / "annotations.csv", path):
-        found = annotation_references(given, "conv1", 4, name="people")
-        assert found == References(
+    for source in (data, data / "annotations.csv", path):
+        references = annotation_references(source, "conv1", 4, name="people")
+        assert references == References(
             "people",
             (("red things", "red, round things", "apples"), (), ("sky", "the sky", "blue"), ()),
         )
@@ -266,12 +268,12 @@ def test_annotations_are_references_by_unit(data, tmp_path):
 
 def test_annotations_are_a_choice_of_references(data):
     config = compose(["references=milannotations", f"references.path={data}", "final_layer=conv1"]).config
-    found = build(config.references, "references")
-    assert found == annotation_references(data, "conv1")
-    assert len(found) == 3
+    references = build(config.references, "references")
+    assert references == annotation_references(data, "conv1")
+    assert len(references) == 3
 
 
-def test_an_error_in_a_zips_annotations_names_the_zip(data, tmp_path):
+def test_an_error_in_the_annotations_of_a_zip_names_the_zip(data, tmp_path):
     (data / "annotations.csv").write_text("layer,unit,text\nconv1,0,red\n")
     path = zipped(data, tmp_path / "copy.zip")
     with pytest.raises(InputError, match=r"copy\.zip/annotations\.csv, line 1: no column 'summary'"):

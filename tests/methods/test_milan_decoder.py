@@ -1,4 +1,4 @@
-"""Captions against the reference's, and against trying every caption of a toy vocabulary."""
+"""Tests captions against reference data, and against all captions of a toy vocabulary."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import torch
 
 from dissectbench.harness.errors import InputError
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
-from dissectbench.methods.milan.checkpoints import load_checkpoint
+from dissectbench.methods.milan.checkpoint_files import load_checkpoint
 from dissectbench.methods.milan.decoder import Decoder
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
 from dissectbench.methods.milan.settings import Counting, DecodingSettings, Strategy
@@ -20,7 +20,7 @@ MODELS = [*WITH_LM, "no_lm_no_encoder"]
 
 
 class Reference:
-    """One published-format checkpoint and what the reference made of four units with it."""
+    """A checkpoint in the published format, and the reference captions of four units."""
 
     def __init__(self, folder, name):
         self.checkpoint = load_checkpoint(folder / f"milan_{name}.pth")
@@ -35,20 +35,20 @@ class Reference:
 
 @pytest.fixture(scope="module")
 def reference(shared):
-    kept = {}
+    references = {}
 
     def read(name):
-        if name not in kept:
-            kept[name] = Reference(shared / "golden" / "milan", name)
-        return kept[name]
+        if name not in references:
+            references[name] = Reference(shared / "golden" / "milan", name)
+        return references[name]
 
     return read
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_greedy_captions_are_those_of_the_reference(reference, name):
-    given = reference(name)
-    for caption, unit in zip(given.decoder("greedy").describe(given.features), given.units, strict=True):
+    data = reference(name)
+    for caption, unit in zip(data.decoder("greedy").describe(data.features), data.units, strict=True):
         assert caption.text == unit["greedy"]["caption"]
         assert list(caption.tokens) == unit["greedy"]["tokens"][: len(caption.tokens)]
         assert caption.log_prob == pytest.approx(unit["greedy"]["logp_until_stop"], abs=1e-3)
@@ -56,9 +56,9 @@ def test_greedy_captions_are_those_of_the_reference(reference, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_beam_is_that_of_the_reference(reference, name):
-    given = reference(name)
-    found = given.decoder("beam", "batch").n_best(given.features, 50)
-    for captions, unit, sums in zip(found, given.units, given.arrays["beam_logp"], strict=True):
+    data = reference(name)
+    result = data.decoder("beam", "batch").n_best(data.features, 50)
+    for captions, unit, sums in zip(result, data.units, data.arrays["beam_logp"], strict=True):
         assert captions[0].text == unit["beam"]["caption"]
         np.testing.assert_allclose([c.log_prob for c in captions], sums, atol=1e-3)
         expected = {tuple(h["tokens"]): h for h in unit["n_best"]}
@@ -66,8 +66,8 @@ def test_the_beam_is_that_of_the_reference(reference, name):
         for caption in captions:
             assert caption.text == expected[caption.tokens]["caption"]
             if caption.lm_log_prob is not None:
-                known = expected[caption.tokens]["lm_logp_reference"]
-                assert caption.lm_log_prob == pytest.approx(known, abs=1e-3)
+                lm_log_prob = expected[caption.tokens]["lm_logp_reference"]
+                assert caption.lm_log_prob == pytest.approx(lm_log_prob, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", WITH_LM)
@@ -75,44 +75,44 @@ def test_the_beam_is_that_of_the_reference(reference, name):
     ("counting", "expected"), [("batch", "rerank_reference"), ("exact", "rerank_corrected")]
 )
 def test_reranked_captions_are_those_of_the_reference(reference, name, counting, expected):
-    given = reference(name)
-    found = given.decoder("rerank", counting).n_best(given.features, 50)
-    for captions, unit in zip(found, given.units, strict=True):
+    data = reference(name)
+    result = data.decoder("rerank", counting).n_best(data.features, 50)
+    for captions, unit in zip(result, data.units, strict=True):
         assert captions[0].text == unit[expected]["caption"]
         assert captions[0].score == pytest.approx(unit[expected]["score"], abs=1e-3)
         which = "reference" if counting == "batch" else "corrected"
-        known = {tuple(h["tokens"]): h for h in unit["n_best"]}
+        hypotheses = {tuple(h["tokens"]): h for h in unit["n_best"]}
         for caption in captions:
-            hypothesis = known[caption.tokens]
+            hypothesis = hypotheses[caption.tokens]
             assert caption.lm_log_prob == pytest.approx(hypothesis[f"lm_logp_{which}"], abs=1e-3)
             assert caption.score == pytest.approx(hypothesis[f"wpmi_{which}"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", WITH_LM)
-def test_one_unit_at_a_time_the_reference_counts_one_stop_more(reference, name):
-    given = reference(name)
-    decoder = Decoder.of(given.checkpoint)  # a published checkpoint: that is the default
-    found = decoder.n_best(given.features, 50)
-    alone = given.arrays["lm_logp_reference_when_alone"]
-    for i, (captions, unit) in enumerate(zip(found, given.units, strict=True)):
+def test_for_single_units_the_reference_counts_a_second_stop(reference, name):
+    data = reference(name)
+    decoder = Decoder.of(data.checkpoint)  # `one_more` is the default for a published checkpoint
+    result = decoder.n_best(data.features, 50)
+    alone = data.arrays["lm_logp_reference_when_alone"]
+    for i, (captions, unit) in enumerate(zip(result, data.units, strict=True)):
         assert captions[0].text == unit["rerank_reference_when_alone"]["caption"]
-        known = {tuple(h["tokens"]): alone[i, h["rank_p"]] for h in unit["n_best"]}
+        expected = {tuple(h["tokens"]): alone[i, h["rank_p"]] for h in unit["n_best"]}
         for caption in captions:
-            if np.isfinite(known[caption.tokens]):
-                assert caption.lm_log_prob == pytest.approx(known[caption.tokens], abs=1e-3)
+            if np.isfinite(expected[caption.tokens]):
+                assert caption.lm_log_prob == pytest.approx(expected[caption.tokens], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", WITH_LM)
-def test_captions_by_information_word_by_word_are_those_of_the_reference(reference, name):
-    given = reference(name)
-    greedy = given.decoder("mi-greedy").describe(given.features)
-    beams = given.decoder("mi-beam").n_best(given.features, 50)
-    weight = given.checkpoint.decoding.temperature
-    for i, unit in enumerate(given.units):
+def test_captions_of_mi_greedy_and_mi_beam_are_those_of_the_reference(reference, name):
+    data = reference(name)
+    greedy = data.decoder("mi-greedy").describe(data.features)
+    beams = data.decoder("mi-beam").n_best(data.features, 50)
+    weight = data.checkpoint.decoding.temperature
+    for i, unit in enumerate(data.units):
         assert greedy[i].text == unit["mi_greedy"]["caption"]
         assert greedy[i].score == pytest.approx(unit["mi_greedy"]["score_until_stop"], abs=1e-3)
         np.testing.assert_allclose(
-            [c.score for c in beams[i]], given.arrays["mi_beam_scores"][i], atol=1e-3
+            [c.score for c in beams[i]], data.arrays["mi_beam_scores"][i], atol=1e-3
         )
         assert [c.text for c in beams[i][:1]] == unit["mi_beam"]["captions_top10"][:1]
         for caption in beams[i]:
@@ -122,12 +122,12 @@ def test_captions_by_information_word_by_word_are_those_of_the_reference(referen
 
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
-def test_given_captions_have_the_probabilities_of_the_reference(reference, name):
-    given = reference(name)
-    network = given.checkpoint.build_decoder()
-    language_model = given.checkpoint.build_language_model()
-    features = torch.from_numpy(given.features)
-    for forced in given.forced:
+def test_fixed_captions_have_the_probabilities_of_the_reference(reference, name):
+    data = reference(name)
+    network = data.checkpoint.build_decoder()
+    language_model = data.checkpoint.build_language_model()
+    features = torch.from_numpy(data.features)
+    for forced in data.forced:
         tokens = torch.tensor([forced["tokens"]] * 4)
         log_probs, _ = network(features, tokens[:, :-1])
         sums = log_probs.gather(2, tokens[:, 1:, None]).sum(dim=(1, 2))
@@ -140,45 +140,45 @@ def test_given_captions_have_the_probabilities_of_the_reference(reference, name)
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_attention_is_that_of_the_reference(reference, name):
-    given = reference(name)
-    said = torch.from_numpy(given.arrays["greedy_tokens"])
-    start = torch.full((4, 1), given.checkpoint.vocabulary.start)
-    log_probs, attention = given.checkpoint.build_decoder()(
-        torch.from_numpy(given.features), torch.cat([start, said[:, :-1]], dim=1)
+    data = reference(name)
+    tokens = torch.from_numpy(data.arrays["greedy_tokens"])
+    start = torch.full((4, 1), data.checkpoint.vocabulary.start)
+    log_probs, attention = data.checkpoint.build_decoder()(
+        torch.from_numpy(data.features), torch.cat([start, tokens[:, :-1]], dim=1)
     )
-    before_stop = torch.cumsum(said == given.checkpoint.vocabulary.stop, dim=1) == 0
-    for found, key in ((attention, "greedy_attentions"), (log_probs, "greedy_logp_steps")):
-        expected = torch.from_numpy(given.arrays[key])
-        torch.testing.assert_close(found[before_stop], expected[before_stop], atol=1e-3, rtol=0)
+    before_stop = torch.cumsum(tokens == data.checkpoint.vocabulary.stop, dim=1) == 0
+    for values, key in ((attention, "greedy_attentions"), (log_probs, "greedy_logp_steps")):
+        expected = torch.from_numpy(data.arrays[key])
+        torch.testing.assert_close(values[before_stop], expected[before_stop], atol=1e-3, rtol=0)
 
 
 @torch.no_grad()
-def test_the_language_model_reads_shared_beginnings_once(reference, monkeypatch):
-    given = reference("small_no_encoder")
-    language_model = given.checkpoint.build_language_model()
+def test_the_language_model_processes_shared_prefixes_once(reference, monkeypatch):
+    data = reference("small_no_encoder")
+    language_model = data.checkpoint.build_language_model()
     texts = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 6, 0], [7, 0, 0, 0]])
     lengths = torch.tensor([4, 4, 3, 1])
-    rows = []
+    blocks = []
     read = language_model.read
 
-    def counted(tokens, *state):
-        rows.append(tokens)
+    def recorded(tokens, *state):
+        blocks.append(tokens)
         return read(tokens, *state)
 
-    monkeypatch.setattr(language_model, "read", counted)
-    found = language_model.log_probs(texts, lengths)
-    start = torch.full((4, 1), given.checkpoint.vocabulary.start)
+    monkeypatch.setattr(language_model, "read", recorded)
+    result = language_model.log_probs(texts, lengths)
+    start = torch.full((4, 1), data.checkpoint.vocabulary.start)
     all_steps = language_model(torch.cat([start, texts[:, :-1]], dim=1))
     expected = all_steps.gather(2, texts[..., None])[..., 0]
     inside = torch.arange(4) < lengths[:, None]
-    torch.testing.assert_close(found, expected * inside, atol=1e-5, rtol=0)
-    # After the start: "1"; then "1 2"; then "1 2 3": every block holds one row, "7" needs none.
-    assert [int((block != 0).sum()) for block in rows] == [1, 1, 1, 1]
+    torch.testing.assert_close(result, expected * inside, atol=1e-5, rtol=0)
+    # Prefixes "1", "1 2" and "1 2 3" after the start: one row per block; "7" is no prefix.
+    assert [int((block != 0).sum()) for block in blocks] == [1, 1, 1, 1]
 
 
 @pytest.fixture(scope="module")
 def toy():
-    """A random MILAN of three words, whose captions can all be written down."""
+    """A random MILAN of three words, small enough to enumerate all captions."""
     vocabulary = Vocabulary(("red", "round", "."), "test")
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -193,7 +193,7 @@ def toy():
 
 @pytest.mark.parametrize("strategy", ["beam", "rerank", "mi-beam"])
 @torch.no_grad()
-def test_the_best_of_all_captions_is_found(toy, strategy):
+def test_the_best_of_all_captions_is_chosen(toy, strategy):
     network, vocabulary, language_model, features = toy
     decoder = Decoder(network, vocabulary, language_model, DecodingSettings(strategy, 3, 400, 0.4))
     sequences = list(itertools.product(range(len(vocabulary)), repeat=3))
@@ -227,21 +227,21 @@ def test_a_caption_does_not_depend_on_the_other_units(toy, strategy, counting):
     )
     together = decoder.n_best(features, 5)
     order = np.random.default_rng(0).permutation(len(features))
-    for place, captions in zip(order, decoder.n_best(features[order], 5), strict=True):
-        assert captions == together[place]
+    for unit, captions in zip(order, decoder.n_best(features[order], 5), strict=True):
+        assert captions == together[unit]
     for unit in range(len(features)):
         assert decoder.n_best(features[unit : unit + 1], 5) == together[unit : unit + 1]
 
 
-def test_counting_by_the_batch_depends_on_the_other_units(reference):
-    given = reference("small_no_encoder")
-    decoder = given.decoder("rerank", "batch")
-    together = decoder.n_best(given.features, 50)
-    alone = [decoder.n_best(given.features[i : i + 1], 50)[0] for i in range(4)]
+def test_counting_by_batch_depends_on_the_other_units(reference):
+    data = reference("small_no_encoder")
+    decoder = data.decoder("rerank", "batch")
+    together = decoder.n_best(data.features, 50)
+    alone = [decoder.n_best(data.features[i : i + 1], 50)[0] for i in range(4)]
     assert any(a != b for a, b in zip(together, alone, strict=True))
 
 
-def test_the_best_come_first_and_no_caption_twice(toy):
+def test_captions_are_distinct_and_sorted_by_score(toy):
     network, vocabulary, language_model, features = toy
     decoder = Decoder(network, vocabulary, language_model, DecodingSettings("rerank", 4, 30, 0.4))
     for captions in decoder.n_best(features, 10):
@@ -251,13 +251,13 @@ def test_the_best_come_first_and_no_caption_twice(toy):
         assert scores == sorted(scores, reverse=True)
 
 
-def test_no_units_get_no_captions(toy):
+def test_no_units_have_no_captions(toy):
     network, vocabulary, language_model, features = toy
     assert Decoder(network, vocabulary, language_model).describe(features[:0]) == []
 
 
 @pytest.mark.parametrize("strategy", ["rerank", "mi-greedy", "mi-beam"])
-def test_without_a_language_model_information_cannot_be_had(toy, strategy):
+def test_strategies_with_a_language_model_need_one(toy, strategy):
     network, vocabulary, _, _ = toy
     with pytest.raises(InputError, match="language model"):
         Decoder(network, vocabulary, None, DecodingSettings(strategy))
@@ -267,12 +267,12 @@ def test_without_a_language_model_information_cannot_be_had(toy, strategy):
     ("settings", "named"),
     [({"strategy": "best"}, "strategy"), ({"beam": 0}, "beam"), ({"length": 0}, "length")],
 )
-def test_a_setting_out_of_range_is_named(settings, named):
+def test_a_setting_out_of_range_is_an_error_that_names_it(settings, named):
     with pytest.raises(InputError, match=named):
         DecodingSettings(**settings)
 
 
-def test_features_that_cannot_be_are_refused(toy):
+def test_features_of_another_shape_or_not_finite_are_rejected(toy):
     network, vocabulary, language_model, features = toy
     decoder = Decoder(network, vocabulary, language_model)
     broken = features.copy()
@@ -292,9 +292,9 @@ def test_features_that_cannot_be_are_refused(toy):
         ("<stop>", ""),
     ],
 )
-def test_a_caption_is_written_as_a_sentence(words, text):
-    known = ("white", "-", "and", "circles", "animals", ",", "grass", "sky", ".", "text", ":", "one")
-    vocabulary = Vocabulary((*known, ";", "two", "red", "round"), "test")
+def test_a_caption_is_spelled_as_a_sentence(words, text):
+    listed = ("white", "-", "and", "circles", "animals", ",", "grass", "sky", ".", "text", ":", "one")
+    vocabulary = Vocabulary((*listed, ";", "two", "red", "round"), "test")
     special = {
         "<start>": vocabulary.start,
         "<stop>": vocabulary.stop,

@@ -1,3 +1,5 @@
+"""Tests exemplars on disk: the published layout, resuming, damaged files."""
+
 import json
 
 import numpy as np
@@ -7,7 +9,7 @@ from memory_images import ImageArray, ImageArrayLayer
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
-from dissectbench.methods.milan import exemplar_files as layout
+from dissectbench.methods.milan import exemplar_files as module
 from dissectbench.methods.milan.exemplar_files import read_exemplars, write_exemplars
 from dissectbench.methods.milan.settings import ExemplarSettings
 
@@ -27,36 +29,37 @@ def contents(folder):
 
 def test_files_are_those_of_the_reference(shared, tmp_path):
     folder = shared / "golden" / "milan"
-    with np.load(folder / "exemplar_inputs.npz") as given, np.load(folder / "exemplar_expected.npz") as e:
+    inputs, results = folder / "exemplar_inputs.npz", folder / "exemplar_expected.npz"
+    with np.load(inputs) as given, np.load(results) as expected:
         layer = ArrayLayer(given["activations"], ImageArray(given["images"]), Cache("never-written"))
         written = write_exemplars(layer, tmp_path / "conv", ExemplarSettings(variant="official"))
         assert written.masks.shape == (6, 15, 1, 224, 224)
-        assert (written.masks != e["masks_q99_zero"]).sum() <= 25
+        assert (written.masks != expected["masks_q99_zero"]).sum() <= 25
     for name in ("ids.csv", "activations.csv"):
-        expected = (folder / f"exemplar_{name}").read_text().split()
-        assert (tmp_path / "conv" / name).read_text().split() == expected
+        published = (folder / f"exemplar_{name}").read_text().split()
+        assert (tmp_path / "conv" / name).read_text().split() == published
     assert not (tmp_path / "conv" / "units.npy").exists()
 
 
-def test_what_is_written_is_read_and_memory_mapped(tmp_path):
+def test_exemplars_are_read_memory_mapped_as_they_were_written(tmp_path):
     layer = layer_of()
     write_exemplars(layer, tmp_path / "conv", SMALL, units=[3, 1])
-    found = read_exemplars(tmp_path / "conv")
-    assert isinstance(found.masks, np.memmap)
-    assert isinstance(found.images, np.memmap)
-    assert found.units.tolist() == [3, 1]
-    assert found.ids[0].tolist() == np.argsort(-layer.maxima[:, 3])[:3].tolist()
-    assert np.array_equal(found.images[0], layer.probe.pixels[found.ids[0]])
-    assert found.image_size == 16
-    assert found.meta is not None
-    assert found.meta["settings"] == SMALL.identity()
-    assert found.activations is not None
-    np.testing.assert_allclose(found.activations[1], -np.sort(-layer.maxima[:, 1])[:3], rtol=1e-5)
+    exemplars = read_exemplars(tmp_path / "conv")
+    assert isinstance(exemplars.masks, np.memmap)
+    assert isinstance(exemplars.images, np.memmap)
+    assert exemplars.units.tolist() == [3, 1]
+    assert exemplars.ids[0].tolist() == np.argsort(-layer.maxima[:, 3])[:3].tolist()
+    assert np.array_equal(exemplars.images[0], layer.probe.pixels[exemplars.ids[0]])
+    assert exemplars.image_size == 16
+    assert exemplars.meta is not None
+    assert exemplars.meta["settings"] == SMALL.identity()
+    assert exemplars.activations is not None
+    np.testing.assert_allclose(exemplars.activations[1], -np.sort(-layer.maxima[:, 1])[:3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("dies_at_rank", [0, 3, -1])
-def test_an_interrupted_writing_goes_on_where_it_was(tmp_path, monkeypatch, dies_at_rank):
-    monkeypatch.setattr(layout, "_SAVE_AFTER", 0)
+def test_interrupted_writing_resumes(tmp_path, monkeypatch, dies_at_rank):
+    monkeypatch.setattr(module, "_SAVE_AFTER", 0)
     whole = write_exemplars(layer_of(), tmp_path / "whole", SMALL)
     order = np.unique(whole.ids)
     dies_at = int(order[dies_at_rank])
@@ -71,8 +74,8 @@ def test_an_interrupted_writing_goes_on_where_it_was(tmp_path, monkeypatch, dies
     assert not (tmp_path / "again.part").exists()
 
 
-def test_what_was_begun_for_other_settings_is_not_gone_on_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "_SAVE_AFTER", 0)
+def test_a_part_with_other_settings_is_not_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_SAVE_AFTER", 0)
     whole = write_exemplars(layer_of(), tmp_path / "whole", SMALL)
     with pytest.raises(KeyboardInterrupt):
         write_exemplars(
@@ -82,7 +85,7 @@ def test_what_was_begun_for_other_settings_is_not_gone_on_with(tmp_path, monkeyp
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
 
 
-def test_exemplars_that_are_there_are_not_made_again(tmp_path):
+def test_existing_exemplars_are_not_written_again(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     layer = layer_of()
     write_exemplars(layer, tmp_path / "conv", SMALL)
@@ -92,14 +95,14 @@ def test_exemplars_that_are_there_are_not_made_again(tmp_path):
 def test_other_exemplars_are_not_overwritten(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     before = contents(tmp_path / "conv")
-    with pytest.raises(InputError, match="another settings"):
+    with pytest.raises(InputError, match="different settings"):
         write_exemplars(layer_of(), tmp_path / "conv", ExemplarSettings(count=2, image_size=16))
-    with pytest.raises(InputError, match="another activations"):
+    with pytest.raises(InputError, match="different activations"):
         write_exemplars(layer_of(seed=1), tmp_path / "conv", SMALL)
     assert contents(tmp_path / "conv") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not lose me")
-    with pytest.raises(InputError, match="not made by this program"):
+    with pytest.raises(InputError, match="was not written by dissectbench"):
         write_exemplars(layer_of(), tmp_path / "mine", SMALL)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
@@ -109,28 +112,28 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert write_exemplars(layer_of(), tmp_path / "conv", SMALL).masks.shape == (4, 3, 1, 16, 16)
 
 
-def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_input_error(tmp_path, monkeypatch):
     def full(self, row, rank, item):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(layout.PreallocatedArray, "write", full)
+    monkeypatch.setattr(module.PreallocatedArray, "write", full)
     with pytest.raises(InputError, match="No space left"):
         write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     monkeypatch.undo()
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
 
 
-def test_dead_units_are_named(tmp_path):
+def test_dead_units_are_recorded(tmp_path):
     maps = np.random.default_rng(0).random((30, 3, 2, 2), np.float32)
     maps[:, 1] = 0.5
     layer = ArrayLayer(maps, ImageArray(np.zeros((30, 3, 16, 16), np.uint8)), Cache("never-written"))
-    found = write_exemplars(layer, tmp_path / "conv", SMALL)
-    assert found.meta is not None
-    assert found.meta["dead"] == [1]
-    assert not found.masks[1].any()
+    exemplars = write_exemplars(layer, tmp_path / "conv", SMALL)
+    assert exemplars.meta is not None
+    assert exemplars.meta["dead"] == [1]
+    assert not exemplars.masks[1].any()
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path):
+def test_values_that_are_not_finite_are_an_error(tmp_path):
     maps = np.ones((5, 2), np.float32)
     maps[3, 1] = np.inf
     layer = ArrayLayer(maps, ImageArray(np.zeros((5, 3, 8, 8), np.uint8)), Cache("never-written"))
@@ -140,26 +143,26 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
         write_exemplars(layer, tmp_path / "conv", SMALL, units=[])
 
 
-def _cut(path):
+def _truncate(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def _float(path):
+def _as_float(path):
     np.save(path, np.load(path).astype(np.float32))
 
 
-def _fewer(path):
+def _drop_exemplar(path):
     np.save(path, np.load(path)[:, :2])
 
 
 @pytest.mark.parametrize(
-    ("file", "harm", "said"),
+    ("file", "damage", "message"),
     [
-        ("masks.npy", _cut, "masks.npy is cut off"),
-        ("images.npy", _cut, "images.npy is cut off"),
-        ("masks.npy", _float, "holds float32"),
-        ("masks.npy", _fewer, r"ids.csv has the shape \[2, 3\]"),
-        ("images.npy", _fewer, "images.npy has the shape"),
+        ("masks.npy", _truncate, "masks.npy is truncated"),
+        ("images.npy", _truncate, "images.npy is truncated"),
+        ("masks.npy", _as_float, "contains float32"),
+        ("masks.npy", _drop_exemplar, r"ids.csv has the shape \[2, 3\]"),
+        ("images.npy", _drop_exemplar, "images.npy has the shape"),
         ("masks.npy", lambda path: path.unlink(), "masks.npy is missing"),
         ("ids.csv", lambda path: path.write_text("1,2\n3\n"), "not a table"),
         ("ids.csv", lambda path: path.write_text("1,2,x\n3,4,5\n"), "not a table"),
@@ -167,35 +170,35 @@ def _fewer(path):
         ("units.npy", lambda path: np.save(path, [1, 1]), "twice"),
         ("units.npy", lambda path: np.save(path, [1, 2, 3]), "expected 2 integers"),
         ("units.npy", lambda path: np.save(path, [0.5, 1.5]), "expected 2 integers"),
-        ("units.npy", _cut, "units.npy is cut off"),
+        ("units.npy", _truncate, "units.npy is truncated"),
         ("exemplars.json", lambda path: path.write_text("{"), "not valid JSON"),
     ],
 )
-def test_damaged_files_are_named(tmp_path, file, harm, said):
+def test_damaged_files_are_named(tmp_path, file, damage, message):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL, units=[2, 0])
-    harm(tmp_path / "conv" / file)
-    with pytest.raises(InputError, match=said):
+    damage(tmp_path / "conv" / file)
+    with pytest.raises(InputError, match=message):
         read_exemplars(tmp_path / "conv")
 
 
-def test_the_folder_around_the_layers_is_no_layer(tmp_path):
+def test_the_folder_of_all_layers_is_not_a_layer(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     with pytest.raises(InputError, match=r"give the folder of a layer, such as .*conv"):
         read_exemplars(tmp_path)
 
 
-def test_the_originals_files_are_enough(tmp_path):
+def test_the_files_of_the_published_program_are_sufficient(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     for name in ("exemplars.json", "images.npy", "activations.csv"):
         (tmp_path / "conv" / name).unlink()
     np.save(tmp_path / "conv" / "masks.npy", np.load(tmp_path / "conv" / "masks.npy").astype(bool))
-    found = read_exemplars(tmp_path / "conv")
-    assert (found.images, found.activations, found.meta) == (None, None, None)
-    assert found.units.tolist() == [0, 1, 2, 3]
-    assert found.masks.dtype == np.uint8
+    exemplars = read_exemplars(tmp_path / "conv")
+    assert (exemplars.images, exemplars.activations, exemplars.meta) == (None, None, None)
+    assert exemplars.units.tolist() == [0, 1, 2, 3]
+    assert exemplars.masks.dtype == np.uint8
 
 
-def test_what_they_were_made_from_is_readable(tmp_path):
+def test_the_source_of_exemplars_is_recorded(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     meta = json.loads((tmp_path / "conv" / "exemplars.json").read_text())
     assert (meta["target"], meta["layer"], meta["units"]) == ("arrays", "conv", [0, 1, 2, 3])

@@ -1,4 +1,4 @@
-"""MILAN as a method: exemplars in, records out, whatever else is asked for."""
+"""Tests MILAN as a method: records, identity, resuming, settings and errors."""
 
 import json
 from dataclasses import replace
@@ -17,14 +17,10 @@ from dissectbench.harness.journal import Journal
 from dissectbench.harness.run import build_all
 from dissectbench.harness.targets.fingerprints import weights_digest
 from dissectbench.harness.targets.target import Target
-from dissectbench.methods.milan import milan, unit_vectors
+from dissectbench.methods.milan import milan, unit_features
 from dissectbench.methods.milan.attention import AttentionDecoder, DecoderSizes
-from dissectbench.methods.milan.checkpoints import (
-    Checkpoint,
-    EncoderConfig,
-    load_checkpoint,
-    save_checkpoint,
-)
+from dissectbench.methods.milan.checkpoint_files import load_checkpoint, save_checkpoint
+from dissectbench.methods.milan.checkpoints import Checkpoint, EncoderConfig
 from dissectbench.methods.milan.encoder import PyramidEncoder
 from dissectbench.methods.milan.language_model import CaptionLanguageModel, LanguageModelSizes
 from dissectbench.methods.milan.milan import MILAN
@@ -37,8 +33,8 @@ from dissectbench.methods.milan.settings import (
 from dissectbench.methods.milan.vocabulary import Vocabulary
 
 WORDS = Vocabulary(("red", "round", "things", "with", "wheels"), "words-1")
-SIDE, IMAGES, UNITS = 32, 40, 7
-DEAD, WILD = 2, 4
+SIZE, IMAGES, UNITS = 32, 40, 7
+DEAD, NOT_FINITE = 2, 4
 
 
 def network(seed=0):
@@ -51,8 +47,8 @@ def target(seed=0):
     return Target.of(f"small-{seed}", network(seed), lambda image: torch.zeros(3, 8, 8), device="cpu")
 
 
-def filled(build):
-    """Weights large enough that units get different captions."""
+def random_weights(build):
+    """Returns random weights, large enough that units get different captions."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         made = build()
@@ -62,13 +58,13 @@ def filled(build):
 
 
 def own_checkpoint(folder, **changes):
-    """A MILAN without its encoder, in the project's own format."""
+    """Writes a MILAN without its encoder, in the project's own format."""
     encoder = PyramidEncoder(network(), "small")
     sizes = DecoderSizes(len(WORDS), encoder.size, 8, 16, 16)
     lm = LanguageModelSizes(8, 16)
     decoder, language = (
-        filled(lambda: AttentionDecoder(sizes)),
-        filled(lambda: CaptionLanguageModel(WORDS, lm)),
+        random_weights(lambda: AttentionDecoder(sizes)),
+        random_weights(lambda: CaptionLanguageModel(WORDS, lm)),
     )
     state = {f"decoder.{name}": value for name, value in decoder.items()}
     state |= {f"lm.{name}": value for name, value in language.items()}
@@ -86,7 +82,7 @@ def checkpoint(tmp_path_factory):
 
 def method(checkpoint, *, exemplars=None, decoding=None, **settings):
     """Returns a MILAN with small exemplars; mappings replace some settings of a group."""
-    small = {"count": 5, "quantile": 0.1, "image_size": SIDE}
+    small = {"count": 5, "quantile": 0.1, "image_size": SIZE}
     return MILAN(
         str(checkpoint),
         exemplars=ExemplarOverrides(**{**small, **(exemplars or {})}),
@@ -98,25 +94,25 @@ def method(checkpoint, *, exemplars=None, decoding=None, **settings):
 def layer_of(folder, *, dies_at=None, vector=False):
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((IMAGES, UNITS, 4, 4)).astype(np.float32)
-    maps[:, DEAD], maps[3, WILD] = 0.5, np.nan
-    pixels = rng.integers(0, 256, (IMAGES, 3, SIDE, SIDE), np.uint8)
+    maps[:, DEAD], maps[3, NOT_FINITE] = 0.5, np.nan
+    pixels = rng.integers(0, 256, (IMAGES, 3, SIZE, SIZE), np.uint8)
     maps = maps[:, :, 0, 0] if vector else maps
     return ImageArrayLayer(maps, ImageArray(pixels, dies_at), Cache(folder), name="conv")
 
 
 def lines(descriptions):
-    return {one.unit.index: one.to_json() for one in descriptions}
+    return {record.unit.index: record.to_json() for record in descriptions}
 
 
-def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
+def test_descriptions_are_those_of_the_reference(shared, tmp_path):
     folder = shared / "golden" / "milan"
     units = json.loads((folder / "expected.json").read_text())["models"]["resnet18"]["units"]
-    with np.load(folder / "exemplar_inputs.npz") as given:
-        # The published preprocessing cuts the 224 x 224 in the middle out of 256 x 256.
-        pixels = np.pad(given["images"], ((0, 0), (0, 0), (16, 16), (16, 16)))
-        layer = ImageArrayLayer(given["activations"], ImageArray(pixels), Cache(tmp_path))
-    with np.load(folder / "exemplars.npz") as given:
-        numbers, ids = given["units"].tolist(), given["ids"]
+    with np.load(folder / "exemplar_inputs.npz") as inputs:
+        # The published preprocessing crops the central 224 x 224 of 256 x 256.
+        pixels = np.pad(inputs["images"], ((0, 0), (0, 0), (16, 16), (16, 16)))
+        layer = ImageArrayLayer(inputs["activations"], ImageArray(pixels), Cache(tmp_path))
+    with np.load(folder / "exemplars.npz") as exemplars:
+        numbers, ids = exemplars["units"].tolist(), exemplars["ids"]
     made = MILAN(
         str(folder / "milan_resnet18.pth"),
         variant="official",
@@ -124,13 +120,13 @@ def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
         keep_candidates=50,
         device="cpu",
     )
-    found = list(made.describe(layer, numbers))
-    for place in (0, 2, 3):  # masks of the one at place 1 were replaced by hand
-        expected, record = units[place]["rerank_reference_when_alone"], found[place]
+    records = list(made.describe(layer, numbers))
+    for row in (0, 2, 3):  # in the reference, masks of the unit in row 1 were replaced by hand
+        expected, record = units[row]["rerank_reference_when_alone"], records[row]
         assert record.text == expected["caption"]
-        assert record.evidence["images"] == ids[place].tolist()
-        known = {one["caption"] for one in units[place]["n_best"]}
-        assert len(known & {one.text for one in record.candidates}) > 0.9 * len(known)
+        assert record.evidence["images"] == ids[row].tolist()
+        captions = {hypothesis["caption"] for hypothesis in units[row]["n_best"]}
+        assert len(captions & {c.text for c in record.candidates}) > 0.9 * len(captions)
         best = record.candidates[0]
         assert best.score == record.score == pytest.approx(expected["score"], abs=1e-3)
         weighted = record.evidence["log_prob"] - 0.2 * record.evidence["lm_log_prob"]
@@ -139,7 +135,7 @@ def test_units_are_described_as_the_reference_describes_them(shared, tmp_path):
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("block", [1, 2, 3])
-def test_a_description_depends_on_its_unit_alone(checkpoint, tmp_path, block):
+def test_a_description_does_not_depend_on_the_other_units(checkpoint, tmp_path, block):
     whole = lines(method(checkpoint).describe(layer_of(tmp_path / "a"), range(UNITS)))
     assert len(whole) == UNITS
     split = lines(method(checkpoint, block=block).describe(layer_of(tmp_path / "b"), [6, 0, 5, 1, 3]))
@@ -149,71 +145,71 @@ def test_a_description_depends_on_its_unit_alone(checkpoint, tmp_path, block):
 
 def test_units_get_different_captions_with_their_candidates(checkpoint, tmp_path):
     layer = layer_of(tmp_path)
-    alive = [u for u in range(UNITS) if u not in (DEAD, WILD)]
-    found = list(method(checkpoint, keep_candidates=3).describe(layer, alive))
-    assert len({one.text for one in found}) > 1
-    for one in found:
-        scores = [candidate.score or 0.0 for candidate in one.candidates]
+    alive = [u for u in range(UNITS) if u not in (DEAD, NOT_FINITE)]
+    records = list(method(checkpoint, keep_candidates=3).describe(layer, alive))
+    assert len({record.text for record in records}) > 1
+    for record in records:
+        scores = [candidate.score or 0.0 for candidate in record.candidates]
         assert len(scores) == 3
         assert scores == sorted(scores, reverse=True)
-        assert (one.text, one.score) == (one.candidates[0].text, scores[0])
-        images = np.argsort(-layer.maxima[:, one.unit.index], kind="stable")[:5]
-        assert one.evidence["images"] == images.tolist()
-        np.testing.assert_array_equal(one.evidence["maxima"], layer.maxima[images, one.unit.index])
-        json.loads(one.to_json())
+        assert (record.text, record.score) == (record.candidates[0].text, scores[0])
+        images = np.argsort(-layer.maxima[:, record.unit.index], kind="stable")[:5]
+        assert record.evidence["images"] == images.tolist()
+        np.testing.assert_array_equal(record.evidence["maxima"], layer.maxima[images, record.unit.index])
+        json.loads(record.to_json())
 
 
-def test_a_dead_unit_gets_no_description_and_a_wild_one_a_reason(checkpoint, tmp_path):
+def test_a_dead_unit_and_one_with_infinite_values_have_no_description(checkpoint, tmp_path):
     layer = layer_of(tmp_path)
-    dead, wild, good = method(checkpoint).describe(layer, [DEAD, WILD, 0])
+    dead, not_finite, good = method(checkpoint).describe(layer, [DEAD, NOT_FINITE, 0])
     assert (dead.status, dead.text) == ("dead", None)
-    assert wild.status == "failed"
-    assert "not all finite" in wild.evidence["reason"]
+    assert not_finite.status == "failed"
+    assert "not all finite" in not_finite.evidence["reason"]
     assert good.status == "ok"
-    assert [one.status for one in method(checkpoint).describe(layer, [DEAD])] == ["dead"]
+    assert [record.status for record in method(checkpoint).describe(layer, [DEAD])] == ["dead"]
 
 
-def test_an_empty_caption_is_a_failure_with_its_reason(checkpoint, tmp_path):
+def test_an_empty_caption_is_a_failed_record(checkpoint, tmp_path):
     made = load_checkpoint(checkpoint)
     state = dict(made.state)
     state["decoder.output.1.bias"] = torch.full((len(WORDS),), -50.0)
     state["decoder.output.1.bias"][WORDS.stop] = 50.0
-    mute = own_checkpoint(tmp_path / "mute", state=state)
-    (record,) = method(mute).describe(layer_of(tmp_path), [0])
+    silent = own_checkpoint(tmp_path / "silent", state=state)
+    (record,) = method(silent).describe(layer_of(tmp_path), [0])
     assert (record.status, record.text) == ("failed", None)
     assert "no words" in record.evidence["reason"]
     assert record.evidence["images"]
 
 
 def test_a_layer_without_spatial_extent_is_described(checkpoint, tmp_path):
-    found = list(method(checkpoint).describe(layer_of(tmp_path, vector=True), [0, 1, 3]))
-    assert [one.status for one in found] == ["ok"] * 3
+    records = list(method(checkpoint).describe(layer_of(tmp_path, vector=True), [0, 1, 3]))
+    assert [record.status for record in records] == ["ok"] * 3
 
 
-def test_each_picture_is_encoded_once(checkpoint, tmp_path, monkeypatch):
-    shown = []
+def test_each_image_is_encoded_once(checkpoint, tmp_path, monkeypatch):
+    batches = []
     original = PyramidEncoder.maps
     monkeypatch.setattr(
-        PyramidEncoder, "maps", lambda self, images: shown.append(images) or original(self, images)
+        PyramidEncoder, "maps", lambda self, images: batches.append(images) or original(self, images)
     )
     layer = layer_of(tmp_path)
-    found = list(method(checkpoint, exemplars={"count": 15}, block=2).describe(layer, [0, 1, 3, 5, 6]))
-    distinct = {image for one in found for image in one.evidence["images"]}
-    assert len(distinct) > 16  # more than one batch of pictures
+    described = method(checkpoint, exemplars={"count": 15}, block=2).describe(layer, [0, 1, 3, 5, 6])
+    distinct = {image for record in described for image in record.evidence["images"]}
+    assert len(distinct) > 16  # more than one batch of images
     assert sorted(layer.probe.asked) == sorted(distinct)
-    pictures = torch.cat(shown).flatten(1)
-    assert len(pictures[pictures.any(dim=1)].unique(dim=0)) == len(distinct)
-    assert len(shown) == -(-len(distinct) // 16)
+    images = torch.cat(batches).flatten(1)
+    assert len(images[images.any(dim=1)].unique(dim=0)) == len(distinct)  # padding is all zeros
+    assert len(batches) == -(-len(distinct) // 16)
 
 
 @pytest.fixture
-def saving(monkeypatch):
-    """Saves after every two pictures."""
-    monkeypatch.setattr(unit_vectors, "_SAVE_AFTER", 0.0)
-    monkeypatch.setattr(unit_vectors, "_PICTURES", 2)
+def saves_often(monkeypatch):
+    """Saves after every two images."""
+    monkeypatch.setattr(unit_features, "_SAVE_AFTER", 0.0)
+    monkeypatch.setattr(unit_features, "_IMAGES", 2)
 
 
-def test_a_killed_run_goes_on_where_it_was(checkpoint, tmp_path, saving):
+def test_a_killed_run_resumes(checkpoint, tmp_path, saves_often):
     units, made = [0, 1, 3, 5], method(checkpoint)
     whole = lines(made.describe(layer_of(tmp_path / "whole"), units))
     list(made.describe(layer_of(tmp_path / "again"), units[:2]))
@@ -224,25 +220,25 @@ def test_a_killed_run_goes_on_where_it_was(checkpoint, tmp_path, saving):
         list(made.describe(layer_of(tmp_path / "again", dies_at=dies_at), units))
     layer = layer_of(tmp_path / "again")
     assert lines(made.describe(layer, units)) == whole
-    assert layer.probe.asked[0] == images[5]  # the last one done may have more units to show to
+    assert layer.probe.asked[0] == images[5]  # the last image before may have further units
     assert layer.probe.asked[-1] == images[-1]
-    nothing = layer_of(tmp_path / "again")
-    assert lines(made.describe(nothing, units)) == whole
-    assert nothing.probe.asked == []
-    assert list((tmp_path / "again" / "milan_vectors_part").glob("*.npy")) == []
+    finished = layer_of(tmp_path / "again")
+    assert lines(made.describe(finished, units)) == whole
+    assert finished.probe.asked == []
+    assert list((tmp_path / "again" / "milan_features_part").glob("*.npy")) == []
 
 
-def test_a_run_killed_while_it_keeps_vectors_encodes_nothing_again(checkpoint, tmp_path, monkeypatch):
+def test_a_run_killed_while_it_stores_features_encodes_no_image_again(checkpoint, tmp_path, monkeypatch):
     units, array = [0, 1, 3], Cache.array
     whole = lines(method(checkpoint).describe(layer_of(tmp_path / "whole"), units))
 
-    def dying(cache, kind, key, compute):
+    def killed(cache, kind, key, compute):
         if key.get("unit") == 3:
             raise KeyboardInterrupt
         return array(cache, kind, key, compute)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Cache, "array", dying)
+        patched.setattr(Cache, "array", killed)
         with pytest.raises(KeyboardInterrupt):
             next(method(checkpoint).describe(layer_of(tmp_path / "again"), units))
     layer = layer_of(tmp_path / "again")
@@ -250,7 +246,7 @@ def test_a_run_killed_while_it_keeps_vectors_encodes_nothing_again(checkpoint, t
     assert layer.probe.asked == []
 
 
-def test_the_rest_of_a_run_needs_no_picture(checkpoint, tmp_path):
+def test_units_described_before_need_no_image(checkpoint, tmp_path):
     whole = lines(method(checkpoint).describe(layer_of(tmp_path), [0, 1, 3, 5]))
     rest = layer_of(tmp_path)
     assert lines(method(checkpoint, decoding={"strategy": "rerank"}).describe(rest, [3, 5])) == {
@@ -259,7 +255,7 @@ def test_the_rest_of_a_run_needs_no_picture(checkpoint, tmp_path):
     assert rest.probe.asked == []
 
 
-def test_a_damaged_file_in_the_cache_is_made_anew(checkpoint, tmp_path):
+def test_a_damaged_file_in_the_cache_is_computed_again(checkpoint, tmp_path):
     whole = lines(method(checkpoint).describe(layer_of(tmp_path), [0, 1]))
     files = sorted(tmp_path.rglob("*.npy"))
     assert len(files) == 2
@@ -291,7 +287,7 @@ def test_two_milans_are_configured_side_by_side(checkpoint):
     assert tinyworld.identity()["decoding"]["beam"] == 3
 
 
-def test_making_it_reads_no_weights(checkpoint, monkeypatch):
+def test_the_constructor_reads_no_weights(checkpoint, monkeypatch):
     monkeypatch.setattr(milan, "load_checkpoint", None)
     assert method(checkpoint).models() == {"milan": "small"}
     assert method(checkpoint, label="mine").models() == {"milan": "mine"}
@@ -312,31 +308,31 @@ def test_making_it_reads_no_weights(checkpoint, monkeypatch):
         {"keep_candidates": 2},
     ],
 )
-def test_what_changes_a_description_changes_the_identity(checkpoint, changed):
-    plain = method(checkpoint).identity()
-    assert method(checkpoint, **changed).identity() != plain
-    assert method(checkpoint, block=3, label="other").identity() == plain
+def test_settings_that_change_descriptions_change_the_identity(checkpoint, changed):
+    identity = method(checkpoint).identity()
+    assert method(checkpoint, **changed).identity() != identity
+    assert method(checkpoint, block=3, label="other").identity() == identity
 
 
-def test_exemplars_are_those_that_the_checkpoint_learnt_from_unless_others_are_asked_for(tmp_path):
-    learnt = own_checkpoint(
-        tmp_path / "learnt", exemplars={"count": 4, "quantile": 0.2, "image_size": 24}
+def test_exemplars_are_made_as_in_the_checkpoints_training_unless_overridden(tmp_path):
+    trained = own_checkpoint(
+        tmp_path / "trained", exemplars={"count": 4, "quantile": 0.2, "image_size": 24}
     )
-    assert MILAN(str(learnt)).exemplars == ExemplarSettings(4, 0.2, 24)
-    changed = MILAN(str(learnt), exemplars=ExemplarOverrides(count=3, image_size=16))
+    assert MILAN(str(trained)).exemplars == ExemplarSettings(4, 0.2, 24)
+    changed = MILAN(str(trained), exemplars=ExemplarOverrides(count=3, image_size=16))
     assert changed.exemplars == ExemplarSettings(3, 0.2, 16)
     published = MILAN(str(own_checkpoint(tmp_path / "published")))
     assert published.exemplars == ExemplarSettings(15, 0.01, 224)
 
 
 def test_other_weights_are_another_identity(checkpoint, tmp_path):
-    config = EncoderConfig("small")  # whatever network is given
-    free = own_checkpoint(tmp_path / "free", encoder=config)
-    assert method(free).identity() != method(checkpoint).identity()
-    assert method(free).identity() != method(free, encoder=target(1)).identity()
+    config = EncoderConfig("small")  # without a digest, any network is accepted
+    any_network = own_checkpoint(tmp_path / "any", encoder=config)
+    assert method(any_network).identity() != method(checkpoint).identity()
+    assert method(any_network).identity() != method(any_network, encoder=target(1)).identity()
 
 
-def test_counting_is_the_published_one_where_published_numbers_are_met(checkpoint, shared):
+def test_counting_is_the_published_one_for_published_checkpoints_and_official(checkpoint, shared):
     published = shared / "golden" / "milan" / "milan_resnet18.pth"
     assert method(checkpoint).identity()["counting"] == "exact"
     assert method(checkpoint, variant="official").identity()["counting"] == "one_more"
@@ -347,7 +343,7 @@ def test_counting_is_the_published_one_where_published_numbers_are_met(checkpoin
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"decoding": {"strategy": "bean"}}, "rerank"),
         ({"variant": "lite"}, "paper or official"),
@@ -358,35 +354,35 @@ def test_counting_is_the_published_one_where_published_numbers_are_met(checkpoin
         ({"block": 0}, r"milan\.block"),
     ],
 )
-def test_wrong_settings_are_refused_at_once(checkpoint, settings, said):
-    with pytest.raises(InputError) as refused:
+def test_wrong_settings_are_rejected_by_the_constructor(checkpoint, settings, message):
+    with pytest.raises(InputError) as rejected:
         method(checkpoint, **settings)
-    assert refused.match(said) or said in str(refused.value)
+    assert rejected.match(message) or message in str(rejected.value)
 
 
-def test_a_missing_checkpoint_says_what_to_download(tmp_path):
-    with pytest.raises(InputError) as refused:
+def test_the_error_for_a_missing_checkpoint_says_what_to_download(tmp_path):
+    with pytest.raises(InputError) as rejected:
         MILAN(str(tmp_path / "milan-base.pth"))
-    assert "milan-base.pth" in refused.value.message
-    assert "http://milan.csail.mit.edu/models/" in str(refused.value)
+    assert "milan-base.pth" in rejected.value.message
+    assert "http://milan.csail.mit.edu/models/" in str(rejected.value)
     with pytest.raises(InputError, match="has no folder 'nowhere'"):
         MILAN("package:dissectbench.datasets.tinyworld/nowhere")
 
 
-def test_a_missing_or_another_encoder_is_refused(checkpoint, tmp_path):
-    with pytest.raises(InputError, match="does not hold the weights of its encoder") as refused:
+def test_a_missing_or_different_encoder_is_an_error(checkpoint, tmp_path):
+    with pytest.raises(InputError, match="does not contain the weights of its encoder") as rejected:
         list(method(checkpoint, encoder=None).describe(layer_of(tmp_path), [0]))
-    assert "method.milan.encoder" in str(refused.value)
+    assert "method.milan.encoder" in str(rejected.value)
     with pytest.raises(InputError, match="is not small with the weights"):
         list(method(checkpoint, encoder=target(1)).describe(layer_of(tmp_path), [0]))
 
 
-def test_a_journal_holds_what_the_configuration_asked_for(checkpoint, tmp_path):
+def test_a_configured_milan_writes_a_journal(checkpoint, tmp_path):
     config = compose(
         [
             "method=[milan]",
             f"method.milan.checkpoint={checkpoint}",
-            f"method.milan.exemplars.image_size={SIDE}",
+            f"method.milan.exemplars.image_size={SIZE}",
             "method.milan.exemplars.quantile=0.1",
             "device=cpu",
         ]
@@ -400,6 +396,6 @@ def test_a_journal_holds_what_the_configuration_asked_for(checkpoint, tmp_path):
     assert statuses == ["ok", "ok", "dead", "ok", "failed", "ok", "ok"]
 
 
-def test_a_choice_without_its_checkpoint_asks_for_it():
+def test_the_choice_milan_requires_a_checkpoint():
     with pytest.raises(InputError, match=r"method\.milan\.checkpoint is not set"):
         compose(["method=[milan]"])

@@ -12,7 +12,7 @@ from dissectbench.harness.activations.forward_pass import probe_layers
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.progress import Progress
 from dissectbench.harness.targets.target import Target
-from dissectbench.methods.milan.checkpoints import load_checkpoint
+from dissectbench.methods.milan.checkpoint_files import load_checkpoint
 from dissectbench.methods.milan.decoder import Decoder
 from dissectbench.methods.milan.exemplar_files import write_exemplars
 from dissectbench.methods.milan.language_model import LanguageModelSizes
@@ -87,7 +87,11 @@ def test_the_same_seed_gives_the_same_bytes(trainings):
 @pytest.mark.slow
 def test_finished_steps_are_not_repeated(trainings, monkeypatch):
     source, trained, annotations = trainings[0]
-    for function in ("tinyworld.networks._train", "training.features._compute", "training.train._learnt"):
+    for function in (
+        "tinyworld.networks._train",
+        "training.dataset_features._compute",
+        "training.train._fit",
+    ):
         monkeypatch.setattr(f"dissectbench.methods.milan.{function}", lambda *_, **__: 1 / 0)
     again, same_annotations = script.train_milan(source, NETWORKS, TINY)
     assert again.split == trained.split

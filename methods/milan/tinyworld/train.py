@@ -24,13 +24,14 @@ from ....datasets.tinyworld.training.saving import write_card
 from ....harness.files import fingerprint
 from ....harness.progress import Progress
 from ....harness.targets.target import Target
-from ..checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from ..checkpoint_files import load_checkpoint, save_checkpoint
+from ..checkpoints import Checkpoint
 from ..decoder import Decoder
 from ..encoder import PyramidEncoder
 from ..language_model import LanguageModelSizes
 from ..settings import DecodingSettings
 from ..training.dataset import AnnotatedExemplars, agreed
-from ..training.features import unit_features
+from ..training.dataset_features import dataset_features
 from ..training.fitting import FitSettings
 from ..training.tasks import Split
 from ..training.train import Trained, TrainingSettings, train
@@ -127,7 +128,7 @@ class UnitSource:
 
     def features(self, data: Sequence[AnnotatedExemplars]) -> NDArray[np.float32]:
         """Returns the encoder's vectors of the exemplars."""
-        return unit_features(data, self.encoder, self.folder / "features", progress=self.progress)
+        return dataset_features(data, self.encoder, self.folder / "features", progress=self.progress)
 
 
 def train_milan(

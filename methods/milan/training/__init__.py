@@ -1,1 +1,1 @@
-"""Training of a MILAN on annotated exemplars."""
+"""Training of a MILAN on annotated exemplars: data, features, losses, the training loop."""

@@ -1,4 +1,4 @@
-"""BLEU of a set of captions: how many of their short phrases occur in the references.
+"""Corpus BLEU of captions, the score by which an epoch of the decoder is judged.
 
 Papineni, Roukos, Ward and Zhu, "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL
 2002, with the exponential smoothing of Chen and Cherry (2014), method 3.
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 ORDER = 4
-"""Length of the longest phrases compared."""
+"""Length of the longest n-grams."""
 
 Words = Sequence[str]
 
@@ -19,10 +19,10 @@ Words = Sequence[str]
 def corpus_bleu(predictions: Sequence[Words], references: Sequence[Sequence[Words]]) -> float:
     """Returns BLEU in [0, 1] of all predictions together.
 
-    Phrases of every length are counted over the whole set, each at most as often as in the reference
-    that has it most often. The precisions of lengths without any match are halved once more each,
-    so that early captions can be told apart. Predictions in total shorter than their closest
-    references are penalised.
+    n-grams are counted over the whole set, each at most as often as in the reference with the most
+    occurrences. Lengths without any match get a precision halved once more each instead of 0, so that the
+    captions of early epochs can be compared. If the predictions are in total shorter than their closest
+    references, the score is reduced (brevity penalty).
 
     Args:
         predictions: words of each caption.
@@ -32,33 +32,34 @@ def corpus_bleu(predictions: Sequence[Words], references: Sequence[Sequence[Word
         ValueError: if the lengths differ, or a caption has no reference.
     """
     matched, possible = [0] * ORDER, [0] * ORDER
-    said = expected = 0
+    predicted_length = reference_length = 0
     for words, texts in zip(predictions, references, strict=True):
         if not texts:
             raise ValueError("a caption without references")
-        said += len(words)
-        expected += min((abs(len(text) - len(words)), len(text)) for text in texts)[1]
-        for size in range(1, ORDER + 1):
-            found = _phrases(words, size)
+        predicted_length += len(words)
+        # The reference closest in length, the shorter one if two are.
+        reference_length += min((abs(len(text) - len(words)), len(text)) for text in texts)[1]
+        for n in range(1, ORDER + 1):
+            ngrams = _ngrams(words, n)
             most = Counter[tuple[str, ...]]()
             for text in texts:
-                most |= _phrases(text, size)
-            matched[size - 1] += (found & most).total()
-            possible[size - 1] += found.total()
+                most |= _ngrams(text, n)
+            matched[n - 1] += (ngrams & most).total()
+            possible[n - 1] += ngrams.total()
     if not matched[0]:
         return 0.0
-    penalty = min(1.0, math.exp(1 - expected / said))
+    penalty = min(1.0, math.exp(1 - reference_length / predicted_length))
     return penalty * math.exp(sum(_log_precisions(matched, possible)) / ORDER)
 
 
-def _phrases(words: Words, size: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(words[start : start + size]) for start in range(len(words) - size + 1))
+def _ngrams(words: Words, n: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(words[start : start + n]) for start in range(len(words) - n + 1))
 
 
 def _log_precisions(matched: Sequence[int], possible: Sequence[int]) -> list[float]:
-    smooth, found = 1.0, []
+    smooth, logs = 1.0, []
     for hits, total in zip(matched, possible, strict=True):
         if not hits:
             smooth /= 2
-        found.append(math.log((hits or smooth) / max(total, 1)))
-    return found
+        logs.append(math.log((hits or smooth) / max(total, 1)))
+    return logs

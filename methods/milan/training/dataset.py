@@ -1,4 +1,4 @@
-"""Annotated exemplars: what people wrote about units, beside the pictures and masks they were shown."""
+"""Data sets of annotated exemplars: images and masks of units, and what people wrote about them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ....datasets.probing_set import ProbingSet
 from ....datasets.zip_archives import is_archive, unpack
 from ....harness.errors import InputError
 from ....harness.files import fingerprint
-from ..exemplar_files import IMAGES, ExemplarFolder, is_exemplar_folder, read_exemplars
-from ..exemplars import picture
+from ..exemplar_files import IDS, IMAGES, ExemplarFolder, is_exemplar_folder, read_exemplars
+from ..exemplars import exemplar_pixels
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class AnnotatedUnit:
-    """A unit with its texts.
+    """A unit with its annotations.
 
     Attributes:
         layer: name of its layer.
         unit: its index in the layer.
         row: its row in the layer's exemplars.
-        texts: what people wrote about it.
+        texts: the annotations.
     """
 
     layer: str
@@ -44,14 +44,17 @@ class AnnotatedUnit:
 
 
 class AnnotatedExemplars:
-    """Units with texts and exemplars; pictures are read when they are asked for.
+    """Units with annotations and exemplars; images and masks are read when they are accessed.
 
     Args:
-        name: what the data set is called.
+        name: name of the data set.
         units: in a fixed order.
         folders: exemplars by layer.
-        images: the images that `ids.csv` counts, for layers whose pictures are not there.
-        dropped: how many units have too few texts and were left out.
+        images: the images that `ids.csv` refers to, for layers without `images.npy`.
+        dropped: number of units that were left out because they have too few annotations.
+
+    Raises:
+        InputError: if the exemplars of the layers were made with different settings.
     """
 
     def __init__(
@@ -71,70 +74,67 @@ class AnnotatedExemplars:
 
     @property
     def texts(self) -> tuple[tuple[str, ...], ...]:
-        """The texts of every unit, in order."""
+        """The annotations of every unit, in order."""
         return tuple(unit.texts for unit in self.units)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its exemplars are, see `ExemplarFolder.settings`."""
+        """Settings of the exemplars, see `ExemplarFolder.settings`."""
         return next(iter(self.folders.values())).settings
 
     def exemplars(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Returns the pictures uint8 [k, 3, side, side] and masks uint8 [k, 1, side, side] of a unit.
+        """Returns images uint8 [count, 3, size, size] and masks uint8 [count, 1, size, size] of a unit.
 
         Raises:
             UnreadableImageError: if an image cannot be decoded; names the file.
         """
         ranks = range(self.settings["count"])
-        pictures = np.stack([self.picture(index, rank) for rank in ranks])
-        return pictures, np.stack([self.mask(index, rank) for rank in ranks])[:, None]
+        images = np.stack([self.image(index, rank) for rank in ranks])
+        return images, np.stack([self.mask(index, rank) for rank in ranks])[:, None]
 
-    def picture(self, index: int, rank: int) -> NDArray[np.uint8]:
-        """Returns the picture of an exemplar of a unit, uint8 [3, side, side].
+    def image(self, index: int, rank: int) -> NDArray[np.uint8]:
+        """Returns the image of one exemplar of a unit, uint8 [3, size, size].
 
-        Pictures that are not in the data set are cut from the images with the exemplars' own
-        preprocessing (resize, central crop): the masks lie over that part and no other.
+        Images that are not part of the data set are preprocessed as the exemplars were (resize, central
+        crop), because the masks cover that part of the image.
 
         Raises:
             UnreadableImageError: if the image cannot be decoded; names the file.
         """
-        folder, row = self._place(index)
+        folder, row = self._position(index)
         if folder.images is not None:
             return np.array(folder.images[row, rank])
         assert self.images is not None
-        return picture(self.images.image(int(folder.ids[row, rank])), folder.image_size)
+        return exemplar_pixels(self.images.image(int(folder.ids[row, rank])), folder.image_size)
 
     def mask(self, index: int, rank: int) -> NDArray[np.uint8]:
-        """Returns the mask of an exemplar of a unit, uint8 [side, side]."""
-        folder, row = self._place(index)
+        """Returns the mask of one exemplar of a unit, uint8 [size, size]."""
+        folder, row = self._position(index)
         return np.array(folder.masks[row, rank, 0])
 
-    def picture_names(self, index: int) -> list[tuple[str, bytes | int]]:
-        """Returns a name of each of a unit's pictures; those with one name are the same picture.
+    def image_ids(self, index: int) -> list[tuple[str, bytes | int]]:
+        """Returns an identifier of each of a unit's images; equal identifiers mean equal images.
 
-        Images that are looked up are named by their numbers, others by what they show: nothing else says
-        that one number in two folders means one picture.
+        Images that are looked up are identified by their index. Images of the data set are identified by
+        a hash of their pixels: the same index may mean different images in two folders.
         """
-        folder, row = self._place(index)
+        folder, row = self._position(index)
         if folder.images is None:
             assert self.images is not None
-            return [(self._images_name, number) for number in folder.ids[row].tolist()]
-        return [("", blake2b(shown.tobytes(), digest_size=16).digest()) for shown in folder.images[row]]
+            return [(self._probe_fingerprint, image) for image in folder.ids[row].tolist()]
+        return [("", blake2b(image.tobytes(), digest_size=16).digest()) for image in folder.images[row]]
 
     @cached_property
-    def _images_name(self) -> str:
+    def _probe_fingerprint(self) -> str:
         assert self.images is not None
         return self.images.fingerprint()
 
-    def _place(self, index: int) -> tuple[ExemplarFolder, int]:
+    def _position(self, index: int) -> tuple[ExemplarFolder, int]:
         unit = self.units[index]
         return self.folders[unit.layer], unit.row
 
-    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        return (self.exemplars(index) for index in range(len(self)))
-
     def fingerprint(self) -> str:
-        """Hash of units and texts, of the files' sizes and times, and of the images looked up."""
+        """Hash of units and annotations, of the files' sizes and times, and of the images looked up."""
         files = [
             (path.name, path.stat().st_size, path.stat().st_mtime_ns)
             for folder in self.folders.values()
@@ -146,20 +146,23 @@ class AnnotatedExemplars:
 
 
 def agreed(settings: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Returns the settings that several sets of exemplars, by what they are called, have in common.
+    """Returns the settings that several sets of exemplars have in common.
+
+    Args:
+        settings: (name, settings) of each set.
 
     Raises:
-        InputError: if they differ: one MILAN understands one kind of exemplars.
+        InputError: if they differ: a MILAN can be trained on one kind of exemplars only.
     """
-    (first, usual), *others = settings
-    for name, given in others:
-        for setting, value in given.items():
-            if value != usual[setting]:
+    (first_name, first), *others = settings
+    for name, other in others:
+        for setting, value in other.items():
+            if value != first[setting]:
                 raise InputError(
-                    f"different exemplars: {setting} is {usual[setting]} in {first}, {value} in {name}",
-                    "learn from exemplars that were made alike",
+                    f"exemplars differ: {setting} is {first[setting]} in {first_name}, {value} in {name}",
+                    "train on exemplars that were made with the same settings",
                 )
-    return dict(usual)
+    return dict(first)
 
 
 def open_annotated(
@@ -172,29 +175,28 @@ def open_annotated(
 ) -> AnnotatedExemplars:
     """Opens a data set of MILANNOTATIONS, or any folder of exemplars with annotations.
 
-    The folder holds `annotations.csv` (layer, unit, summary) and for every layer a folder of that name
-    with exemplars (see `layout`). Units meet their exemplars by index, through `units.npy` where there
-    is one.
+    The folder contains `annotations.csv` (layer, unit, summary) and for every layer a folder of that name
+    with exemplars (see `exemplar_files`). Units are matched by index, through `units.npy` if it exists.
 
     Args:
-        path: the folder, or the zip it comes in; a zip is unpacked once, in full, since its arrays are
-            memory-mapped.
-        images: where the pictures are not in the data set (ImageNet): the images that `ids.csv` counts,
-            as a probing set or as the folder around their class folders. They are counted in the order
-            of the sorted class folders and file names.
+        path: the folder, or a zip archive of it; an archive is unpacked once, in full, because its
+            arrays are memory-mapped.
+        images: for data sets without images (ImageNet): the images that `ids.csv` refers to, as a
+            probing set or as the folder of their class folders. They are numbered in the order of the
+            sorted class folders and file names.
         layers: which layers; None: all that are annotated.
-        per_unit: the first so many texts of a unit count, and units with fewer are left out; None: all
-            texts of all units.
-        unpacked: folder for the content of a zip; default: beside it, without the ending.
+        per_unit: annotations used per unit, the first ones; units with fewer are left out. None: all
+            annotations of all units.
+        unpacked: folder for the content of an archive; default: next to it, without the suffix.
 
     Raises:
         InputError: if a file is missing, damaged or does not fit the others.
     """
     folder = _folder(Path(path).expanduser(), unpacked)
-    found = read_annotations(folder)
-    chosen = list(found.texts) if layers is None else list(layers)
-    folders = {layer: _exemplars(folder, layer, found) for layer in chosen}
-    matched = [unit for layer in chosen for unit in _matched(layer, found, folders[layer])]
+    annotations = read_annotations(folder)
+    chosen = list(annotations.texts) if layers is None else list(layers)
+    folders = {layer: _exemplar_folder(folder, layer, annotations) for layer in chosen}
+    matched = [unit for layer in chosen for unit in _matched(layer, annotations, folders[layer])]
     units = [
         replace(unit, texts=unit.texts[:per_unit])
         for unit in matched
@@ -202,73 +204,78 @@ def open_annotated(
     ]
     dropped = len(matched) - len(units)
     if not units:
-        raise InputError(f"{found.path}: no unit has {per_unit} annotations", "set per_unit to fewer")
-    if dropped or found.blank:
-        log.warning(
-            "%s: %d units with fewer than %s annotations left out, %d blank annotations",
-            *(found.path, dropped, per_unit, found.blank),
+        raise InputError(
+            f"{annotations.path}: no unit has {per_unit} annotations", "set per_unit to a smaller number"
         )
-    return AnnotatedExemplars(folder.name, units, folders, _images(folders, images), dropped)
+    if dropped or annotations.blank:
+        log.warning(
+            "%s: left out %d units with fewer than %s annotations, and %d blank annotations",
+            *(annotations.path, dropped, per_unit, annotations.blank),
+        )
+    return AnnotatedExemplars(folder.name, units, folders, _probing_set(folders, images), dropped)
 
 
 def _folder(path: Path, unpacked: str | os.PathLike[str] | None) -> Path:
+    """Returns the folder of a data set; unpacks an archive unless that was done before."""
     if path.is_dir():
         return path
     if not path.exists():
         raise InputError(f"no such file or folder: {path}")
     if not is_archive(path):
         raise InputError(
-            f"{path} is no data set", f"give a zip, or the folder that holds {FILE} and the exemplars"
+            f"{path} is not a data set", f"give a zip archive, or a folder with {FILE} and exemplars"
         )
     folder = path.with_suffix("") if unpacked is None else Path(unpacked).expanduser()
     if not (folder / FILE).is_file():
         if folder.exists():
-            raise InputError(f"cannot unpack {path}: {folder} is there already, without {FILE}")
+            raise InputError(
+                f"cannot unpack {path}: {folder} already exists and has no {FILE}", "move or remove it"
+            )
         unpack(path, FILE, folder)
     return folder
 
 
-def _exemplars(folder: Path, layer: str, found: UnitAnnotations) -> ExemplarFolder:
-    found.layer(layer)  # an unknown layer is refused by what is annotated, not by what lies there
+def _exemplar_folder(folder: Path, layer: str, annotations: UnitAnnotations) -> ExemplarFolder:
+    annotations.layer(layer)  # rejects an unknown layer, and names the annotated ones
     inner = folder / layer
     if not inner.is_dir():
-        there = [p.name for p in sorted(folder.iterdir()) if p.is_dir() and is_exemplar_folder(p)]
+        layers = [p.name for p in sorted(folder.iterdir()) if p.is_dir() and is_exemplar_folder(p)]
         raise InputError(
-            f"{found.path} annotates the layer {layer}, but there is no folder {inner}",
-            f"exemplars there: {', '.join(there)}" if there else "is the data set complete?",
+            f"{annotations.path} annotates the layer {layer}, but there is no folder {inner}",
+            f"there are exemplars of {', '.join(layers)}" if layers else "is the data set complete?",
         )
     return read_exemplars(inner)
 
 
-def _matched(layer: str, found: UnitAnnotations, folder: ExemplarFolder) -> Iterator[AnnotatedUnit]:
+def _matched(layer: str, annotations: UnitAnnotations, folder: ExemplarFolder) -> Iterator[AnnotatedUnit]:
     rows = {unit: row for row, unit in enumerate(folder.units.tolist())}
-    for unit, texts in sorted(found.layer(layer).items()):
+    for unit, texts in sorted(annotations.layer(layer).items()):
         if unit not in rows:
             raise InputError(
-                f"{found.path} annotates unit {unit} of {layer}, "
-                f"of which {folder.path} holds no exemplars"
+                f"{annotations.path} annotates unit {unit} of {layer}, "
+                f"but {folder.path} has no exemplars of it"
             )
         yield AnnotatedUnit(layer, unit, rows[unit], texts)
 
 
-def _images(
+def _probing_set(
     folders: Mapping[str, ExemplarFolder], images: ProbingSet | str | os.PathLike[str] | None
 ) -> ProbingSet | None:
-    """Returns the images to look pictures up in; None if no layer needs them."""
+    """Returns the images to look exemplars up in; None if all layers have their own."""
     without = [folder for folder in folders.values() if folder.images is None]
     if not without:
         return None
     if images is None:
         raise InputError(
-            f"{without[0].path} holds no {IMAGES}: its pictures are not part of the data set",
-            "give the folder of the images that ids.csv counts (images: .../imagenet/val)",
+            f"{without[0].path} contains no {IMAGES}: the images are not part of the data set",
+            f"give the folder of the images that {IDS} refers to (--images imagenet/val)",
         )
     probe = images if isinstance(images, ProbingSet) else ImageFolder(images)
     for folder in without:
         if folder.ids.size and (folder.ids.max() >= len(probe) or folder.ids.min() < 0):
             raise InputError(
-                f"{folder.path / 'ids.csv'} names image {folder.ids.max()}, but {probe.name} has "
+                f"{folder.path / IDS} refers to image {folder.ids.max()}, but {probe.name} has "
                 f"{len(probe)} images",
-                "give the whole set that the exemplars were taken from, in one folder per class",
+                "give all images that the exemplars were taken from, one folder per class",
             )
     return probe

@@ -1,4 +1,4 @@
-"""The training loop: epochs, early stopping, and a file after every epoch to go on from."""
+"""The training loop: epochs, early stopping, and a state file to resume from after every epoch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ log = logging.getLogger(__name__)
 
 
 class Task(Protocol):
-    """A network and what it learns."""
+    """A network with its training loss and validation score."""
 
     @property
     def name(self) -> str:
-        """What is trained, in words."""
+        """Name of the network, for messages."""
         ...
 
     @property
     def network(self) -> nn.Module:
-        """What learns."""
+        """The network to train."""
         ...
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Number of training samples."""
         ...
 
     def loss(self, samples: Tensor) -> Tensor:
@@ -44,21 +44,24 @@ class Task(Protocol):
         ...
 
     def score(self) -> float:
-        """Returns how good the network is at what was held out; higher is better."""
+        """Returns the score on the units held out; higher is better."""
         ...
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a network is trained.
+    """Settings of the training of one network.
 
     Attributes:
         batch: samples per step.
-        epochs: at most so many.
-        patience: training ends with the first epoch beyond so many in a row without a better score.
+        epochs: maximum number of epochs.
+        patience: epochs in a row without a better score that are tolerated before training stops.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         seed: of the order of samples and of dropout.
+
+    Raises:
+        InputError: if a setting is out of range.
     """
 
     batch: int
@@ -82,11 +85,11 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch came to.
+    """Results of an epoch.
 
     Attributes:
         loss: mean over its steps.
-        score: of what was held out, after it.
+        score: on the units held out, at its end.
     """
 
     loss: float
@@ -95,7 +98,7 @@ class Epoch:
 
 @dataclass
 class _State:
-    """Where a training stands; `best` are weights of their own, not those that go on learning."""
+    """State of a training; `best` is a copy of the weights, not a reference to those in training."""
 
     network: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
@@ -110,30 +113,30 @@ class _State:
 
     @property
     def waited(self) -> int:
-        """Epochs since then."""
+        """Epochs since the best one."""
         return len(self.history) - 1 - self.best_epoch
 
 
 def fit(
     task: Task, settings: FitSettings, file: Path, key: str, *, progress: Progress | None = None
 ) -> tuple[Epoch, ...]:
-    """Trains a network, in place; it ends with the weights of its best epoch, in evaluation mode.
+    """Trains a network in place; leaves it with the weights of its best epoch, in evaluation mode.
 
     The same seed gives the same weights on the same machine, whether or not the training was
-    interrupted: every epoch draws from generators of its own. The global ones are left as they are.
+    interrupted: torch's generators are seeded anew for every epoch, and restored after it.
 
     Args:
-        task: the network and what it learns.
+        task: the network with its loss and score.
         settings: of the training.
-        file: where the training is kept after every epoch, and taken up again.
-        key: names what is trained; another one in the file is refused.
+        file: where the state is saved after every epoch, and read from to resume.
+        key: identifies the training; a file with another key is rejected.
         progress: shows how many epochs are done.
 
     Returns:
-        All epochs, those of earlier attempts included.
+        All epochs, including those before an interruption.
 
     Raises:
-        InputError: if the file holds another training or is damaged, or the loss is not finite.
+        InputError: if the file belongs to another training or is damaged, or the loss is not finite.
     """
     network = task.network
     optimizer = torch.optim.AdamW(
@@ -142,11 +145,11 @@ def fit(
     state = _load(file, key) or _State(_copy(network), optimizer.state_dict(), _copy(network))
     network.load_state_dict(state.network)
     optimizer.load_state_dict(dict(state.optimizer))
-    with (progress or Progress("none")).task(f"training the {task.name}", settings.epochs) as step:
-        step(len(state.history))
+    with (progress or Progress("none")).task(f"training the {task.name}", settings.epochs) as advance:
+        advance(len(state.history))
         while len(state.history) < settings.epochs and state.waited <= settings.patience:
-            here = _device(network)
-            with full_precision(here), seeded(here, settings.seed, task.name, len(state.history)):
+            device = next(network.parameters()).device
+            with full_precision(device), seeded(device, settings.seed, task.name, len(state.history)):
                 loss = _epoch(task, optimizer, settings.batch)
             state.history.append(Epoch(loss, _score(task)))
             state.network, state.optimizer = network.state_dict(), optimizer.state_dict()
@@ -154,14 +157,14 @@ def fit(
                 state.best = _copy(network)
             _save(state, file, key)
             log.info("%s, epoch %d: %s", task.name, len(state.history), state.history[-1])
-            step()
+            advance()
     network.load_state_dict(state.best)
     network.eval()
     return tuple(state.history)
 
 
 def _epoch(task: Task, optimizer: torch.optim.Optimizer, batch: int) -> float:
-    """Goes once through all samples, in random order; returns the mean loss."""
+    """Trains on all samples once, in random order; returns the mean loss."""
     task.network.train()
     losses = []
     for samples in torch.randperm(len(task)).split(batch):
@@ -172,7 +175,7 @@ def _epoch(task: Task, optimizer: torch.optim.Optimizer, batch: int) -> float:
         losses.append(loss.item())
     mean = float(np.mean(losses))
     if not np.isfinite(mean):
-        raise InputError(f"the loss of the {task.name} is not finite any more", "lower the learning rate")
+        raise InputError(f"the loss of the {task.name} is no longer finite", "use a lower learning rate")
     return mean
 
 
@@ -184,16 +187,14 @@ def _score(task: Task) -> float:
 
 @contextmanager
 def seeded(device: torch.device, seed: int, *purpose: str | int) -> Iterator[None]:
-    """Seeds torch's generators for a purpose, and leaves them afterwards as they were."""
+    """Seeds torch's generators for a purpose; restores their state on exit."""
+    # The names of the purpose enter the seed byte by byte, each closed by "/": "a", "b" is not "ab".
     entropy = [seed, *(byte for part in purpose for byte in str(part).encode() + b"/")]
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)
+        seed_64 = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+        torch.manual_seed(seed_64 >> 1)  # torch accepts signed 64-bit seeds
         yield
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
@@ -218,13 +219,13 @@ def _load(file: Path, key: str) -> _State | None:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
         history = [Epoch(**epoch) for epoch in content["history"]]
-        found = content.pop("key")
+        saved_key = content.pop("key")
         state = _State(content["network"], content["optimizer"], content["best"], history)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is damaged: {error}", "remove it to train from the start") from error
-    if found != key:
+        raise InputError(f"{file} is damaged: {error}", "remove it to restart training") from error
+    if saved_key != key:
         raise InputError(
-            f"{file} holds a training with other data or settings",
-            "choose another folder, or remove it to train from the start",
+            f"{file} belongs to a training with other data or settings",
+            "choose another folder, or remove the file to restart training",
         )
     return state

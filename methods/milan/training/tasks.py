@@ -1,4 +1,4 @@
-"""What decoder and language model learn, and how they are judged: the tasks of the training loop."""
+"""Losses and validation scores of decoder and language model, for the training loop."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ..vocabulary import Vocabulary
 from .bleu import corpus_bleu
 
 Texts: TypeAlias = Sequence[Sequence[str]]
-"""The texts of a unit, in words."""
+"""The annotations of a unit, as words."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which units are learnt from, and which are held out.
+    """The units for training and the units held out.
 
     Raises:
         InputError: if one of the two is empty.
@@ -40,11 +40,11 @@ class Split:
     def __post_init__(self) -> None:
         if not self.train or not self.held_out:
             raise InputError(
-                f"{len(self.train)} units to learn from and {len(self.held_out)} held out",
-                "training needs some of both: give more units, or another hold_out",
+                f"{len(self.train)} units for training and {len(self.held_out)} held out",
+                "training needs both: give more units, or change hold_out",
             )
         if set(self.train) & set(self.held_out):
-            raise ValueError("a unit that is held out may not be learnt from")
+            raise ValueError("units are both in training and held out")
 
 
 def split_units(units: int, hold_out: float, seed: int) -> Split:
@@ -56,12 +56,12 @@ def split_units(units: int, hold_out: float, seed: int) -> Split:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """What is learnt from.
+    """The training data of both networks.
 
     Attributes:
-        vocabulary: the words of the units learnt from.
-        features: float32 [units, k, feature], may be memory-mapped.
-        texts: of every unit.
+        vocabulary: the words in the annotations of the units for training.
+        features: float32 [units, count, size], may be memory-mapped.
+        texts: annotations of every unit.
         split: of the units.
     """
 
@@ -71,22 +71,22 @@ class Corpus:
     split: Split
 
     def samples(self, units: Sequence[int]) -> list[tuple[int, Tensor]]:
-        """Returns (unit, int64 [length]) for each text of some units, with start and stop."""
+        """Returns (unit, tokens int64 [length] with start and stop) for each text of some units."""
         encode = self.vocabulary.encode
         return [(unit, torch.tensor(encode(text))) for unit in units for text in self.texts[unit]]
 
     def padded(self, texts: Sequence[Tensor]) -> Tensor:
-        """Returns int64 [n, length]: texts of one batch, the shorter ones filled up."""
+        """Returns the texts of one batch, int64 [n, length], padded to the longest."""
         return pad_sequence(list(texts), batch_first=True, padding_value=self.vocabulary.pad)
 
 
 class DecoderTask:
-    """The decoder learns to say every text of a unit, given the true words before each word.
+    """Trains the decoder on every text of a unit, given the true words before each word.
 
     Args:
         network: the decoder.
-        corpus: what it learns from.
-        length: of the captions that it is judged by.
+        corpus: the training data.
+        length: maximum length of the greedy captions that the score is computed from.
         penalty: weight of mean (1 - sum of an exemplar's weights over the words)^2.
     """
 
@@ -101,9 +101,9 @@ class DecoderTask:
         return len(self._samples)
 
     def loss(self, samples: Tensor) -> Tensor:
-        """Minus the mean log-probability of the words, and the penalty for uneven attention.
+        """Returns minus the mean log-probability of the words, plus the penalty for uneven attention.
 
-        Words that only fill up the batch count for neither.
+        Padding counts for neither.
         """
         units, texts = zip(*(self._samples[i] for i in samples.tolist()), strict=True)
         device = self.network.embedding.weight.device
@@ -111,12 +111,13 @@ class DecoderTask:
         features = torch.from_numpy(np.array(self._corpus.features[list(units)])).to(device)
         predicted, weights = self.network(features, tokens[:, :-1])
         following = tokens[:, 1:]
-        said = following != self._corpus.vocabulary.pad
-        uneven = (1 - (weights * said[..., None]).sum(dim=1)).square().mean()
-        return functional.nll_loss(predicted[said], following[said]) + self._penalty * uneven
+        is_word = following != self._corpus.vocabulary.pad
+        # Doubly stochastic attention (Xu et al. 2015): each exemplar's weights over a caption sum to 1.
+        uneven = (1 - (weights * is_word[..., None]).sum(dim=1)).square().mean()
+        return functional.nll_loss(predicted[is_word], following[is_word]) + self._penalty * uneven
 
     def score(self) -> float:
-        """BLEU of greedy captions of the units held out."""
+        """Returns BLEU of greedy captions of the units held out."""
         corpus = self._corpus
         held_out = list(corpus.split.held_out)
         captions = self._decoder.describe(corpus.features[held_out])
@@ -125,12 +126,12 @@ class DecoderTask:
 
 
 class LanguageModelTask:
-    """The language model learns to say every text, whatever the unit.
+    """Trains the language model on the texts of all units.
 
     Args:
         network: the language model.
-        corpus: what it learns from.
-        batch: texts judged at once.
+        corpus: the training data.
+        batch: held-out texts evaluated at once.
     """
 
     name = "language model"
@@ -146,18 +147,19 @@ class LanguageModelTask:
         return len(self._train)
 
     def loss(self, samples: Tensor) -> Tensor:
-        """Minus the mean log-probability of the words."""
+        """Returns minus the mean log-probability of the words."""
         return -self._log_probs([self._train[i] for i in samples.tolist()]).mean()
 
     def score(self) -> float:
-        """The mean log-probability of the words held out, as far as they are in the vocabulary."""
+        """Returns the mean log-probability of the held-out words that are in the vocabulary."""
         starts = range(0, len(self._held_out), self._batch)
-        found = [self._log_probs(self._held_out[start : start + self._batch]) for start in starts]
-        return torch.cat(found).double().mean().item()
+        log_probs = [self._log_probs(self._held_out[start : start + self._batch]) for start in starts]
+        return torch.cat(log_probs).double().mean().item()
 
     def _log_probs(self, texts: Sequence[Tensor]) -> Tensor:
-        words = self._corpus.vocabulary
+        vocabulary = self._corpus.vocabulary
         tokens = self._corpus.padded(texts).to(self.network.embedding.weight.device)
         predicted, following = self.network(tokens[:, :-1]), tokens[:, 1:]
-        known = (following != words.pad) & (following != words.unknown)
+        # Words that occur in held-out texts only are no outputs that training could have changed.
+        known = (following != vocabulary.pad) & (following != vocabulary.unknown)
         return predicted[known].gather(1, following[known][:, None])[:, 0]

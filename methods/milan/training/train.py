@@ -1,8 +1,8 @@
-"""Training of a MILAN: the decoder p(d|E) and the language model p(d), on annotated exemplars.
+"""Trains a MILAN, decoder p(d|E) and language model p(d), on annotated exemplars.
 
-Where the published program goes wrong, this one does what it meant to: the weights of the best epoch are
-kept as a copy; decoder and language model hold out the same units, with all their texts; the words of
-these units are not in the vocabulary unless others use them too.
+Three points differ from the published program, whose effect was not intended: the weights of the best
+epoch are copied rather than referenced; decoder and language model hold out the same units with all their
+annotations; the vocabulary is that of the units for training.
 """
 
 from __future__ import annotations
@@ -24,37 +24,41 @@ from ....harness.files import fingerprint, read_json, write_json
 from ....harness.progress import Progress
 from ....harness.targets.fingerprints import weights_digest
 from ..attention import AttentionDecoder, DecoderSizes
-from ..checkpoints import Checkpoint, EncoderConfig, load_checkpoint, save_checkpoint
+from ..checkpoint_files import load_checkpoint, save_checkpoint
+from ..checkpoints import Checkpoint, EncoderConfig
 from ..encoder import PyramidEncoder
 from ..language_model import CaptionLanguageModel, LanguageModelSizes
 from ..settings import DecodingSettings
 from ..tokenizer import TOKENIZER, tokenize
 from ..vocabulary import Vocabulary
 from .dataset import AnnotatedExemplars, agreed
-from .features import unit_features
+from .dataset_features import dataset_features
 from .fitting import Epoch, FitSettings, fit, seeded
-from .tasks import Corpus, DecoderTask, LanguageModelTask, Split, split_units
+from .tasks import Corpus, DecoderTask, LanguageModelTask, Split, Texts, split_units
 
 RECORD, STATES = "training.json", ("decoder.pt", "language_model.pt")
-_PIXELS = ("encoder.mean", "encoder.std")
+_PIXEL_STATISTICS = ("encoder.mean", "encoder.std")
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What is trained, and how; by default with the published sizes and constants.
+    """Sizes of the networks and settings of their training; the defaults are the published ones.
 
     Attributes:
-        embedding: length of a word's vector in the decoder.
+        embedding: length of a word's embedding in the decoder.
         hidden: length of the decoder's state.
-        attention: length of the vectors that are compared to choose an exemplar.
+        attention: length of the vectors that the attention compares.
         dropout: of the decoder.
         language_model: sizes of the language model; None: none is trained.
         decoding: how the trained MILAN searches for captions.
-        fit_decoder: of the decoder; its epochs are judged by BLEU of greedy captions.
-        fit_language_model: of the language model; judged by the loss on what was held out.
+        fit_decoder: training of the decoder; an epoch's score is BLEU of greedy captions.
+        fit_language_model: training of the language model; an epoch's score is minus the held-out loss.
         attention_penalty: weight of mean (1 - sum of an exemplar's weights over the words)^2.
-        hold_out: share of the units that no network learns from.
-        seed: of the units held out and of the first weights.
+        hold_out: share of the units that no network is trained on.
+        seed: of the choice of units held out and of the initial weights.
+
+    Raises:
+        InputError: if a setting is out of range.
     """
 
     embedding: int = 128
@@ -70,28 +74,36 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.embedding, self.hidden, self.attention) < 1 or not 0 <= self.dropout < 1:
+        if min(self.embedding, self.hidden, self.attention) < 1:
             raise InputError(
                 f"embedding={self.embedding}, hidden={self.hidden}, attention={self.attention} must be "
-                f"positive, dropout={self.dropout} from 0 to below 1"
+                "positive"
             )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout={self.dropout} must be at least 0 and less than 1")
         if not 0 < self.hold_out < 1:
-            raise InputError(f"hold_out={self.hold_out} must lie between 0 and 1")
+            raise InputError(f"hold_out={self.hold_out} must be between 0 and 1")
         if self.language_model is None and self.decoding.strategy not in ("greedy", "beam"):
             raise InputError(
                 f"strategy={self.decoding.strategy} needs a language model", "use strategy=beam or greedy"
             )
 
+    def decoder_sizes(self, vocabulary: int, feature: int) -> DecoderSizes:
+        """Returns the sizes of the decoder, for a number of words and a length of feature vectors."""
+        return DecoderSizes(
+            vocabulary, feature, self.embedding, self.hidden, self.attention, self.dropout
+        )
+
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training.
+    """A finished training.
 
     Attributes:
         checkpoint: the trained MILAN.
-        split: the units learnt from and held out.
+        split: the units for training and those held out.
         decoder: epochs of the decoder; their score is BLEU.
-        language_model: epochs of the language model; their score is minus the loss.
+        language_model: epochs of the language model; their score is minus the held-out loss.
     """
 
     checkpoint: Checkpoint
@@ -115,51 +127,47 @@ def train(
 ) -> Trained:
     """Trains a MILAN, and writes it to a folder with the record of its training.
 
-    An interrupted training goes on after its last epoch and ends with the same weights; a finished
-    one is read.
+    An interrupted training resumes after its last epoch and ends with the same weights; a finished one is
+    read from the folder.
 
     Args:
-        features: [units, k, feature], the encoder's vectors of each unit's exemplars (`unit_features`).
-        texts: the texts of each unit.
-        encoder: what the features are from.
-        folder: where the checkpoint, `training.json` and, until the end, the state of training lie.
-        settings: sizes and constants.
-        split: which units to learn from; None: drawn by `settings.seed`.
-        exemplars: what the features are of, see `Checkpoint`; None: as published.
-        keep_encoder: whether the weights of the encoder are written with it; without them the network
-            has to be given when MILAN is used.
+        features: [units, count, size], features of each unit's exemplars (`dataset_features`).
+        texts: the annotations of each unit.
+        encoder: the encoder that computed the features.
+        folder: for the checkpoint, `training.json` and, until the end, the state of the training.
+        settings: sizes and training settings.
+        split: which units to train on; None: drawn with `settings.seed`.
+        exemplars: settings of the exemplars, see `Checkpoint`; None: the published ones.
+        keep_encoder: whether the checkpoint contains the weights of the encoder; without them, the
+            network has to be given when MILAN is used.
         device: where to compute.
         progress: shows how many epochs are done.
 
     Raises:
-        InputError: if there are too few units, or the folder holds another training.
+        InputError: if there are too few units, or the folder contains another training.
         ValueError: if the features do not fit the texts or the encoder, or are not finite.
     """
-    settings, folder = settings or TrainingSettings(), Path(folder)
-    if len(features) != len(texts) or features.shape[2] != encoder.size:
-        raise ValueError(
-            f"features {features.shape} for {len(texts)} units and vectors of {encoder.size}"
-        )
+    settings, folder, exemplars = settings or TrainingSettings(), Path(folder), dict(exemplars or {})
+    _check_features(features, len(texts), encoder)
     if keep_encoder:
-        _check_known(encoder)
-    words = [[tokenize(text) for text in several] for several in texts]
+        _check_torchvision(encoder)
+    words = [[tokenize(text) for text in of_unit] for of_unit in texts]
     split = split or split_units(len(texts), settings.hold_out, settings.seed)
-    digest = weights_digest(encoder.model)
-    shown = dict(exemplars or {})
-    data = [words, _digest(features), encoder.name, digest, shown]
+    data = [words, _digest(features), encoder.name, weights_digest(encoder.model), exemplars]
     key = fingerprint([asdict(settings), asdict(split), data, keep_encoder])
     if (folder / RECORD).is_file():
         return _finished(folder, key)
-    vocabulary = Vocabulary.of((text for unit in split.train for text in words[unit]), TOKENIZER)
-    corpus = Corpus(vocabulary, features, words, split)
-    state, epochs, lm_epochs = _learnt(corpus, settings, folder, key, torch.device(device), progress)
-    if keep_encoder:
-        state |= _state("encoder", encoder)
-    else:
-        state |= {name: tensor for name, tensor in _state("encoder", encoder).items() if name in _PIXELS}
-    config = EncoderConfig(encoder.name, None if keep_encoder else digest)
-    sizes, lm, decoding = _sizes(corpus, settings), settings.language_model, settings.decoding
-    checkpoint = Checkpoint(vocabulary, sizes, lm, decoding, config, state, exemplars=shown)
+    corpus = _corpus(features, words, split)
+    state, epochs, lm_epochs = _fit(corpus, settings, folder, key, torch.device(device), progress)
+    checkpoint = Checkpoint(
+        corpus.vocabulary,
+        settings.decoder_sizes(len(corpus.vocabulary), encoder.size),
+        settings.language_model,
+        settings.decoding,
+        EncoderConfig(encoder.name, None if keep_encoder else weights_digest(encoder.model)),
+        state | _encoder_state(encoder, keep_encoder),
+        exemplars=exemplars,
+    )
     save_checkpoint(checkpoint, folder)
     trained = Trained(checkpoint, split, epochs, lm_epochs)
     _record(trained, folder, key, settings)
@@ -176,41 +184,50 @@ def train_annotated(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Trained:
-    """Trains a MILAN on annotated exemplars; their features are kept in `features` in the folder.
+    """Trains a MILAN on annotated exemplars; their features are kept in `<folder>/features`.
 
     Raises:
-        InputError: see `train` and `unit_features`.
+        InputError: see `train` and `dataset_features`.
     """
     if keep_encoder:
-        _check_known(encoder)
-    features = unit_features(data, encoder.to(device), Path(folder) / "features", progress=progress)
+        _check_torchvision(encoder)  # before the features are computed, which takes long
+    exemplars = agreed([(part.name, part.settings) for part in data])
+    features = dataset_features(data, encoder.to(device), Path(folder) / "features", progress=progress)
     return train(
         features,
         [texts for part in data for texts in part.texts],
         encoder,
         folder,
         settings,
-        exemplars=agreed([(part.name, part.settings) for part in data]),
+        exemplars=exemplars,
         keep_encoder=keep_encoder,
         device=device,
         progress=progress,
     )
 
 
-def _check_known(encoder: PyramidEncoder) -> None:
-    """Refuses, before anything is trained, to keep an encoder that could not be built again."""
+def _check_features(features: NDArray[np.float32], units: int, encoder: PyramidEncoder) -> None:
+    if len(features) != units or features.shape[2] != encoder.size:
+        raise ValueError(f"features {features.shape} for {units} units and vectors of {encoder.size}")
+
+
+def _check_torchvision(encoder: PyramidEncoder) -> None:
+    """Rejects an encoder that could not be built from a checkpoint: only its weights are stored there."""
+    hint = "set keep_encoder=false for a network of your own"
     try:
         known = PyramidEncoder.named(encoder.name).state_dict()
     except InputError as error:
-        raise InputError(error.message, "set keep_encoder=false for a network of your own") from None
+        raise InputError(error.message, hint) from None
     if {n: t.shape for n, t in known.items()} != {n: t.shape for n, t in encoder.state_dict().items()}:
-        raise InputError(
-            f"the encoder is not the {encoder.name} of torchvision",
-            "set keep_encoder=false for a network of your own",
-        )
+        raise InputError(f"the encoder is not the {encoder.name} of torchvision", hint)
 
 
-def _learnt(
+def _corpus(features: NDArray[np.float32], words: Sequence[Texts], split: Split) -> Corpus:
+    vocabulary = Vocabulary.of((text for unit in split.train for text in words[unit]), TOKENIZER)
+    return Corpus(vocabulary, features, words, split)
+
+
+def _fit(
     corpus: Corpus,
     settings: TrainingSettings,
     folder: Path,
@@ -219,8 +236,10 @@ def _learnt(
     progress: Progress | None,
 ) -> tuple[dict[str, Tensor], tuple[Epoch, ...], tuple[Epoch, ...]]:
     """Trains both networks; returns their weights and epochs."""
+    sizes = settings.decoder_sizes(len(corpus.vocabulary), corpus.features.shape[2])
+    # Initial weights are drawn on the CPU, so that they do not depend on the device.
     with seeded(torch.device("cpu"), settings.seed, "decoder"):
-        decoder = AttentionDecoder(_sizes(corpus, settings)).to(device)
+        decoder = AttentionDecoder(sizes).to(device)
     task = DecoderTask(decoder, corpus, settings.decoding.length, settings.attention_penalty)
     epochs = fit(task, settings.fit_decoder, folder / STATES[0], key, progress=progress)
     state = _state("decoder", decoder)
@@ -233,23 +252,23 @@ def _learnt(
     return state | _state("lm", lm), epochs, lm_epochs
 
 
-def _sizes(corpus: Corpus, settings: TrainingSettings) -> DecoderSizes:
-    return DecoderSizes(
-        len(corpus.vocabulary),
-        corpus.features.shape[2],
-        settings.embedding,
-        settings.hidden,
-        settings.attention,
-        settings.dropout,
-    )
-
-
 def _state(part: str, network: nn.Module) -> dict[str, Tensor]:
     """Returns the weights by their names in a checkpoint."""
     return {f"{part}.{name}": tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
+def _encoder_state(encoder: PyramidEncoder, keep_weights: bool) -> dict[str, Tensor]:
+    """Returns the encoder's weights and pixel statistics, or the statistics only."""
+    state = _state("encoder", encoder)
+    return state if keep_weights else {name: state[name] for name in _PIXEL_STATISTICS}
+
+
 def _digest(features: NDArray[np.float32]) -> str:
+    """Returns a hash of the features; reads some units at a time.
+
+    Raises:
+        ValueError: if they are not all finite.
+    """
     digest = hashlib.sha256(f"{features.dtype} {features.shape}".encode())
     for block in np.array_split(features, max(1, len(features) // 256)):
         if not np.isfinite(block).all():
@@ -259,7 +278,7 @@ def _digest(features: NDArray[np.float32]) -> str:
 
 
 def _record(trained: Trained, folder: Path, key: str, settings: TrainingSettings) -> None:
-    """Writes what the training was; from then on its state is not needed any more."""
+    """Writes the record of a finished training, and removes the states to resume it from."""
     record: dict[str, Any] = {
         "key": key,
         "settings": asdict(settings),
@@ -273,10 +292,15 @@ def _record(trained: Trained, folder: Path, key: str, settings: TrainingSettings
 
 
 def _finished(folder: Path, key: str) -> Trained:
+    """Reads a finished training from its folder.
+
+    Raises:
+        InputError: if it is another training.
+    """
     record = read_json(folder / RECORD)
     if record["key"] != key:
         raise InputError(
-            f"{folder} holds a MILAN trained with other data or settings", "choose another folder"
+            f"{folder} contains a MILAN trained with other data or settings", "choose another folder"
         )
     split = Split(tuple(record["split"]["train"]), tuple(record["split"]["held_out"]))
     epochs = [tuple(Epoch(**epoch) for epoch in record[n]) for n in ("decoder", "language_model")]
