@@ -1,8 +1,9 @@
+from .huggingface import huggingface_model
 from .layers import Taps, list_layers
 from .output_layouts import LayerInfo, LayerSpec
 from .preprocess import Preprocess
 from .target import Target, from_factory
-from .zoo import huggingface_model, timm_model, torchvision_model
+from .zoo import timm_model, torchvision_model
 
 __all__ = [
     "LayerInfo",

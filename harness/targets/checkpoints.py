@@ -1,4 +1,4 @@
-"""Weights from files: read without running code, matched to a network with errors that help."""
+"""Reads weights from files, without running code in them, and loads them into a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
-"""Keys under which training scripts keep the weights beside epoch, optimizer and so on."""
+"""Keys under which training scripts save the weights, next to epoch, optimizer and so on."""
 
 PREFIXES = ("module.", "model.", "_orig_mod.")
-"""What DataParallel, Lightning and torch.compile put before every name."""
+"""Prefixes that DataParallel, Lightning and torch.compile add to every name."""
 
-# What torch says of a pickle that asks for more than tensors.
+# Torch's messages about a pickle that contains more than tensors; the group is the refused class.
 _REFUSED = re.compile(
     r"(?:unsupported global:?(?: GLOBAL)?|unrecognized function|but got) (<.+?>|\S+)", re.I
 )
 
-# DenseNet checkpoints from before torch 0.4 name `norm.1` what is `norm1` now.
+# In DenseNet checkpoints from before torch 0.4, `norm1` is called `norm.1`, and so on.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Reads the weights of a `.pth`, `.pth.tar`, `.pt`, `.bin` or `.safetensors` file, on the CPU.
 
-    A state dict nested under one of `NESTED` is found, and prefixes that all names share are dropped.
-    No code in the file is ever run.
+    The state dict may be nested under one of `NESTED`; `PREFIXES` that all names share are removed. No
+    code in the file is run.
 
     Raises:
-        InputError: if there is no such file, it is damaged, holds more than plain tensors, or no weights.
+        InputError: if the file does not exist, is damaged, or contains no weights or more than tensors.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"checkpoint {path} {found}", "set checkpoint= to a file with weights")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"checkpoint {path} {problem}", "set checkpoint= to a file with weights")
     content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     return _without_prefixes(_state(content, path))
 
@@ -52,31 +52,35 @@ def apply(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Loads `state` into `model`; every name and shape must agree.
 
     Raises:
-        InputError: counting and naming what is missing, left over, or of another shape; the model is
-            then unchanged.
+        InputError: with the names that are missing, unexpected, or of another shape; the model is then
+            unchanged.
     """
     expected = model.state_dict()
     state = {_OLD_DENSENET.sub(r"\1", name): tensor for name, tensor in state.items()}
-    # Files from before torch 0.4 do not count batches; only training ever reads the count.
+    # Files from before torch 0.4 have no batch counts, which only training reads.
     missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
-    left_over = [n for n in state if n not in expected]
-    other = [n for n in state if n in expected and state[n].shape != expected[n].shape]
-    if not (missing or left_over or other):
+    unexpected = [n for n in state if n not in expected]
+    mismatched = [n for n in state if n in expected and state[n].shape != expected[n].shape]
+    if not (missing or unexpected or mismatched):
         model.load_state_dict(dict(state), strict=False)
         return
-    shapes = [f"{n} {list(state[n].shape)} instead of {list(expected[n].shape)}" for n in other]
-    problems = [_few("missing", missing), _few("left over", left_over), _few("of another shape", shapes)]
+    shapes = [f"{n} {list(state[n].shape)} instead of {list(expected[n].shape)}" for n in mismatched]
+    problems = [
+        _few("missing", missing),
+        _few("unexpected", unexpected),
+        _few("of another shape", shapes),
+    ]
     raise InputError(
         "the checkpoint does not fit the network: " + "; ".join(filter(None, problems)),
-        _hint(missing + left_over, other, state, len(expected)),
+        _hint(missing + unexpected, mismatched, state, len(expected)),
     )
 
 
 def hub_file(url: str) -> Path:
-    """Returns the file of `url` in torch's hub cache, downloading it if it is not there.
+    """Returns the file of `url` in torch's hub cache; downloads it if it is missing.
 
     Raises:
-        InputError: if it cannot be downloaded; names the address and where the file belongs.
+        InputError: if it cannot be downloaded; gives the URL and the path where the file belongs.
     """
     import torch
 
@@ -109,7 +113,8 @@ def _pickled(path: Path) -> Any:
     import numpy as np
     import torch
 
-    # Training scripts log scores as numpy numbers and keep their options; neither can run code.
+    # Training scripts save scores as NumPy numbers, and their options; neither can run code. The
+    # function that unpickles NumPy numbers has no public name.
     number = np.float64(0).__reduce__()[0]
     harmless = [argparse.Namespace, np.dtype, number, *{type(np.dtype(t)) for t in "?bhilqefd"}]
     try:
@@ -120,7 +125,7 @@ def _pickled(path: Path) -> Any:
         if refused is None:
             raise damaged(path, error) from error
         raise InputError(
-            f"checkpoint {path} was not opened, since that could run code: besides tensors it holds "
+            f"checkpoint {path} was not opened, because that could run code: besides tensors it contains "
             f"{refused.group(1)}",
             "save the weights alone: torch.save(model.state_dict(), ...) or a .safetensors file",
         ) from error
@@ -133,12 +138,12 @@ def damaged(path: Path, error: Exception) -> InputError:
     first = (str(error).splitlines() or [""])[0]
     return InputError(
         f"checkpoint {path} cannot be read: {first or type(error).__name__}",
-        "the file is damaged, incomplete or no checkpoint; get it again",
+        "the file is damaged, incomplete or not a checkpoint; download it again",
     )
 
 
 def _state(content: Any, path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a state dict, wherever in the file it is."""
+    """Returns the tensors of the state dict, which may be nested."""
     import torch
 
     if isinstance(content, Mapping):
@@ -148,11 +153,11 @@ def _state(content: Any, path: Path) -> dict[str, Tensor]:
         state = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
         if state:
             return state
-        found = f"a mapping of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
+        contents = f"a mapping of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
     else:
-        found = f"a {type(content).__name__}"
+        contents = f"a {type(content).__name__}"
     raise InputError(
-        f"checkpoint {path} holds no weights but {found}",
+        f"checkpoint {path} contains no weights but {contents}",
         f"expected a mapping from names to tensors, or one under {', '.join(NESTED)}",
     )
 
@@ -167,16 +172,17 @@ def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _few(what: str, names: list[str]) -> str:
     if not names:
         return ""
-    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
+    more = f", ... ({len(names)} in total)" if len(names) > 3 else ""
     return f"{what}: {', '.join(names[:3])}{more}"
 
 
 def _hint(
-    unmatched: Iterable[str], other: list[str], state: Mapping[str, Tensor], total: int
+    unmatched: list[str], mismatched: list[str], state: Mapping[str, Tensor], total: int
 ) -> str | None:
     """Guesses the mistake: another number of classes, or another architecture."""
-    if not list(unmatched) and len(other) <= 2 and len({n.rpartition(".")[0] for n in other}) == 1:
-        return f"the last layer has another size: set num_classes={state[other[0]].shape[0]}"
-    if len(other) + len(list(unmatched)) > total / 2:
+    modules = {name.rpartition(".")[0] for name in mismatched}
+    if not unmatched and len(modules) == 1 and len(mismatched) <= 2:  # weight and bias of a linear layer
+        return f"the last layer has another size: set num_classes={state[mismatched[0]].shape[0]}"
+    if len(mismatched) + len(unmatched) > total / 2:
         return "these look like the weights of another architecture"
     return None

@@ -1,4 +1,4 @@
-"""What a target is, in JSON: its architecture, weights and preprocessing, so that caches can name it."""
+"""Describes a target's architecture, weights and preprocessing in JSON, for the keys of caches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Their settings say what they do; a hash of their sources would change with every release.
+# Objects of these are described by class and settings; a hash of their source would change with every
+# release.
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip", "PIL", "numpy", "builtins")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -30,7 +31,7 @@ def architecture(model: nn.Module) -> list[list[Any]]:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """SHA-256 (hex) of every tensor of the state: name, type, shape and bytes."""
+    """Returns the SHA-256 (hex) of every tensor of the state: name, type, shape and bytes."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -39,11 +40,11 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def describe(value: Any) -> Any:
-    """Returns what a callable or a setting does, as far as Python can tell, as a JSON-able value.
+    """Returns a JSON-able value that differs for callables and settings whose behaviour may differ.
 
-    An object with an attribute `identity` is described by that alone. Library objects are described
-    by their class and public settings; functions and classes of users by name and source, with the
-    values they close over. Memory addresses never enter.
+    An object with an attribute `identity` is described by that alone. Objects of `LIBRARIES` are
+    described by their class and public settings; functions and classes of users by name and source, with
+    the values they close over. Memory addresses are removed: they differ between processes.
     """
     return _describe(value, ())
 
@@ -52,8 +53,8 @@ def _describe(value: Any, above: tuple[int, ...]) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return repr(float(value))  # infinities and NaN are no JSON
-    if id(value) in above:
+        return repr(float(value))  # JSON has no infinities and no NaN
+    if id(value) in above:  # an object that contains itself
         return "recursion"
     inner = functools.partial(_describe, above=(*above, id(value)))
     explicit = getattr(value, "identity", None)
@@ -89,7 +90,10 @@ def _function(function: types.FunctionType, inner: Callable[[Any], Any]) -> list
 
 
 def _settings(value: Any) -> dict[str, Any]:
-    """The attributes of an object; of a library's object those that its documentation knows."""
+    """Returns the attributes of an object; of a library's object, the public ones.
+
+    The private names below contain the submodules and tensors of a `torch.nn.Module`.
+    """
     private = {"_modules", "_parameters", "_buffers"}
     users = not _is_library(type(value))
     return {
@@ -110,13 +114,13 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _name(value: Any) -> str:
-    """Module and qualified name of a class or function, or those of an object's class."""
+    """Returns module and qualified name of a class or function, or of an object's class."""
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"
 
 
 def _source(value: Any) -> str | None:
-    """Hash of the source of a user's class or function; None for libraries, and where there is none."""
+    """Returns the hash of the source of a user's class or function; None for libraries or no source."""
     if _is_library(value):
         return None
     try:
@@ -126,7 +130,7 @@ def _source(value: Any) -> str | None:
 
 
 def _bytes(value: Any) -> bytes:
-    """The content of a tensor or array, in C order."""
+    """Returns the content of a tensor or array, in C order."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Watching one whole forward pass: what each layer gives out, when, and how it is to be read."""
+"""Observes one whole forward pass: which layers run, in which order, with which outputs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Event:
 
     Attributes:
         name: path of the module.
-        output: its (first) tensor, if outputs are kept.
-        shape: the tensor's shape; empty if there is none.
-        part: which part of the output the tensor is; the output's type if there is none.
-        version: the tensor's `version` at that moment.
+        output: the (first) tensor of its output, if outputs are kept.
+        shape: the tensor's shape; empty if the output has no tensor.
+        part: which part of the output the tensor is; the output's type if it has no tensor.
+        version: the tensor's `version` when the module returned.
     """
 
     name: str
@@ -36,22 +36,22 @@ class Event:
     version: int | None
 
     def overwritten(self) -> bool:
-        """Whether the output was written to, or may have been, since the module returned it."""
+        """Whether the output was, or may have been, written to after the module returned it."""
         return self.output is None or self.version is None or version(self.output) != self.version
 
 
 def version(tensor: Tensor) -> int | None:
-    """Counts the in-place operations on a tensor's memory; None where torch does not count them."""
+    """Returns the number of in-place operations on a tensor's memory; None if torch counts none."""
     return None if tensor.is_inference() else tensor._version
 
 
 class Observation:
-    """One forward pass over two blank pictures, or two copies of an example.
+    """One forward pass over two blank images, or two copies of an example.
 
     Args:
         target: the network.
-        modules: what to watch, by path.
-        example: preprocessed pictures [n, C, H, W] instead of the target's own example input.
+        modules: the modules to observe, by path.
+        example: preprocessed images [n, C, H, W] instead of the target's own example input.
         keep: whether to keep the outputs (and not only their shapes).
 
     Attributes:
@@ -66,39 +66,39 @@ class Observation:
     ) -> None:
         import torch
 
-        picture = target.example_input() if example is None else example[0]
-        # With one picture, a dimension of size one could pass for the batch.
-        self._batch = torch.stack([picture, picture]).to(target.device)
+        image = target.example_input() if example is None else example[0]
+        # With one image, any dimension of size one would look like the batch.
+        self._batch = torch.stack([image, image]).to(target.device)
         self._target, self._modules = target, modules
-        self._geometry = Geometry.of(target.model, (picture.shape[-2], picture.shape[-1]))
+        self._geometry = Geometry.of(target.model, (image.shape[-2], image.shape[-1]))
         try:
-            self.events = self._watch(self._batch, keep=keep)
+            self.events = self._observe(self._batch, keep=keep)
         except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
             raise InputError(
                 f"{target.name} does not accept a batch of shape {list(self._batch.shape)}: {error}",
-                "check that the preprocessing gives the size that the network needs (example_size=)",
+                "check that the preprocessing returns the size that the network needs (example_size=)",
             ) from error
 
     def runs(self, name: str) -> list[Event]:
-        """Returns the runs of a module, first to last."""
+        """Returns the runs of a module, in order."""
         return [event for event in self.events if event.name == name]
 
     def choose(self, spec: LayerSpec) -> Event:
-        """Returns the run of the layer that is to be read.
+        """Returns the run of the layer that the spec selects.
 
         Raises:
-            InputError: if it never ran, or several times with no choice made, or not that often.
+            InputError: if the layer never runs, has no such run, or has several and `call` is not set.
         """
         runs = self.runs(spec.name)
         if not runs:
             raise InputError(
                 f"layer {spec.name} is never run in the forward pass",
-                "its parent may use its weights directly; choose the parent or another layer",
+                "its parent may use its weights directly: choose the parent or another layer",
             )
         if spec.call is None and len(runs) > 1:
             raise InputError(
                 f"layer {spec.name} runs {len(runs)} times in one forward pass",
-                f"set call=0 to call={len(runs) - 1} for this layer, or choose the layer around it",
+                f"set call=0 to call={len(runs) - 1} for it, or choose the layer that contains it",
             )
         if (spec.call or 0) >= len(runs):
             raise InputError(
@@ -108,21 +108,21 @@ class Observation:
         return runs[spec.call or 0]
 
     def recognise(self, spec: LayerSpec) -> LayerInfo:
-        """Finds how a layer is to be read.
+        """Determines how a layer is read.
 
         Raises:
-            InputError: if that is not certain; names the setting that would make it so.
+            InputError: if this is ambiguous; names the setting that resolves it.
         """
         event = self.choose(spec)
         if not event.shape:
             raise InputError(
-                f"layer {spec.name} gives no tensor but a {event.part}", "choose another layer"
+                f"layer {spec.name} returns no tensor but a {event.part}", "choose another layer"
             )
         if event.shape[0] != len(self._batch):
             raise InputError(
-                f"layer {spec.name} mixes pictures: {len(self._batch)} pictures give an output of "
+                f"layer {spec.name} mixes images: for {len(self._batch)} images its output is "
                 f"{list(event.shape)}",
-                "its first dimension is not the picture; choose the layer around it",
+                "its first dimension is not the batch: choose the layer that contains it",
             )
         if len(event.shape) == 4 and spec.layout is None and self._geometry.layout(event.shape) is None:
             spec = replace(spec, layout=self._layout_by_widening(event))
@@ -130,7 +130,10 @@ class Observation:
         return recognise(spec, module, event.shape, event.part, self._geometry)
 
     def _layout_by_widening(self, event: Event) -> Layout | None:
-        """Where the units are: in the dimension that a picture twice as wide leaves as it is."""
+        """Finds the dimension of the units: the one that an image twice as wide does not change.
+
+        Returns None if the network does not accept such an image, or the shapes leave doubt.
+        """
         number = self.runs(event.name).index(event)
         wide = [other.shape for other in self._wide_events if other.name == event.name]
         if number >= len(wide) or len(wide[number]) != 4:
@@ -147,27 +150,28 @@ class Observation:
         import torch
 
         events: list[Event] = []
-        with suppress(Exception):  # it may take one size only; what ran before it failed still counts
-            self._watch(torch.cat([self._batch, self._batch], dim=-1), keep=False, events=events)
+        # A network may accept one size only; the layers that ran before it failed have their outputs.
+        with suppress(Exception):
+            self._observe(torch.cat([self._batch, self._batch], dim=-1), keep=False, events=events)
         return events
 
-    def _watch(self, batch: Tensor, *, keep: bool, events: list[Event] | None = None) -> list[Event]:
+    def _observe(self, batch: Tensor, *, keep: bool, events: list[Event] | None = None) -> list[Event]:
         import torch
 
-        noted: list[Event] = [] if events is None else events
+        observed: list[Event] = [] if events is None else events
 
-        def note(name: str, output: Any) -> None:
+        def observe(name: str, output: Any) -> None:
             try:
                 tensor, part = first_tensor(output)
             except InputError:
-                noted.append(Event(name, None, (), type(output).__name__, None))
+                observed.append(Event(name, None, (), type(output).__name__, None))
                 return
             kept = tensor if keep else None
-            noted.append(Event(name, kept, tuple(tensor.shape), part, version(tensor)))
+            observed.append(Event(name, kept, tuple(tensor.shape), part, version(tensor)))
 
-        with _hooked(self._modules, note), torch.no_grad():
+        with _hooked(self._modules, observe), torch.no_grad():
             self._target.model(batch)
-        return noted
+        return observed
 
 
 @contextmanager

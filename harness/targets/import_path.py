@@ -1,4 +1,4 @@
-"""Users' own functions, by import path."""
+"""Imports and calls user functions given as "package.module:function"."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..errors import InputError, nearest
 def import_object(path: str) -> Callable[..., Any]:
     """Returns the function that "package.module:function" names.
 
-    Modules in the working directory are found too (a console script does not look there); those of
-    installed packages come first.
+    Modules in the working directory are found too, which Python does not search for a console script;
+    installed packages take precedence.
 
     Raises:
         InputError: if there is no such module or function, or importing it fails.
     """
     module_name, colon, attribute = path.partition(":")
     if not (module_name and colon and attribute):
-        raise InputError(f"{path!r} is no import path", "write package.module:function")
+        raise InputError(f"{path!r} is not an import path", "write package.module:function")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
@@ -31,10 +31,11 @@ def import_object(path: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        # Otherwise the module exists, and one that it imports is missing.
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise InputError(
                 f"no module named {error.name!r} for {path!r}",
-                f"run from the folder that holds it ({here} was searched), or install its package",
+                f"run from the folder that contains it ({here} was searched), or install its package",
             ) from error
         raise _failed(f"importing {module_name}", error) from error
     except Exception as error:
@@ -49,7 +50,7 @@ def import_object(path: str) -> Callable[..., Any]:
 
 
 def call_user(path: str, function: Callable[..., Any], **settings: Any) -> Any:
-    """Calls a user's function; whatever it raises becomes an `InputError` with file and line."""
+    """Calls a user function; turns any exception into an `InputError` with file and line."""
     try:
         return function(**settings)
     except InputError:

@@ -1,4 +1,4 @@
-"""The names of models that can be loaded, for lists and for suggestions."""
+"""Lists the names of models that can be loaded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def known_models(source: str) -> list[str]:
         import timm
 
         return sorted({*timm.list_models(), *timm.list_models(pretrained=True)})
-    raise InputError(f"no list of models for {source!r}", "there is one for torchvision and for timm")
+    raise InputError(f"no list of models for {source!r}", "use torchvision or timm")
 
 
 def unknown_model(source: str, name: str) -> InputError:
-    """Returns the error for a name that `source` does not know, with the nearest it does."""
+    """Returns the error for a model that `source` does not have, with the nearest names."""
     hint = nearest(name, known_models(source)) or f"see `dissectbench list models source={source}`"
     return InputError(f"{source} has no model {name!r}", hint)

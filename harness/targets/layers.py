@@ -1,4 +1,4 @@
-"""Reading several layers of a target in one forward pass that stops after the deepest of them."""
+"""Reads several layers of a target in one forward pass, which stops after the deepest of them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class LayerListing:
     Attributes:
         name: dotted path.
         module: class name of the module.
-        shape: shape of the output without the batch; None if it was never run or gives no tensor.
-        info: how it would be read without further settings; None if that is not possible.
-        note: why `info` is None, and which setting would help; else "".
+        shape: shape of the output without the batch; None if the module never runs or returns no tensor.
+        info: how it is read without further settings; None if that is not possible.
+        note: why `info` is None, and which setting helps; else "".
     """
 
     name: str
@@ -50,17 +50,17 @@ class LayerListing:
 
     @property
     def map_shape(self) -> tuple[int, int]:
-        """Height and width of the maps; (1, 1) where there are none."""
+        """Height and width of the maps; (1, 1) where `info` is None."""
         return self.info.map_shape if self.info else (1, 1)
 
 
 class _StopForward(BaseException):
-    """Ends a forward pass. Not an `Exception`, lest a model's own `except Exception` catches it."""
+    """Ends a forward pass. Not an `Exception`, so that no `except Exception` in a network catches it."""
 
 
 @dataclass(frozen=True)
 class _Observed:
-    """What one forward pass on an example tells about the layers.
+    """What one forward pass on an example shows about the layers.
 
     Attributes:
         info: how each layer is read, by name.
@@ -99,8 +99,8 @@ class Taps:
     Args:
         target: the network.
         layers: names, mappings or `LayerSpec`s; each name once.
-        example: preprocessed pictures [n, C, H, W] to learn the shapes from, if the target's own
-            example input does not suit.
+        example: preprocessed images [n, C, H, W] to learn the shapes from, instead of the target's own
+            example input.
 
     Attributes:
         target: the network.
@@ -121,7 +121,7 @@ class Taps:
             raise InputError("no layers to read", "name at least one layer")
         for name, count in Counter(spec.name for spec in self._specs).items():
             if count > 1:
-                raise InputError(f"layer {name} is asked for {count} times", "name each layer once")
+                raise InputError(f"layer {name} is given {count} times", "name each layer once")
         self._example = example
         self._handles: list[Any] = []
         self._cloned: set[str] = set()
@@ -147,12 +147,12 @@ class Taps:
 
     @cached_property
     def _observed(self) -> _Observed:
-        seen = Observation(self.target, self._modules, self._example, keep=True)
-        info = {spec.name: seen.recognise(spec) for spec in self._specs}
-        events = {spec.name: seen.choose(spec) for spec in self._specs}
+        observation = Observation(self.target, self._modules, self._example, keep=True)
+        info = {spec.name: observation.recognise(spec) for spec in self._specs}
+        events = {spec.name: observation.choose(spec) for spec in self._specs}
         return _Observed(
             info,
-            {name: seen.events.index(event) for name, event in events.items()},
+            {name: observation.events.index(event) for name, event in events.items()},
             frozenset(name for name, event in events.items() if event.overwritten()),
         )
 
@@ -170,24 +170,24 @@ class Taps:
         self._handles.clear()
 
     def read(self, batch: Tensor) -> dict[str, Tensor]:
-        """Returns the maps of every layer for a batch of preprocessed pictures.
+        """Returns the maps of every layer for a batch of preprocessed images.
 
         Args:
             batch: [B, C, H, W], on any device.
 
         Returns:
             By layer name, float32 [B, units, h, w] on the target's device; h = w = 1 for vectors.
-            They may be views of what the network computed: not to be written to.
+            They may be views of the network's own tensors: do not write to them.
 
         Raises:
             RuntimeError: outside of the `with` block.
         """
         if not self._handles:
-            raise RuntimeError("Taps are read inside their `with` block")
+            raise RuntimeError("read Taps inside their `with` block")
         values = self._forward(batch)
         views = values.keys() - self._cloned
         overwritten = {name for name in views if version(values[name][0]) != values[name][1]}
-        if overwritten:  # by an operation that the example input did not reach
+        if overwritten:  # by an operation that the example input did not reach: repeat with clones
             self._cloned |= overwritten
             values = self._forward(batch)
         return {name: values[name][0] for name in self.info}
@@ -205,7 +205,10 @@ class Taps:
         values, self._values = self._values, {}
         missing = [name for name in self.info if name not in values]
         if missing:
-            raise InputError(f"layer {missing[0]} was not run for this batch, but for the example input")
+            raise InputError(
+                f"layer {missing[0]} does not run for this batch, but it does for the example input",
+                "choose a layer that runs for every input",
+            )
         return values
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -226,20 +229,20 @@ class Taps:
 
 
 def list_layers(target: Target) -> list[LayerListing]:
-    """Lists every module of a target in the order of definition, and how it would be read.
+    """Lists every module of a target in the order of definition, and how it is read.
 
     Raises:
         InputError: if the target cannot be loaded or does not accept its example input.
     """
     modules = {name: module for name, module in target.model.named_modules() if name}
-    seen = Observation(target, modules, None, keep=False)
-    return [_listing(name, type(module).__name__, seen) for name, module in modules.items()]
+    observation = Observation(target, modules, None, keep=False)
+    return [_listing(name, type(module).__name__, observation) for name, module in modules.items()]
 
 
-def _listing(name: str, module: str, seen: Observation) -> LayerListing:
-    shape = next((event.shape[1:] for event in seen.runs(name) if event.shape), None)
+def _listing(name: str, module: str, observation: Observation) -> LayerListing:
+    shape = next((event.shape[1:] for event in observation.runs(name) if event.shape), None)
     try:
-        return LayerListing(name, module, shape, seen.recognise(LayerSpec(name)))
+        return LayerListing(name, module, shape, observation.recognise(LayerSpec(name)))
     except InputError as error:
         return LayerListing(name, module, shape, None, str(error).replace("\n  ", "; "))
 
@@ -248,6 +251,6 @@ def _module(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
-        close = nearest(name, [known for known, _ in model.named_modules()])
-        hint = "`dissectbench list layers target=...` lists all of them"
+        close = nearest(name, [path for path, _ in model.named_modules()])
+        hint = "`dissectbench list layers target=...` lists all layers"
         raise InputError(f"no layer named {name!r}", f"{close} {hint}".strip()) from None

@@ -1,8 +1,8 @@
-"""How the units of a layer lie in its output: maps, tokens or vectors, and the one form they all take.
+"""Output layouts: which axis of a layer's output holds the units, and conversion to one layout.
 
-A network hands out [B, units, h, w] (convolutions), [B, h, w, units] (Swin, ConvNeXt), [B, T, units]
-(transformers) or [B, units]. What cannot be told apart for certain is an error that names the setting
-to give; nothing is guessed.
+Outputs are [B, units, h, w] (convolutions), [B, h, w, units] (Swin, ConvNeXt), [B, T, units]
+(transformers) or [B, units]. Nothing is guessed: an ambiguous output is an error that names the setting
+which resolves it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..errors import InputError, nearest
+from ..errors import InputError, nearest, one_of
 from ..probe import Kind
 
 if TYPE_CHECKING:
@@ -33,15 +33,19 @@ OTHER_PREFIX_TOKENS = (
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """Which layer, and how to read it where its output leaves a choice.
+    """A requested layer, and how to read it where its output is ambiguous.
 
     Attributes:
         name: dotted path of the module.
-        tokens: of a token layer, the class token, the mean of the patch tokens, or their grid.
-        layout: of a four-dimensional output, where the units are.
-        grid: (h, w) of the patch tokens, where they are not a square.
+        tokens: what to read of a token layer: the class token, the mean of the patch tokens, or their
+            grid.
+        layout: order of the axes of a four-dimensional output.
+        grid: (h, w) of the patch tokens, if they are not a square.
         prefix_tokens: number of tokens before the patches (class, distillation, registers).
         call: which of its runs (from 0), for a module that runs several times in one forward pass.
+
+    Raises:
+        InputError: if a value has the wrong type or is out of range.
     """
 
     name: str
@@ -55,13 +59,13 @@ class LayerSpec:
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"a layer needs a name, got {self.name!r}")
         for setting, choices in (("tokens", get_args(Tokens)), ("layout", get_args(Layout))):
-            value = getattr(self, setting)
-            if value is not None and value not in choices:
-                raise InputError(f"layer {self.name}: {setting}={value!r}", f"use {'|'.join(choices)}")
+            one_of(f"layer {self.name}: {setting}", getattr(self, setting), (None, *choices))
         for setting in ("prefix_tokens", "call"):
             value = getattr(self, setting)
             if value is not None and (not isinstance(value, int) or value < 0):
-                raise InputError(f"layer {self.name}: {setting}={value!r}", "use a whole number from 0")
+                raise InputError(
+                    f"layer {self.name}: {setting} is {value!r}", "use an integer of at least 0"
+                )
         if self.grid is not None:
             object.__setattr__(self, "grid", _pair(self.name, self.grid))
 
@@ -70,14 +74,16 @@ class LayerSpec:
         """Returns the spec of a layer given by name, or by a mapping of this class's attributes.
 
         Raises:
-            InputError: if the mapping has an unknown setting or a value that makes no sense.
+            InputError: if the mapping has an unknown setting or an invalid value.
         """
         if isinstance(value, LayerSpec):
             return value
         if isinstance(value, str):
             return cls(value)
         if not isinstance(value, Mapping) or "name" not in value:
-            raise InputError(f"a layer is a name, or a mapping with a `name`, not {value!r}")
+            raise InputError(
+                f"cannot read the layer {value!r}", "give a name, or a mapping with the key `name`"
+            )
         known = [field.name for field in fields(cls)]
         for key in value:
             if key not in known:
@@ -95,12 +101,12 @@ def _pair(name: str, grid: Any) -> tuple[int, int]:
         and all(isinstance(side, int) and side > 0 for side in grid)
     ):
         return (grid[0], grid[1])
-    raise InputError(f"layer {name}: grid={grid!r}", "use two whole numbers: grid=[h,w]")
+    raise InputError(f"layer {name}: grid is {grid!r}", "use two positive integers: grid=[h,w]")
 
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """A layer as it will be read.
+    """A layer as it is read.
 
     Attributes:
         name: dotted path.
@@ -108,11 +114,11 @@ class LayerInfo:
         kind: "spatial", "tokens" or "vector".
         n_units: number of units.
         map_shape: (h, w) of the maps; (1, 1) for vectors, the class token and the mean of tokens.
-        layout: how the module hands its units out.
+        layout: layout of the module's output.
         tokens: what is read of a token layer, else None.
         prefix_tokens: number of tokens before the patches.
         call: which of its runs in one forward pass is read.
-        part: which tensor of an output that has several: "[0]", ".last_hidden_state"; else "".
+        part: which part of the output is read, if it has several: "[0]", ".last_hidden_state"; else "".
     """
 
     name: str
@@ -129,12 +135,12 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a network tells about its tokens.
+    """What is known of the sizes of a network's inputs and tokens.
 
     Attributes:
-        input_size: (H, W) of the pictures it is shown.
-        prefix_tokens: number of tokens before the patches; None where the network does not say.
-        class_token: whether there is a class token, the first one.
+        input_size: (H, W) of its inputs.
+        prefix_tokens: number of tokens before the patches; None if unknown.
+        class_token: whether the first token is a class token.
     """
 
     input_size: tuple[int, int]
@@ -156,23 +162,23 @@ class Geometry:
         return cls(input_size, prefix, class_token=any(name in counts for name in CLASS_TOKENS))
 
     def fits(self, h: int, w: int) -> bool:
-        """Whether a map of h x w cells has the proportions of the picture, to within one cell."""
+        """Whether a map of h x w cells has the aspect ratio of the input, to within one cell."""
         height, width = self.input_size
         return abs(h - w * height / width) < 1 and abs(w - h * width / height) < 1
 
     def layout(self, shape: Sequence[int]) -> Layout | None:
-        """Where the units of a [B, ., ., .] output are, if its proportions tell."""
-        first, last = self.fits(shape[2], shape[3]), self.fits(shape[1], shape[2])
-        if first == last:
+        """Returns the layout of a [B, ., ., .] output; None if the aspect ratio of its maps fits both."""
+        nchw, nhwc = self.fits(shape[2], shape[3]), self.fits(shape[1], shape[2])
+        if nchw == nhwc:
             return None
-        return "nchw" if first else "nhwc"
+        return "nchw" if nchw else "nhwc"
 
 
 def first_tensor(output: Any) -> tuple[Tensor, str]:
     """Returns the first tensor of a module's output, and which part of the output it is ("": all).
 
     Raises:
-        InputError: if there is none.
+        InputError: if the output has no tensor.
     """
     import torch
 
@@ -197,21 +203,23 @@ def _parts(output: Any) -> list[tuple[str, Any]]:
 def recognise(
     spec: LayerSpec, module: str, shape: Sequence[int], part: str, geometry: Geometry
 ) -> LayerInfo:
-    """Finds how the units lie in an output of `shape` (the batch comes first).
+    """Determines how a layer with an output of `shape` is read.
 
     Args:
-        spec: the layer and the choices made for it.
+        spec: the layer and its settings.
         module: class name of the module.
-        shape: shape of the tensor.
+        shape: shape of the tensor, with the batch.
         part: which part of the output the tensor is.
         geometry: what is known of the network.
 
     Raises:
-        InputError: if the output leaves a choice that `spec` does not make, or makes wrongly.
+        InputError: if the output is ambiguous and `spec` does not resolve it, or contradicts it.
     """
     call = spec.call or 0
     if len(shape) != 3 and spec.tokens is not None:
-        raise InputError(f"layer {spec.name} has no tokens: output {_shown(shape)}", "leave out tokens=")
+        raise InputError(
+            f"layer {spec.name} has no tokens: its output is {_text(shape)}", "leave out tokens="
+        )
     if len(shape) == 2:
         return LayerInfo(spec.name, module, "vector", shape[1], (1, 1), "vector", call=call, part=part)
     if len(shape) == 3:
@@ -223,7 +231,7 @@ def recognise(
         layout = spec.layout or geometry.layout(shape)
         if layout is None:
             raise InputError(
-                f"layer {spec.name}: the output {_shown(shape)} does not tell where the units are",
+                f"layer {spec.name}: the axis of the units in the output {_text(shape)} is ambiguous",
                 "set layout=nchw (units first) or layout=nhwc (units last) for this layer",
             )
         units, grid = (shape[1], shape[2:]) if layout == "nchw" else (shape[3], shape[1:3])
@@ -231,7 +239,7 @@ def recognise(
             spec.name, module, "spatial", units, (grid[0], grid[1]), layout, call=call, part=part
         )
     raise InputError(
-        f"layer {spec.name} has an output of shape {_shown(shape)}",
+        f"layer {spec.name} has an output of shape {_text(shape)}",
         "only outputs with 2 (vector), 3 (tokens) or 4 (maps) dimensions can be read",
     )
 
@@ -239,20 +247,20 @@ def recognise(
 def _read_tokens(
     spec: LayerSpec, shape: Sequence[int], geometry: Geometry
 ) -> tuple[Tokens, int, tuple[int, int]]:
-    """Returns what to read, the number of prefix tokens, and the (h, w) of the result."""
+    """Returns the tokens to read, the number of prefix tokens, and the (h, w) of the result."""
     count = shape[1]
     prefix = _prefix(spec, count, geometry)
     tokens = spec.tokens
     if tokens is None:
         if not (prefix and geometry.class_token):
             raise InputError(
-                f"layer {spec.name} has {count} tokens and no class token is known",
+                f"layer {spec.name} has {count} tokens, and no class token is known",
                 "set tokens=mean, tokens=grid or tokens=class for this layer",
             )
         tokens = "class"
     if prefix is None:
         raise InputError(
-            f"layer {spec.name}: of its {count} tokens it is not known which are patches",
+            f"layer {spec.name}: it is not known which of its {count} tokens are patches",
             "set prefix_tokens= (and grid=[h,w] if the patches are not a square) for this layer",
         )
     if tokens == "class":
@@ -267,14 +275,14 @@ def _read_tokens(
 
 
 def _prefix(spec: LayerSpec, count: int, geometry: Geometry) -> int | None:
-    """How many of `count` tokens come before the patches, or None if that is not certain."""
+    """Returns how many of `count` tokens come before the patches; None if that is ambiguous."""
     if spec.prefix_tokens is not None:
         return spec.prefix_tokens
     if spec.grid is not None:
         return count - spec.grid[0] * spec.grid[1]
     declared = geometry.prefix_tokens
-    if geometry.fits(1, 1):  # square pictures have square grids
-        # a layer before the one that adds the class token has none
+    if geometry.fits(1, 1):  # square inputs have square grids
+        # Layers before the one that adds the class token have no prefix.
         for prefix in (1, 0) if declared is None else (declared, 0):
             if count == prefix or math.isqrt(max(count - prefix, 0)) ** 2 == count - prefix:
                 return prefix
@@ -294,7 +302,7 @@ def _grid(spec: LayerSpec, patches: int, geometry: Geometry) -> tuple[int, int]:
 
 
 def canonical(tensor: Tensor, info: LayerInfo) -> Tensor:
-    """Returns float32 [B, units, h, w] of a layer's output; a view of it wherever that is possible."""
+    """Returns a layer's output as float32 [B, units, h, w]; a view of it where that is possible."""
     if info.layout == "tokens":
         if info.tokens == "grid":
             tensor = tensor[:, info.prefix_tokens :].unflatten(1, info.map_shape).permute(0, 3, 1, 2)
@@ -309,5 +317,5 @@ def canonical(tensor: Tensor, info: LayerInfo) -> Tensor:
     return tensor.float()
 
 
-def _shown(shape: Sequence[int]) -> str:
+def _text(shape: Sequence[int]) -> str:
     return "[" + ", ".join(["B", *map(str, shape[1:])]) + "]"

@@ -1,4 +1,4 @@
-"""Preprocessing: what turns a picture into a target's input, and which part of the picture it shows."""
+"""Preprocessing of images, and measuring which part of an image it shows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 Preprocess = Callable[["Image"], "Tensor"]
 
 TOLERANCE = 1e-3
-"""How far (as a fraction of the picture) a border may lie from the frame's to count as the frame's."""
+"""Distance (as a fraction of the image) below which a measured border is taken for the image's border."""
 
-_REPEATS = 8  # a preprocessing that flips every other picture at random passes once in 2 ** 7 tries
-_TILT = (
-    0.0618  # a ramp also rises a little across: lines then round differently, and average to fine levels
-)
+# A preprocessing that flips images at random with probability 1/2 goes unnoticed once in 2 ** 7 times.
+_REPEATS = 8
+
+# Slope of a ramp across its direction. Neighbouring lines then round to 8 bits at different positions, so
+# that their average is finer than 8 bits.
+_TILT = 0.0618
 
 
 class ProcessorTransform:
-    """A Hugging Face image processor as a function of one picture; goes to worker processes.
+    """A Hugging Face image processor as a function of one image; can be sent to worker processes.
 
     Args:
         processor: as `AutoImageProcessor.from_pretrained` returns it.
@@ -48,94 +50,97 @@ class ProcessorTransform:
 
 
 class RegionGauge:
-    """Measures which part of a picture a preprocessing shows, by showing it ramps of colour.
+    """Measures which part of an image a preprocessing shows, by applying it to ramps of colour.
 
     A preprocessing that resizes and crops maps a ramp (0 at the left border, 1 at the right one) to a
-    ramp; the straight line through it says where in the picture the output begins and ends. Borders
-    that resizing clamps and padding that shows no picture are left out of the fit. A preprocessing
-    that has a method `region(image_size)` of its own is believed.
+    ramp; the straight line fitted to it says where in the image the output begins and ends. The borders,
+    which resizing distorts, and padding are left out of the fit. If the preprocessing has a method
+    `region(image_size)`, that is used instead.
 
     Args:
-        preprocess: from a picture to [C, H, W].
+        preprocess: from an image to [C, H, W].
     """
 
     def __init__(self, preprocess: Preprocess) -> None:
         self._preprocess = preprocess
-        self._known: dict[tuple[int, int], Region] = {}
+        self._regions: dict[tuple[int, int], Region] = {}
 
     def region(self, image_size: tuple[int, int]) -> Region:
-        """Returns the part shown of pictures of `image_size` (width, height).
+        """Returns the part that is shown of images of `image_size` (width, height).
 
-        Fractions of width and height; beyond 0 and 1 where padding is shown.
+        Fractions of width and height; below 0 or above 1 where padding is shown.
 
         Raises:
-            InputError: if the preprocessing is no plain resize and crop, or is random.
+            InputError: if the preprocessing is not a plain resize and crop, or is random.
         """
         size = (int(image_size[0]), int(image_size[1]))
-        if size not in self._known:
-            own: Callable[..., Region] | None = getattr(self._preprocess, "region", None)
-            self._known[size] = self._measure(size) if own is None else own(size)
-        return self._known[size]
+        if size not in self._regions:
+            method: Callable[..., Region] | None = getattr(self._preprocess, "region", None)
+            self._regions[size] = self._measure(size) if method is None else method(size)
+        return self._regions[size]
 
     def _measure(self, size: tuple[int, int]) -> Region:
         if min(size) < 2:
-            raise _unmeasurable(f"a picture of {size[0]} x {size[1]} pixels is too small to measure")
+            raise _unmeasurable(f"an image of {size[0]} x {size[1]} pixels is too small to measure")
         x, y = _ramp(size, 1), _ramp(size, 0)
         ramps = np.stack([x + _TILT * y, y + _TILT * x]) / (1 + _TILT)
-        light = np.ones((1, *x.shape))
-        lit, dark = (
-            self._seen(np.concatenate([ramps, light])),
-            self._seen(1 - np.concatenate([ramps, light])),
-        )
-        # The difference is free of what rounding to 8 bits adds to both.
-        ramps = (lit[:2] - dark[:2] + 1) / 2 * (1 + _TILT)
-        places = (ramps - _TILT * ramps[::-1]) / (1 - _TILT**2)
-        places[:, lit[2] - dark[2] < 0.9] = np.nan  # padding: nothing of the picture
-        left, right = _edges(places[0], size[0])
-        top, bottom = _edges(places[1].T, size[1])
+        planes = np.concatenate([ramps, np.ones((1, *x.shape))])
+        bright, dark = self._shown(planes), self._shown(1 - planes)
+        # The difference is free of the offset that rounding to 8 bits adds to both.
+        ramps = (bright[:2] - dark[:2] + 1) / 2 * (1 + _TILT)
+        # Solves the two equations of the tilted ramps for x and y.
+        coordinates = (ramps - _TILT * ramps[::-1]) / (1 - _TILT**2)
+        # White and black differ everywhere except in padding, which shows nothing of the image.
+        coordinates[:, bright[2] - dark[2] < 0.9] = np.nan
+        left, right = _edges(coordinates[0], size[0])
+        top, bottom = _edges(coordinates[1].T, size[1])
         return Region(_snapped(left, 0), _snapped(top, 0), _snapped(right, 1), _snapped(bottom, 1))
 
-    def _seen(self, planes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns [3, h, w]: what the preprocessing makes of three planes [3, H, W] in 0 to 1."""
+    def _shown(self, planes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns [3, h, w]: three planes [3, H, W] in 0 to 1 after resizing and cropping alone.
+
+        Shows them as the colours of one image and undoes the (linear) change of colours, if it can be
+        undone; else, for example behind a conversion to grey, shows one plane after the other.
+        """
         black, colours = self._response
         if np.linalg.matrix_rank(colours, tol=0.05 * np.abs(colours).max()) == 3:
-            output = self._show(planes) - black[:, None, None]
+            output = self._apply(planes) - black[:, None, None]
             return np.einsum("kc,chw->khw", np.linalg.pinv(colours), output)
         grey = colours.sum(1)
-        brightest = int(np.abs(grey).argmax())
-        seen = [self._show(np.stack([plane] * 3))[brightest] for plane in planes]
-        return (np.stack(seen) - black[brightest]) / grey[brightest]
+        channel = int(np.abs(grey).argmax())
+        outputs = [self._apply(np.stack([plane] * 3))[channel] for plane in planes]
+        return (np.stack(outputs) - black[channel]) / grey[channel]
 
     @cached_property
     def _response(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What black becomes [C], and what each colour of light adds to it [C, 3]."""
-        self._check_steady()
-        dark = np.zeros((3, 64, 64))
-        shown = [self._show(dark)]
+        """The output for black [C], and what full red, green and blue add to it [C, 3]."""
+        self._check_deterministic()
+        black_image = np.zeros((3, 64, 64))
+        outputs = [self._apply(black_image)]
         for colour in range(3):
-            lit = dark.copy()
-            lit[colour] = 1
-            shown.append(self._show(lit))
-        added = np.stack(shown[1:]) - shown[0]
+            image = black_image.copy()
+            image[colour] = 1
+            outputs.append(self._apply(image))
+        added = np.stack(outputs[1:]) - outputs[0]
         light = np.abs(added).sum((0, 1))
         if not light.max() > 1e-6:
-            raise _unmeasurable("black and white pictures look alike behind it")
-        picture = light > light.max() / 2  # the rest is padding
-        black = np.median(shown[0][:, picture], axis=1)
-        colours = np.median(added[:, :, picture], axis=2).T
+            raise _unmeasurable("its outputs for black and white images are the same")
+        inside = light > light.max() / 2  # the rest is padding
+        black = np.median(outputs[0][:, inside], axis=1)
+        colours = np.median(added[:, :, inside], axis=2).T
         return black, colours
 
-    def _check_steady(self) -> None:
+    def _check_deterministic(self) -> None:
         size = (64, 64)
         image = np.stack([_ramp(size, 1), _ramp(size, 0), _ramp(size, 1)])
-        first = self._show(image)
+        first = self._apply(image)
         for _ in range(_REPEATS - 1):
-            again = self._show(image)
+            again = self._apply(image)
             if again.shape != first.shape or not np.array_equal(again, first):
-                raise _unmeasurable("it is random: the same picture looks different each time")
+                raise _unmeasurable("it is random: its outputs for the same image differ")
 
-    def _show(self, planes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns [C, h, w]: the preprocessing's output for the picture with these colours [3, H, W]."""
+    def _apply(self, planes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns [C, h, w]: the preprocessing's output for the image with these colours [3, H, W]."""
         from PIL import Image
 
         output = self._preprocess(Image.fromarray(_to_bytes(planes)))
@@ -148,7 +153,7 @@ class RegionGauge:
 
 
 def _ramp(size: tuple[int, int], axis: int) -> NDArray[np.float64]:
-    """[H, W] rising along `axis` from the one border (0) to the other (1), by pixel centres."""
+    """Returns [H, W] that rises along `axis` from one border (0) to the other (1), at pixel centres."""
     width, height = size
     side = (height, width)[axis]
     line = (np.arange(side) + 0.5) / side
@@ -156,36 +161,38 @@ def _ramp(size: tuple[int, int], axis: int) -> NDArray[np.float64]:
 
 
 def _to_bytes(planes: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """[H, W, 3] from [3, H, W] in 0 to 1; dithered, so that 256 levels average to fine ones."""
+    """Returns [H, W, 3] from [3, H, W] in 0 to 1; dithered, so that averages are finer than 8 bits."""
     height, width = planes.shape[1:]
     rows, columns = np.arange(height, dtype=np.uint16), np.arange(width, dtype=np.uint16)
+    # Ordered dithering: the thresholds 0 to 255 are spread evenly over neighbouring pixels.
     dither = (193 * rows[:, None] + 146 * columns) & 255
     levels = (planes * (255 * 256)).astype(np.uint16)
     return np.ascontiguousarray(((levels + dither) >> 8).astype(np.uint8).transpose(1, 2, 0))
 
 
-def _edges(places: NDArray[np.float64], side: int) -> tuple[float, float]:
-    """Returns where in the picture the left and right border of the output lie.
+def _edges(coordinates: NDArray[np.float64], side: int) -> tuple[float, float]:
+    """Returns the positions in the image (0 to 1) of the left and right border of the output.
 
     Args:
-        places: [h, w], how far to the right in the picture (0 to 1) each output position shows; NaN
-            for padding.
-        side: the picture's extent in pixels.
+        coordinates: [h, w], the horizontal position in the image (0 to 1) that each output position
+            shows; NaN for padding.
+        side: width of the image in pixels.
     """
-    known = ~np.isnan(places)
-    position = np.flatnonzero(known.sum(0) > known.sum(0).max() / 2)
-    line = np.nanmean(places[:, position], axis=0)
+    filled = ~np.isnan(coordinates)
+    position = np.flatnonzero(filled.sum(0) > filled.sum(0).max() / 2)
+    line = np.nanmean(coordinates[:, position], axis=0)
     step = float(np.median(np.abs(np.diff(line)))) if len(line) > 1 else 0.0
     # Lanczos, the widest filter in use, reaches three pixels of the coarser grid beyond the border.
     margin = min(3 * max(step, 1 / side), 0.25)
     inside = (line > margin) & (line < 1 - margin)
     if inside.sum() < 2:
-        raise _unmeasurable("too little of the picture is left of it")
+        raise _unmeasurable("too little of the image is left after it")
     slope, start = np.polyfit(position[inside] + 0.5, line[inside], 1)
-    errors = np.abs(places - (slope * (np.arange(places.shape[1]) + 0.5) + start))
+    errors = np.abs(coordinates - (slope * (np.arange(coordinates.shape[1]) + 0.5) + start))
+    # Nearest-neighbour resizing and dithering move single positions by about a pixel.
     if slope <= 0 or np.nanmax(errors[:, position[inside]]) > max(0.02, 2 / side):
         raise _unmeasurable("it does more than resize and crop")
-    return float(start), float(start + slope * places.shape[1])
+    return float(start), float(start + slope * coordinates.shape[1])
 
 
 def _snapped(value: float, border: int) -> float:
@@ -194,7 +201,7 @@ def _snapped(value: float, border: int) -> float:
 
 def _unmeasurable(reason: str) -> InputError:
     return InputError(
-        f"which part of a picture the preprocessing shows cannot be measured: {reason}",
+        f"cannot measure which part of an image the preprocessing shows: {reason}",
         "use a resize and crop without randomness, or give the preprocessing a method "
         "region(image_size) that returns a Region",
     )

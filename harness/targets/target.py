@@ -1,6 +1,6 @@
 """Targets: the networks under study, each with its own preprocessing.
 
-Making a target is cheap: nothing is read before its model is first used.
+Making a target is cheap: nothing is read before its network is first used.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .. import devices
 from ..errors import InputError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -29,25 +31,31 @@ class Loaded:
 
     Attributes:
         model: the network.
-        preprocess: from an RGB picture to its input [C, H, W]; goes to worker processes.
-        classes: names of the final layer's units, or None.
-        identity: what the outputs depend on beside modules, weights and preprocessing; JSON-able.
+        preprocess: from an RGB image to the network's input [C, H, W]; sent to worker processes.
+        classes: names of the final layer's units, or None; stored as a tuple.
+        identity: what the outputs depend on besides modules, weights and preprocessing; JSON-able.
+        commit: commit of the weights on the Hugging Face Hub; None for weights from elsewhere.
     """
 
     model: nn.Module
     preprocess: Preprocess
-    classes: tuple[str, ...] | None = None
+    classes: Sequence[str] | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    commit: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            object.__setattr__(self, "classes", tuple(map(str, self.classes)))
 
 
 class Target:
     """A network under study; loads itself when first used.
 
     Args:
-        name: what it is called in records and tables.
-        load: gives the network; raises `InputError` if that is not possible.
-        device: where it runs: "auto", "cpu", "cuda", "cuda:1".
-        example_size: (width, height) of the blank picture that `example_input` shows.
+        name: name of the target in records and tables.
+        load: returns the network; raises `InputError` if that is not possible.
+        device: device to run on: "auto", "cpu", "cuda", "cuda:1".
+        example_size: (width, height) of the blank image that `example_input` preprocesses.
     """
 
     def __init__(
@@ -73,16 +81,15 @@ class Target:
         device: str = "auto",
         example_size: Sequence[int] = (224, 224),
     ) -> Target:
-        """Returns the target for a network that is in memory already."""
-        names = None if classes is None else tuple(classes)
-        return cls(name, lambda: Loaded(model, preprocess, names), device, example_size)
+        """Returns the target of a network that is already in memory."""
+        return cls(name, lambda: Loaded(model, preprocess, classes), device, example_size)
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"
 
     @cached_property
     def device(self) -> torch.device:
-        """Where the model runs."""
+        """Device that the network runs on."""
         return devices.resolve(self._device)
 
     @cached_property
@@ -98,13 +105,18 @@ class Target:
 
     @property
     def preprocess(self) -> Preprocess:
-        """From an RGB picture to the network's input [C, H, W]."""
+        """From an RGB image to the network's input [C, H, W]."""
         return self._loaded.preprocess
 
     @property
-    def classes(self) -> tuple[str, ...] | None:
+    def classes(self) -> Sequence[str] | None:
         """Names of the final layer's units, where they are known."""
         return self._loaded.classes
+
+    @property
+    def commit(self) -> str | None:
+        """Commit of weights from the Hugging Face Hub, a value for `revision`; None for other weights."""
+        return self._loaded.commit
 
     def fingerprint(self) -> str:
         """Hash of architecture, weights (every byte) and preprocessing; not of name or device."""
@@ -122,10 +134,10 @@ class Target:
         )
 
     def region(self, image_size: tuple[int, int]) -> Region:
-        """Returns which part of a picture of (width, height) the preprocessing shows; measured.
+        """Returns the part of an image of (width, height) that the preprocessing shows; measured.
 
         Raises:
-            InputError: if the preprocessing is no plain resize and crop.
+            InputError: if the preprocessing is not a plain resize and crop.
         """
         return self._gauge.region(image_size)
 
@@ -134,22 +146,22 @@ class Target:
         return RegionGauge(self.preprocess)
 
     def example_input(self) -> Tensor:
-        """Returns [C, H, W]: a preprocessed grey picture.
+        """Returns [C, H, W]: a preprocessed grey image.
 
         Raises:
-            InputError: if the preprocessing does not give a floating-point tensor of three dimensions.
+            InputError: if the preprocessing does not return a floating-point tensor of three dimensions.
         """
         import torch
         from PIL import Image
 
         example = self.preprocess(Image.new("RGB", self._example_size, (127, 127, 127)))
         if not isinstance(example, torch.Tensor) or example.ndim != 3 or not example.is_floating_point():
-            found = (
+            returned = (
                 f"{example.dtype} {list(example.shape)}" if hasattr(example, "shape") else type(example)
             )
             raise InputError(
-                f"the preprocessing of {self.name} gives {found}",
-                "it must give a float tensor [channels, height, width] for one picture",
+                f"the preprocessing of {self.name} returns {returned}",
+                "it must return a float tensor [channels, height, width] for one image",
             )
         return example
 
@@ -162,27 +174,26 @@ def from_factory(
     example_size: Sequence[int] = (224, 224),
     **settings: Any,
 ) -> Target:
-    """A network that a function of the user's makes.
+    """Builds a target from a user function.
 
     Args:
-        factory: "package.module:function"; modules in the working directory are found as well. The
+        factory: "package.module:function"; modules in the working directory are found too. The
             function returns `(model, preprocess)`, `(model, preprocess, classes)` or a `Target`;
-            `preprocess` turns an RGB picture into a float tensor [C, H, W] and can be pickled.
-        name: what the target is called in records; by default the function's name.
-        device: where it runs.
+            `preprocess` turns an RGB image into a float tensor [C, H, W] and can be pickled.
+        name: name of the target in records; by default the function's name.
+        device: device to run on.
         classes: names of the outputs; by default those that the function returns.
-        example_size: (width, height) of the picture shown to learn the shapes of layers, for a
-            preprocessing that does not resize.
+        example_size: (width, height) of the image that is preprocessed to learn the shapes of layers,
+            for a preprocessing that does not resize.
         settings: passed on to the function.
     """
 
     def load() -> Loaded:
-        function = import_object(factory)
-        returned = call_user(factory, function, **settings)
+        returned = call_user(factory, import_object(factory), **settings)
         loaded = _from_user(factory, returned)
-        names = loaded.classes if classes is None else tuple(classes)
+        names = loaded.classes if classes is None else classes
         identity = {"factory": factory, **settings, **loaded.identity}
-        return Loaded(loaded.model, loaded.preprocess, names, identity)
+        return Loaded(loaded.model, loaded.preprocess, names, identity, loaded.commit)
 
     return Target(name or factory.rpartition(":")[2], load, device, example_size)
 
@@ -195,11 +206,18 @@ def _from_user(factory: str, returned: Any) -> Loaded:
     parts: list[Any] = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     model, preprocess, classes = (*parts, None, None, None)[:3]
     if not (2 <= len(parts) <= 3 and isinstance(model, nn.Module) and callable(preprocess)):
-        found = ", ".join(type(part).__name__ for part in parts)
+        types = ", ".join(type(part).__name__ for part in parts)
         raise InputError(
-            f"factory {factory} returned ({found})",
+            f"factory {factory} returned ({types})",
             "it must return (model, preprocess), (model, preprocess, classes) or a Target",
         )
-    return Loaded(
-        model, cast("Preprocess", preprocess), None if classes is None else tuple(map(str, classes))
-    )
+    return Loaded(model, cast("Preprocess", preprocess), classes)
+
+
+def build_seeded(seed: int, build: Callable[..., T], *args: Any, **settings: Any) -> T:
+    """Builds a network with random weights of `seed`; restores the global generator afterwards."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build(*args, **settings)

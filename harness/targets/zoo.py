@@ -1,24 +1,21 @@
-"""Targets from the model libraries: torchvision, timm and Hugging Face."""
+"""Targets from the model libraries torchvision and timm."""
 
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
-from ..weights import snapshot
+from ..weights import hub_commit, snapshot
 from . import checkpoints
 from .known_models import unknown_model
-from .preprocess import ProcessorTransform
-from .target import Loaded, Target
+from .target import Loaded, Target, build_seeded
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pathlib import Path
 
-T = TypeVar("T")
+    from torch import nn
 
 
 def torchvision_model(
@@ -32,24 +29,22 @@ def torchvision_model(
     label: str | None = None,
     **settings: Any,
 ) -> Target:
-    """A model of torchvision.
+    """Returns a model of torchvision as a target.
 
     Args:
-        name: as in `torchvision.models.list_models()`.
+        name: a name from `torchvision.models.list_models()`.
         weights: a member of the model's weights enum; read from torch's hub cache, or downloaded. With
             `checkpoint`, only its preprocessing is used. None: random weights, and the preprocessing
             of the enum's first member.
         checkpoint: a local file with weights for this architecture.
-        num_classes: number of outputs, where a checkpoint has another than ImageNet's.
+        num_classes: number of outputs, if it is not ImageNet's 1000.
         classes: names of the outputs; by default those of the weights enum.
-        device: where it runs.
-        seed: of random weights.
-        label: what the target is called in records; by default `name`.
+        device: device to run on.
+        seed: seed of random weights.
+        label: name of the target in records; by default `name`.
         settings: passed on to the model's builder (`image_size=384`).
     """
-    random = weights is None and checkpoint is None
     settings |= {} if num_classes is None else {"num_classes": num_classes}
-    label = label or (f"{name}-random{seed}" if random else name)
 
     def load() -> Loaded:
         import torchvision
@@ -60,27 +55,32 @@ def torchvision_model(
         enum = torchvision.models.get_model_weights(name)
         chosen = _weights_member(name, enum, weights)
         preset = chosen or next(iter(enum), None)
-        known = None if chosen is None else chosen.meta.get("categories")
+        categories = None if chosen is None else chosen.meta.get("categories")
         if checkpoint is None and chosen is not None:
             model = _pretrained_torchvision(name, chosen, settings)
         else:
-            model = _built(seed, torchvision.models.get_model, name, **_no_weights(name), **settings)
+            model = build_seeded(
+                seed, torchvision.models.get_model, name, **_no_weights(name), **settings
+            )
             if checkpoint is not None:
                 checkpoints.apply(model, checkpoints.load_checkpoint(checkpoint))
-                known = None if num_classes not in (None, len(known or ())) else known
+                # The enum's names are kept only where the checkpoint may have the same classes.
+                categories = categories if num_classes in (None, len(categories or ())) else None
         return Loaded(
             model,
             preset.transforms() if preset else ImageClassification(crop_size=224),
-            _names(classes if classes is not None else known),
+            classes if classes is not None else categories,
             {"source": "torchvision", "name": name, **settings},
         )
 
-    return Target(label, load, device)
+    random = weights is None and checkpoint is None
+    return Target(label or _default_label(name, random, seed), load, device)
 
 
 def timm_model(
     name: str,
     pretrained: bool = True,
+    revision: str | None = None,
     checkpoint: str | None = None,
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
@@ -89,21 +89,21 @@ def timm_model(
     label: str | None = None,
     **settings: Any,
 ) -> Target:
-    """A vision model of timm, with the preprocessing that its weights were evaluated with.
+    """Returns a vision model of timm as a target, with the preprocessing its weights were evaluated with.
 
     Args:
-        name: as in `timm.list_models(pretrained=True)`.
+        name: a name from `timm.list_models(pretrained=True)`, or "hf-hub:<org>/<model>".
         pretrained: whether to load timm's weights, from the Hugging Face cache or by download.
-        checkpoint: a local file with weights for this architecture, instead.
-        num_classes: number of outputs, where a checkpoint has another.
+        revision: branch, tag or commit of these weights on the Hub; None: main.
+        checkpoint: a local file with weights for this architecture, instead of timm's.
+        num_classes: number of outputs, if the checkpoint has another than the architecture's.
         classes: names of the outputs.
-        device: where it runs.
-        seed: of random weights.
-        label: what the target is called in records; by default `name`.
+        device: device to run on.
+        seed: seed of random weights.
+        label: name of the target in records; by default `name`.
         settings: passed on to `timm.create_model` (`img_size=384`).
     """
     pretrained = pretrained and checkpoint is None
-    random = not pretrained and checkpoint is None
     settings |= {} if num_classes is None else {"num_classes": num_classes}
 
     def load() -> Loaded:
@@ -113,9 +113,13 @@ def timm_model(
 
         if ":" not in name and not timm.is_model(name):
             raise unknown_model("timm", name)
-        source = _timm_weights(name) if pretrained else {}
+        weights = _timm_weights(name, revision) if pretrained else None
+        overlay = {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+        path = f"{name}@{revision}" if revision and ":" in name else name
         try:
-            model = _built(seed, timm.create_model, name, pretrained=pretrained, **source, **settings)
+            model = build_seeded(
+                seed, timm.create_model, path, pretrained=pretrained, **overlay, **settings
+            )
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"timm cannot load {name}: {error}",
@@ -124,104 +128,19 @@ def timm_model(
         if checkpoint is not None:
             checkpoints.apply(model, checkpoints.load_checkpoint(checkpoint))
         preprocess: Any = create_transform(**resolve_model_data_config(model), is_training=False)
-        return Loaded(model, preprocess, _names(classes), {"source": "timm", "name": name, **settings})
+        identity = {"source": "timm", "name": name, **settings}
+        commit = hub_commit(weights.parent) if weights else None
+        return Loaded(model, preprocess, classes, identity, commit)
 
-    return Target(label or (f"{name}-random{seed}" if random else name), load, device)
-
-
-def huggingface_model(
-    name_or_path: str,
-    classes: Sequence[str] | None = None,
-    device: str = "auto",
-    label: str | None = None,
-) -> Target:
-    """A vision model of Hugging Face transformers, with its own image processor.
-
-    Of a model of pictures and texts (CLIP, SigLIP), the vision tower.
-
-    Args:
-        name_or_path: a local folder, or a name on the hub (looked for in the local cache first).
-        classes: names of the outputs; by default those of the model's configuration.
-        device: where it runs.
-        label: what the target is called in records; by default the last part of `name_or_path`.
-    """
-
-    def load() -> Loaded:
-        config, model, processor = _pretrained_huggingface(name_or_path)
-        settings = config.to_dict()
-        for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-            settings.pop(volatile, None)
-        names = classes if classes is not None else _huggingface_classes(config)
-        identity = {"source": "huggingface", **settings}
-        return Loaded(model, ProcessorTransform(processor), _names(names), identity)
-
-    return Target(label or name_or_path.rstrip("/").rpartition("/")[2], load, device)
-
-
-def _timm_weights(name: str) -> dict[str, Any]:
-    """Says where the weights of a model lie: in the cache, or downloaded, if timm has them on the hub.
-
-    Raises:
-        InputError: if they cannot be had; says what to download.
-    """
-    from timm.models import get_pretrained_cfg
-
-    known = None if ":" in name else get_pretrained_cfg(name)
-    if known is None or known.custom_load or not str(known.hf_hub_id or "").startswith("timm/"):
-        return {}
-    file = known.hf_hub_filename or "model.safetensors"
-    try:
-        folder = snapshot(str(known.hf_hub_id), patterns=[file])
-    except InputError as error:
-        hint = (
-            f"download {file} of {known.hf_hub_id} and set target.checkpoint= to it, or pretrained=false"
-        )
-        raise InputError(f"timm cannot load {name}: {error.message}", hint) from error
-    return {"pretrained_cfg_overlay": {"file": str(folder / file)}}
-
-
-def _pretrained_huggingface(name_or_path: str) -> tuple[Any, nn.Module, Any]:
-    """Reads configuration, network and image processor: from the folder, the cache, or the hub."""
-    from safetensors import SafetensorError
-
-    folder = snapshot(name_or_path)
-    try:
-        return _read_huggingface(folder, name_or_path)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"transformers cannot load {name_or_path}: {first}",
-            "give a local folder with config.json, preprocessor_config.json and the weights, "
-            "or download the whole model into the Hugging Face cache first",
-        ) from error
-
-
-def _read_huggingface(folder: Path, name: str) -> tuple[Any, nn.Module, Any]:
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    classifies = any("ImageClassification" in kind for kind in config.architectures or ())
-    model, report = _built(
-        0,  # what the file has no weights for (often a pooling layer) is random, but always the same
-        (AutoModelForImageClassification if classifies else AutoModel).from_pretrained,
-        folder,
-        config=config,
-        local_files_only=True,
-        output_loading_info=True,
+    random = not pretrained and checkpoint is None
+    default = _default_label(name, random, seed)
+    return Target(
+        label or (f"{default}@{revision}" if revision and pretrained else default), load, device
     )
-    if report["missing_keys"]:
-        missing = ", ".join(sorted(report["missing_keys"]))
-        warnings.warn(f"{name} has no weights for {missing}: they are random", stacklevel=2)
-    if hasattr(config, "vision_config"):
-        model = model.vision_model
-    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    return config, model.float(), processor
 
 
-def _huggingface_classes(config: Any) -> list[str] | None:
-    names = [config.id2label[i] for i in range(len(config.id2label or {}))]
-    placeholders = all(name == f"LABEL_{i}" for i, name in enumerate(names))
-    return None if placeholders else names
+def _default_label(name: str, random: bool, seed: int) -> str:
+    return f"{name}-random{seed}" if random else name
 
 
 def _weights_member(name: str, enum: Any, weights: str | None) -> Any:
@@ -230,20 +149,20 @@ def _weights_member(name: str, enum: Any, weights: str | None) -> Any:
         return None
     short = weights.rpartition(".")[2]
     if short not in enum.__members__:
-        known = ", ".join(enum.__members__)
+        names = ", ".join(enum.__members__)
         raise InputError(
             f"torchvision's {name} has no weights {weights!r}",
-            nearest(short, enum.__members__) or f"use one of {known}, or null for random weights",
+            nearest(short, enum.__members__) or f"use one of {names}, or null for random weights",
         )
     return enum[short]
 
 
-def _pretrained_torchvision(name: str, weights: Any, settings: dict[str, Any]) -> nn.Module:
+def _pretrained_torchvision(name: str, weights: Any, settings: Mapping[str, Any]) -> nn.Module:
     import torchvision
 
     path = checkpoints.hub_file(weights.url)
     try:
-        # torchvision's own builder, since it knows how the weights of each architecture are named
+        # torchvision's own builder renames the weights of some architectures (DenseNet).
         return torchvision.models.get_model(name, weights=weights, progress=False, **settings)
     except (RuntimeError, EOFError, OSError) as error:
         raise checkpoints.damaged(path, error) from error
@@ -255,21 +174,34 @@ def _pretrained_torchvision(name: str, weights: Any, settings: dict[str, Any]) -
 
 
 def _no_weights(name: str) -> dict[str, None]:
-    """The builder's arguments for random weights; a segmentation network has a backbone with its own."""
+    """Returns the builder's arguments for random weights; segmentation networks have a backbone's too."""
     from torchvision.models import get_model_builder
 
     parameters = inspect.signature(get_model_builder(name)).parameters
     return {key: None for key in ("weights", "weights_backbone") if key in parameters}
 
 
-def _built(seed: int, build: Callable[..., T], *args: Any, **settings: Any) -> T:
-    """Builds a network with random weights of `seed`, leaving the global generator as it was."""
-    import torch
+def _timm_weights(name: str, revision: str | None) -> Path | None:
+    """Returns the file of a model's weights, from the cache or downloaded; None if timm must find it.
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return build(*args, **settings)
+    timm would ask the Hub before it looks into the cache.
 
+    Raises:
+        InputError: if it cannot be downloaded; says what to download. If there is no revision to choose.
+    """
+    from timm.models import get_pretrained_cfg
 
-def _names(classes: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if classes is None else tuple(classes)
+    config = None if ":" in name else get_pretrained_cfg(name)
+    if config is None or config.custom_load or not str(config.hf_hub_id or "").startswith("timm/"):
+        if revision and not name.startswith("hf-hub:"):
+            raise InputError(
+                f"timm's weights of {name} have no revisions: they are not on the Hub",
+                "leave out revision=",
+            )
+        return None
+    file, repository = config.hf_hub_filename or "model.safetensors", str(config.hf_hub_id)
+    try:
+        return snapshot(repository, patterns=[file], revision=revision) / file
+    except InputError as error:
+        hint = f"download {file} of {repository} and set target.checkpoint= to it, or pretrained=false"
+        raise InputError(f"timm cannot load {name}: {error.message}", hint) from error

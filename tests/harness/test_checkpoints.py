@@ -1,4 +1,4 @@
-"""Weights are read from every usual kind of file, without running code, and must fit the network."""
+"""Reading weights from files without running code, and loading them into a network."""
 
 import argparse
 import os
@@ -44,7 +44,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("suffix", [".pth", ".pth.tar", ".pt", ".bin"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_weights_are_found_wherever_the_file_keeps_them(tmp_path, layout, suffix):
+def test_weights_are_found_in_every_usual_layout(tmp_path, layout, suffix):
     model = network()
     path = tmp_path / f"weights{suffix}"
     torch.save(LAYOUTS[layout](model.state_dict()), path)
@@ -87,7 +87,7 @@ class Malicious:
 
 @pytest.mark.parametrize("new", [True, False])
 def test_a_pickle_that_would_run_code_is_refused_without_running_it(tmp_path, new):
-    marker, path = tmp_path / "it_ran", tmp_path / "weights.pth"
+    marker, path = tmp_path / "code_ran", tmp_path / "weights.pth"
     torch.save(
         {"state_dict": network().state_dict(), "payload": Malicious(marker)},
         path,
@@ -100,9 +100,9 @@ def test_a_pickle_that_would_run_code_is_refused_without_running_it(tmp_path, ne
     assert "state_dict()" in str(caught.value)
 
 
-def test_a_whole_pickled_network_is_refused_with_the_way_out(tmp_path):
+def test_a_whole_pickled_network_is_refused(tmp_path):
     torch.save(network(), tmp_path / "model.pt")
-    with pytest.raises(InputError, match=r"besides tensors it holds torch\.nn"):
+    with pytest.raises(InputError, match=r"besides tensors it contains torch\.nn"):
         checkpoints.load_checkpoint(tmp_path / "model.pt")
 
 
@@ -119,7 +119,7 @@ def test_a_truncated_file_is_reported(tmp_path, suffix, kept):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_file_that_is_no_checkpoint_is_reported(tmp_path, suffix):
+def test_a_file_that_is_not_a_checkpoint_is_reported(tmp_path, suffix):
     path = tmp_path / f"page{suffix}"
     path.write_text("<html>404 Not Found</html>\n" * 100)
     with pytest.raises(InputError, match="cannot be read"):
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_checkpoint_is_reported(tmp_path, suffix):
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.zeros(1)], torch.zeros(2)])
 def test_a_file_without_weights_is_reported(tmp_path, content):
     torch.save(content, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="holds no weights"):
+    with pytest.raises(InputError, match="contains no weights"):
         checkpoints.load_checkpoint(tmp_path / "weights.pth")
 
 
@@ -148,7 +148,7 @@ def test_weights_that_fit_are_loaded():
     assert equal(target.state_dict(), source)
 
 
-def test_files_from_before_batches_were_counted_fit():
+def test_files_without_batch_counts_fit():
     source, target = network(), network()
     state = {n: t for n, t in source.state_dict().items() if not n.endswith("num_batches_tracked")}
     checkpoints.apply(target, state)
@@ -177,14 +177,14 @@ def test_another_number_of_classes_is_recognised():
     assert equal(before, target)  # nothing was loaded
 
 
-def test_what_does_not_fit_is_counted_and_named():
+def test_names_that_do_not_fit_are_counted_and_named():
     state = dict(network().state_dict())
     state["extra"] = state.pop("3.bias")
-    with pytest.raises(InputError, match=r"missing: 3\.bias; left over: extra") as caught:
+    with pytest.raises(InputError, match=r"missing: 3\.bias; unexpected: extra") as caught:
         checkpoints.apply(network(), state)
     assert caught.value.hint is None
     with pytest.raises(
-        InputError, match=r"missing: 0\.weight, .*, \.\.\. \(8 in all\).*\n.*another architecture"
+        InputError, match=r"missing: 0\.weight, .*, \.\.\. \(8 in total\).*\n.*another architecture"
     ):
         checkpoints.apply(network(), {"x": torch.zeros(1)})
 
@@ -202,10 +202,10 @@ def test_a_file_in_the_hub_cache_is_used(tmp_path, monkeypatch):
 
 def test_without_a_network_the_error_says_where_the_file_belongs(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = tmp_path / "hub" / "checkpoints" / "tiny-00000000.pth"
+    path = tmp_path / "hub" / "checkpoints" / "tiny-00000000.pth"
     with pytest.raises(InputError) as caught:
         checkpoints.hub_file(URL)
     assert URL in str(caught.value)
-    assert str(place) in str(caught.value)
+    assert str(path) in str(caught.value)
     assert "checkpoint=" in str(caught.value)
-    assert not place.exists()
+    assert not path.exists()

@@ -1,4 +1,4 @@
-"""Layers are read as a forward pass written by hand gives them, whatever the network."""
+"""Reading layers of many architectures, compared with forward passes written by hand."""
 
 import time
 from collections import Counter
@@ -17,12 +17,12 @@ from dissectbench.harness.targets.layers import LayerSpec, Taps, list_layers
 from dissectbench.harness.targets.target import Target
 
 
-def pictures(n, size, width=None):
+def example_inputs(n, size, width=None):
     return torch.randn(n, 3, size, width or size, generator=torch.Generator().manual_seed(7))
 
 
 def wrapped(model: nn.Module, size: int, width: int | None = None) -> Target:
-    """A target around a network; its example input is `size` pixels wide."""
+    """Returns the target of a network; its example input is `size` pixels high."""
     return Target.of("test", model, ToTensor(), device="cpu", example_size=(width or size, size))
 
 
@@ -40,8 +40,8 @@ def _seeded():
 
 
 def by_hand(size, model, steps, batch=2):
-    """Runs named steps one after another: {layer: output} for a batch."""
-    x, outputs = pictures(batch, size), {}
+    """Runs named steps in order; returns {layer: output} for a batch."""
+    x, outputs = example_inputs(batch, size), {}
     for name, step in steps(model.eval()):
         x = step(x)
         outputs[name] = x.clone()
@@ -91,7 +91,7 @@ def mlp_steps(m: Any):
 
 
 def vgg(batch_norm):
-    with torch.device("meta"):  # the true classifier has 120 million weights
+    with torch.device("meta"):  # the original classifier has 120 million weights
         model: Any = torchvision.models.VGG(nn.Identity(), init_weights=False)
     model.features = torchvision.models.vgg.make_layers([16, 16, "M", 32, 32], batch_norm)
     for i, (inputs, outputs) in {0: (32 * 49, 20), 3: (20, 20), 6: (20, 9)}.items():
@@ -119,7 +119,7 @@ def test_layers_equal_the_forward_by_hand(network):
     model = build()
     expected = by_hand(size, model, steps)
     with Taps(wrapped(model, size), list(expected)) as taps:
-        got = taps.read(pictures(2, size))
+        got = taps.read(example_inputs(2, size))
     assert list(got) == list(taps.info) == list(expected)
     for name, value in expected.items():
         maps = value if value.ndim == 4 else value[:, :, None, None]
@@ -133,7 +133,7 @@ def test_layers_equal_the_forward_by_hand(network):
 def test_several_layers_in_one_pass_equal_one_by_one(network):
     build, size, steps = NETWORKS[network]
     model = build()
-    target, x = wrapped(model, size), pictures(2, size)
+    target, x = wrapped(model, size), example_inputs(2, size)
     names = [name for name, _ in steps(model)]
     with Taps(target, names) as taps:
         together = taps.read(x)
@@ -144,7 +144,7 @@ def test_several_layers_in_one_pass_equal_one_by_one(network):
 
 def test_swin_blocks_are_read_with_their_units_last():
     model: Any = torchvision.models.swin_t().eval()
-    x = pictures(2, 64)
+    x = example_inputs(2, 64)
     patches = model.features[0](x)
     first = model.features[1](patches)
     last = model.norm(model.features[2:](first))
@@ -159,7 +159,7 @@ def test_swin_blocks_are_read_with_their_units_last():
 
 def test_convnext_blocks_are_read_with_their_units_last_inside():
     model: Any = torchvision.models.convnext_tiny().eval()
-    x = pictures(2, 64)
+    x = example_inputs(2, 64)
     inner = model.features[1][0].block[:4](model.features[0](x))  # dwconv, permute, norm, linear
     with Taps(wrapped(model, 64), ["features.1.0.block.3"]) as taps:
         got = taps.read(x)["features.1.0.block.3"]
@@ -185,8 +185,8 @@ def vit_tokens(model: Any, x):
 
 
 @pytest.mark.parametrize("tokens", [None, "class", "mean", "grid"])
-def test_vit_tokens_are_read_as_asked_for(tokens):
-    model, x = small_vit(), pictures(2, 32)
+def test_vit_tokens_are_read_as_requested(tokens):
+    model, x = small_vit(), example_inputs(2, 32)
     hidden = vit_tokens(model, x)
     spec = LayerSpec("encoder.layers.encoder_layer_1", tokens=tokens)
     with Taps(wrapped(model, 32), [spec]) as taps:
@@ -202,8 +202,8 @@ def test_vit_tokens_are_read_as_asked_for(tokens):
     assert info.map_shape == tuple(expected.shape[2:])
 
 
-def test_attention_that_returns_a_tuple_gives_its_first_tensor():
-    model, x = small_vit(), pictures(2, 32)
+def test_the_first_tensor_of_a_tuple_is_read():
+    model, x = small_vit(), example_inputs(2, 32)
     inputs: Any = torch.cat([model.class_token.expand(2, -1, -1), model._process_input(x)], 1)
     normed = model.encoder.layers[0].ln_1(inputs + model.encoder.pos_embedding)
     expected = model.encoder.layers[0].self_attention(normed, normed, normed, need_weights=False)[0]
@@ -226,7 +226,7 @@ def test_register_tokens_of_timm_are_left_out_of_the_grid(class_token, registers
         reg_tokens=registers,
         global_pool="avg",
     ).eval()
-    x, target = pictures(2, 32), wrapped(model, 32)
+    x, target = example_inputs(2, 32), wrapped(model, 32)
     prefix = class_token + registers
     hidden = model.blocks(model.norm_pre(model._pos_embed(model.patch_embed(x))))
     with Taps(target, [LayerSpec("blocks.1", tokens="grid")]) as taps:
@@ -236,7 +236,7 @@ def test_register_tokens_of_timm_are_left_out_of_the_grid(class_token, registers
     if class_token:
         with Taps(target, ["blocks.1"]) as taps:
             assert torch.equal(taps.read(x)["blocks.1"][:, :, 0, 0], hidden[:, 0])
-    else:  # a register is no class token
+    else:  # a register is not a class token
         with pytest.raises(InputError, match="no class token is known"), Taps(target, ["blocks.1"]):
             pass
 
@@ -261,7 +261,7 @@ def test_hugging_face_layers_and_outputs(kind):
         ),
     }[kind]()
     model = transformers.AutoModel.from_config(config).eval()
-    x = pictures(2, 32)
+    x = example_inputs(2, 32)
     hidden = model(x).last_hidden_state
     with Taps(
         wrapped(model, 32), [LayerSpec(layer, tokens="grid"), LayerSpec("embeddings", "mean")]
@@ -271,7 +271,7 @@ def test_hugging_face_layers_and_outputs(kind):
     assert taps.info["embeddings"].part == ("[0]" if kind == "swin" else "")
 
 
-def test_an_output_dataclass_is_read_at_its_first_tensor():
+def test_the_first_tensor_of_an_output_dataclass_is_read():
     outer: Any = nn.Sequential()
     outer.add_module(
         "vit",
@@ -286,7 +286,7 @@ def test_an_output_dataclass_is_read_at_its_first_tensor():
             )
         ),
     )
-    x = pictures(2, 32)
+    x = example_inputs(2, 32)
     with Taps(wrapped(outer, 32), ["vit"]) as taps:
         got = taps.read(x)["vit"]
     assert torch.equal(got[:, :, 0, 0], outer(x).last_hidden_state[:, 0])
@@ -294,7 +294,7 @@ def test_an_output_dataclass_is_read_at_its_first_tensor():
 
 
 class Patches(nn.Module):
-    """A network without any class token: [B, T, 6] from pixels in rows."""
+    """A network without a class token: its tokens [B, T, 6] are the pixel values in order."""
 
     def __init__(self, count, batch_first=True):
         super().__init__()
@@ -306,14 +306,14 @@ class Patches(nn.Module):
         return self.tokens(tokens if self.batch_first else tokens.transpose(0, 1))
 
 
-def test_tokens_that_leave_a_choice_are_an_error_that_names_it():
+def test_ambiguous_tokens_are_an_error_that_names_the_setting():
     with (
         pytest.raises(InputError, match="tokens=mean, tokens=grid or tokens=class"),
         Taps(wrapped(Patches(16), 8), ["tokens"]),
     ):
         pass
     with (
-        pytest.raises(InputError, match=r"which are patches.*\n.*prefix_tokens="),
+        pytest.raises(InputError, match=r"not known which of its 15 tokens.*\n.*prefix_tokens="),
         Taps(wrapped(Patches(15), 8), [LayerSpec("tokens", tokens="mean")]),
     ):
         pass
@@ -329,26 +329,26 @@ def test_tokens_that_leave_a_choice_are_an_error_that_names_it():
         pass
 
 
-def test_a_grid_that_is_no_square_is_given_as_such():
-    x = pictures(2, 8)
+def test_a_grid_that_is_not_square_can_be_given():
+    x = example_inputs(2, 8)
     with Taps(wrapped(Patches(16), 8), [LayerSpec("tokens", "grid", grid=(3, 5))]) as taps:
         got = taps.read(x)["tokens"]
     assert torch.equal(got[1, :, 2, 4], x[1].flatten()[15 * 6 : 16 * 6])  # one prefix token, then 3 x 5
     assert taps.info["tokens"].prefix_tokens == 1
 
 
-def test_a_square_number_of_tokens_of_an_oblong_picture_is_not_taken_for_a_square():
-    # 16 tokens of a picture twice as wide as high: 4 x 4 would be wrong in silence
+def test_a_square_number_of_tokens_of_a_wide_image_is_not_taken_for_a_square_grid():
+    # For 16 tokens of an image twice as wide as high, 4 x 4 would be silently wrong.
     with (
-        pytest.raises(InputError, match="not known which are patches"),
+        pytest.raises(InputError, match="not known which of its 16 tokens are patches"),
         Taps(wrapped(Patches(16), 8, 16), [LayerSpec("tokens", tokens="grid")]),
     ):
         pass
 
 
-def test_a_layer_that_mixes_pictures_is_refused():
+def test_a_layer_that_mixes_images_is_refused():
     with (
-        pytest.raises(InputError, match="mixes pictures"),
+        pytest.raises(InputError, match="mixes images"),
         Taps(wrapped(Patches(4, batch_first=False), 8), [LayerSpec("tokens", tokens="mean")]),
     ):
         pass
@@ -358,7 +358,7 @@ def test_a_layer_that_mixes_pictures_is_refused():
 
 
 class Cube(nn.Module):
-    """Gives out [B, 8, 8, 8] for pictures of 8 x 8."""
+    """A layer with outputs [B, 8, 8, 8] for images of 8 x 8."""
 
     def __init__(self, last, size=None):
         super().__init__()
@@ -370,9 +370,9 @@ class Cube(nn.Module):
         return self.maps(x.permute(0, 2, 3, 1) if self.last else x).flatten(1)
 
 
-def test_a_cube_of_equal_sides_asks_for_its_layout():
+def test_an_output_with_three_equal_sides_needs_its_layout():
     model = Cube(last=False, size=8)
-    target, x = wrapped(model, 8), pictures(2, 8)
+    target, x = wrapped(model, 8), example_inputs(2, 8)
     with pytest.raises(InputError, match="layout=nchw"), Taps(target, ["maps"]):
         pass
     with Taps(target, [{"name": "maps", "layout": "nhwc"}]) as taps:
@@ -382,22 +382,22 @@ def test_a_cube_of_equal_sides_asks_for_its_layout():
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_a_cube_is_told_by_a_wider_picture_where_the_network_takes_one(last):
+def test_three_equal_sides_are_resolved_by_a_wider_image_if_the_network_accepts_it(last):
     model = Cube(last)
-    x = pictures(2, 8)
+    x = example_inputs(2, 8)
     with Taps(wrapped(model, 8), ["maps"]) as taps:
         assert torch.equal(taps.read(x)["maps"], model.conv(x))
     assert taps.info["maps"].layout == ("nhwc" if last else "nchw")
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_layouts_of_oblong_pictures_are_told_by_their_proportions(last):
+def test_layouts_of_wide_images_are_recognised_by_the_aspect_ratio(last):
     class Layout(nn.Module):
         def forward(self, x):
             return x.permute(0, 2, 3, 1) if last else x
 
     model = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), Layout())
-    x = pictures(2, 13, 24)
+    x = example_inputs(2, 13, 24)
     with Taps(wrapped(model, 13, 24), ["1"]) as taps:
         assert torch.equal(taps.read(x)["1"], model[0](x))
     assert taps.info["1"].map_shape == (7, 12)
@@ -414,7 +414,7 @@ def count_calls(model):
 
 
 def test_the_forward_stops_after_the_deepest_layer_by_order_of_execution():
-    class Backwards(nn.Module):  # defined in another order than run
+    class Backwards(nn.Module):  # its modules run in another order than they are defined
         def __init__(self):
             super().__init__()
             self.last, self.middle, self.first = nn.Linear(4, 2), nn.Linear(4, 4), nn.Linear(192, 4)
@@ -425,11 +425,11 @@ def test_the_forward_stops_after_the_deepest_layer_by_order_of_execution():
     model = Backwards()
     with Taps(wrapped(model, 8), ["middle", "first"]) as taps:
         calls = count_calls(model)
-        taps.read(pictures(2, 8))
+        taps.read(example_inputs(2, 8))
     assert calls == {"": 1, "first": 1, "middle": 1}
 
 
-def test_stopping_early_saves_the_time_of_what_follows():
+def test_stopping_early_saves_the_time_of_later_layers():
     class Slow(nn.Module):
         def forward(self, x):
             time.sleep(0.5)
@@ -438,11 +438,11 @@ def test_stopping_early_saves_the_time_of_what_follows():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Slow())
     with Taps(wrapped(model, 8), ["0"]) as taps:
         start = time.monotonic()
-        taps.read(pictures(2, 8))
+        taps.read(example_inputs(2, 8))
         assert time.monotonic() - start < 0.4
 
 
-def test_a_model_that_catches_every_exception_still_stops():
+def test_a_network_that_catches_every_exception_still_stops():
     class Careful(nn.Module):
         def __init__(self):
             super().__init__()
@@ -458,7 +458,7 @@ def test_a_model_that_catches_every_exception_still_stops():
     model = Careful()
     with Taps(wrapped(model, 8), ["one"]) as taps:
         calls = count_calls(model)
-        taps.read(pictures(1, 8))
+        taps.read(example_inputs(1, 8))
     assert "two" not in calls
 
 
@@ -466,7 +466,7 @@ def hooks(model):
     return sum(len(module._forward_hooks) for module in model.modules())
 
 
-def test_no_hook_is_left_behind():
+def test_no_hook_remains():
     model = Cube(last=False, size=8)
     target = wrapped(model, 8)
     with pytest.raises(InputError), Taps(target, ["maps"]):  # ambiguous: fails on entry
@@ -481,17 +481,17 @@ def test_no_hook_is_left_behind():
     list_layers(target)
     assert hooks(model) == 0
     with pytest.raises(RuntimeError, match="inside their `with`"):
-        taps.read(pictures(1, 8))
+        taps.read(example_inputs(1, 8))
 
 
-def test_a_model_that_fails_on_its_own_input_is_explained():
+def test_a_network_that_fails_on_its_own_input_is_explained():
     target = wrapped(mlp(), 16)
     with pytest.raises(InputError, match=r"does not accept a batch of shape \[2, 3, 16, 16\]"):
         list_layers(target)
 
 
-def test_in_place_operations_that_the_example_does_not_reach_are_noticed():
-    class Moody(nn.Module):
+def test_in_place_operations_that_the_example_does_not_reach_are_detected():
+    class Conditional(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 1)
@@ -499,30 +499,30 @@ def test_in_place_operations_that_the_example_does_not_reach_are_noticed():
 
         def forward(self, x):
             y = self.conv(x)
-            if x.min() < 0:  # never so for the grey example
+            if x.min() < 0:  # not for the grey example image
                 y.zero_()
             return self.end(y)
 
-    model = Moody()
-    x = pictures(2, 8)
+    model = Conditional()
+    x = example_inputs(2, 8)
     with Taps(wrapped(model, 8), ["conv", "end"]) as taps:
         got = taps.read(x)
     assert torch.equal(got["conv"], model.conv(x))
     assert not got["end"].any()
 
 
-def test_only_what_is_overwritten_is_copied():
+def test_only_overwritten_outputs_are_copied():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 5, 1), nn.ReLU())
     seen = {}
     model[0].register_forward_hook(lambda _m, _x, y: seen.update(zero=y.data_ptr()))
     model[2].register_forward_hook(lambda _m, _x, y: seen.update(two=y.data_ptr()))
     with Taps(wrapped(model, 8), ["0", "2", "3"]) as taps:
-        got = taps.read(pictures(2, 8))
+        got = taps.read(example_inputs(2, 8))
     assert got["0"].data_ptr() != seen["zero"]
     assert got["2"].data_ptr() == seen["two"]
 
 
-def test_models_that_turn_on_inference_mode_are_read_correctly():
+def test_networks_in_inference_mode_are_read_correctly():
     class Inference(nn.Module):
         def __init__(self):
             super().__init__()
@@ -534,7 +534,7 @@ def test_models_that_turn_on_inference_mode_are_read_correctly():
             return self.relu(self.conv(x))
 
     model = Inference()
-    x = pictures(2, 8)
+    x = example_inputs(2, 8)
     with Taps(wrapped(model, 8), ["conv", "relu"]) as taps:
         got = taps.read(x)
     assert torch.equal(got["conv"], model.conv(x))
@@ -542,33 +542,33 @@ def test_models_that_turn_on_inference_mode_are_read_correctly():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
-def test_every_type_of_number_becomes_float32(dtype):
+def test_every_number_type_becomes_float32(dtype):
     class Cast(nn.Module):
         def forward(self, x):
             return (x * 10).to(dtype)
 
     model = nn.Sequential(Cast())
-    x = pictures(2, 8)
+    x = example_inputs(2, 8)
     with Taps(wrapped(model, 8), ["0"]) as taps:
         got = taps.read(x)["0"]
     assert got.dtype == torch.float32
     assert torch.equal(got, (x * 10).to(dtype).float())
 
 
-def test_reading_does_not_depend_on_the_example_shown():
+def test_reading_does_not_depend_on_the_example():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
-    x = pictures(3, 20)
+    x = example_inputs(3, 20)
     with Taps(wrapped(model, 8), ["0"], example=x[:1]) as taps:
         assert taps.info["0"].map_shape == (18, 18)
         assert torch.equal(taps.read(x)["0"], model[0](x))
 
 
-# What is asked for -------------------------------------------------------------------------------
+# Requested layers --------------------------------------------------------------------------------
 
 
 def test_a_module_that_runs_several_times_needs_its_call():
     model: Any = torchvision.models.resnet18().eval()
-    target, x = wrapped(model, 64), pictures(2, 64)
+    target, x = wrapped(model, 64), example_inputs(2, 64)
     with (
         pytest.raises(InputError, match=r"runs 2 times.*\n.*call=0 to call=1"),
         Taps(target, ["layer1.0.relu"]),
@@ -584,7 +584,7 @@ def test_a_module_that_runs_several_times_needs_its_call():
         assert torch.equal(taps.read(x)["layer1.0.relu"], block(stem))
 
 
-def test_an_unknown_layer_is_answered_with_the_nearest_names():
+def test_the_error_for_an_unknown_layer_names_the_nearest():
     target = wrapped(torchvision.models.resnet18(), 64)
     with pytest.raises(InputError, match="no layer named 'layer5'") as caught, Taps(target, ["layer5"]):
         pass
@@ -613,7 +613,7 @@ def test_a_module_without_a_tensor_is_an_error():
             return self.words(x)
 
     with (
-        pytest.raises(InputError, match="gives no tensor but a str"),
+        pytest.raises(InputError, match="returns no tensor but a str"),
         Taps(wrapped(Model(), 8), ["words"]),
     ):
         pass
@@ -623,18 +623,18 @@ def test_a_module_without_a_tensor_is_an_error():
     ("layers", "message"),
     [
         ([], "no layers"),
-        (["0", {"name": "0", "call": 0}], "asked for 2 times"),
-        ([{"tokens": "mean"}], "with a `name`"),
-        ([3], "with a `name`"),
+        (["0", {"name": "0", "call": 0}], "given 2 times"),
+        ([{"tokens": "mean"}], "the key `name`"),
+        ([3], "the key `name`"),
         ([""], "needs a name"),
         ([{"name": "0", "token": "mean"}], "unknown setting 'token'.*\n.*tokens"),
-        ([{"name": "0", "tokens": "cls"}], "tokens='cls'.*\n.*class|mean|grid"),
-        ([{"name": "0", "layout": "hwc"}], "layout='hwc'"),
-        ([{"name": "0", "grid": [3]}], "grid="),
-        ([{"name": "0", "call": -1}], "call=-1"),
+        ([{"name": "0", "tokens": "cls"}], "tokens is 'cls'\n.*class, mean or grid"),
+        ([{"name": "0", "layout": "hwc"}], "layout is 'hwc'\n.*nhwc"),
+        ([{"name": "0", "grid": [3]}], r"grid is \[3\]"),
+        ([{"name": "0", "call": -1}], "call is -1"),
     ],
 )
-def test_a_layer_asked_for_wrongly_is_named(layers, message):
+def test_an_invalid_layer_setting_is_named(layers, message):
     with pytest.raises(InputError, match=message):
         Taps(wrapped(nn.Sequential(nn.Identity()), 8), layers)
 
@@ -645,7 +645,7 @@ def test_tokens_of_a_layer_without_tokens_are_an_error():
         pass
 
 
-def test_the_list_of_layers_says_how_each_is_read_or_what_is_missing():
+def test_the_list_of_layers_says_how_each_is_read_or_which_setting_it_needs():
     model = torchvision.models.resnet18()
     listed = {line.name: line for line in list_layers(wrapped(model, 64))}
     assert set(listed) == {name for name, _ in model.named_modules() if name}
@@ -669,6 +669,6 @@ def test_every_listed_layer_can_be_read():
     names = [line.name for line in list_layers(target) if line.info]
     assert len(names) > 100
     with Taps(target, names) as taps:
-        got = taps.read(pictures(2, 64))
+        got = taps.read(example_inputs(2, 64))
     for name in names:
         assert got[name].shape[1:] == (taps.info[name].n_units, *taps.info[name].map_shape)

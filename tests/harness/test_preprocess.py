@@ -1,4 +1,4 @@
-"""The part of a picture that a preprocessing shows is measured right, or not claimed at all."""
+"""Measuring which part of an image a preprocessing shows."""
 
 import pickle
 from functools import partial
@@ -38,7 +38,7 @@ def measure(preprocess, size):
 
 
 def resized_and_cropped(size, resized, cropped):
-    """The closed form: the shorter side becomes `resized`, then a centred square of `cropped`."""
+    """Returns the exact region: the shorter side becomes `resized`, then a centred crop of `cropped`."""
     short = min(size)
     width, height = (int(resized * side / short) for side in size)
     left, top = (round((side - cropped) / 2) for side in (width, height))
@@ -67,29 +67,31 @@ def test_preprocessing_of_timm_matches_the_closed_form(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_grey_pictures_match_too(size):
+def test_grey_images_match_too(size):
     chain = Compose([Grayscale(), Resize(64), CenterCrop(48), ToTensor(), Normalize(0.3, 0.1)])
     np.testing.assert_allclose(measure(chain, size), resized_and_cropped(size, 64, 48), atol=1e-3)
 
 
 def test_exchanged_and_inverted_colours_do_not_matter():
-    def odd(image):
+    def changed_colours(image):
         return -3 * ToTensor()(center_crop(image, [50, 50]))[[2, 0, 1]] + 7
 
-    np.testing.assert_allclose(measure(odd, (100, 80)), [0.25, 0.1875, 0.75, 0.8125], atol=1e-3)
+    np.testing.assert_allclose(
+        measure(changed_colours, (100, 80)), [0.25, 0.1875, 0.75, 0.8125], atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("size", [*SIZES, (32, 32), (20, 31)])
 @pytest.mark.parametrize("side", [32, 224])
-def test_squashing_shows_exactly_the_whole_picture(size, side):
+def test_resizing_both_sides_shows_exactly_the_whole_image(size, side):
     assert RegionGauge(Compose([Resize((side, side)), ToTensor()])).region(size) == Region()
 
 
-def test_no_resizing_shows_exactly_the_whole_picture():
+def test_no_resizing_shows_exactly_the_whole_image():
     assert RegionGauge(ToTensor()).region((32, 48)) == Region()
 
 
-def test_borders_within_a_thousandth_count_as_the_frame_and_others_do_not():
+def test_borders_within_a_thousandth_count_as_the_images_border_and_others_do_not():
     def without_a_column(image):
         return ToTensor()(crop(image, 0, 1, image.height, image.width - 1))
 
@@ -97,7 +99,7 @@ def test_borders_within_a_thousandth_count_as_the_frame_and_others_do_not():
     np.testing.assert_allclose(measure(without_a_column, (400, 60)), [1 / 400, 0, 1, 1], atol=3e-4)
 
 
-def test_a_corner_is_found():
+def test_a_crop_of_a_corner_is_measured():
     def corner(image):
         return ToTensor()(crop(image, 10, 40, 50, 60))
 
@@ -105,7 +107,7 @@ def test_a_corner_is_found():
 
 
 @pytest.mark.parametrize("fill", [0, 100, 255])
-def test_padding_lies_outside_of_the_picture(fill):
+def test_padding_is_outside_the_image(fill):
     chain = Compose([Pad((16, 24), fill=fill), ToTensor()])
     np.testing.assert_allclose(measure(chain, (32, 48)), [-0.5, -0.5, 1.5, 1.5], atol=2e-3)
 
@@ -126,7 +128,7 @@ def test_padding_lies_outside_of_the_picture(fill):
         ),
     ],
 )
-def test_processors_of_hugging_face_are_measured_and_go_to_workers(processor, expected):
+def test_hugging_face_processors_are_measured_and_can_be_sent_to_workers(processor, expected):
     transform = pickle.loads(pickle.dumps(ProcessorTransform(processor())))
     np.testing.assert_allclose(measure(transform, (300, 200)), expected, atol=2e-3)
 
@@ -142,43 +144,43 @@ def test_processors_of_hugging_face_are_measured_and_go_to_workers(processor, ex
         (Lambda(vflip), "more than resize and crop"),
         (Lambda(lambda image: image.transpose(5)), "more than resize and crop"),  # exchanges the axes
         (Lambda(lambda image: image.point(lambda v: 255 * (v > 99))), "more than resize and crop"),
-        (Lambda(lambda image: image.point(lambda _: 9)), "look alike"),
+        (Lambda(lambda image: image.point(lambda _: 9)), "are the same"),
     ],
 )
-def test_what_is_no_resize_and_crop_is_refused_with_the_way_out(transform, reason):
+def test_anything_but_resize_and_crop_is_refused_with_a_hint(transform, reason):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         with pytest.raises(InputError, match=f"{reason}.*\n.*method region"):
             RegionGauge(Compose([transform, ToTensor()])).region((80, 60))
 
 
-def test_a_picture_too_small_to_measure_is_refused():
+def test_an_image_too_small_to_measure_is_refused():
     with pytest.raises(InputError, match="1 x 40 pixels is too small"):
         RegionGauge(ToTensor()).region((1, 40))
 
 
-def test_a_preprocessing_that_knows_its_region_is_believed():
-    class Own:
+def test_the_region_method_of_a_preprocessing_is_used():
+    class WithRegion:
         def __call__(self, image):
             raise AssertionError("not measured")
 
         def region(self, image_size):
             return Region(right=image_size[0] / 100)
 
-    assert RegionGauge(Own()).region((50, 30)) == Region(right=0.5)  # type: ignore[arg-type]
+    assert RegionGauge(WithRegion()).region((50, 30)) == Region(right=0.5)  # type: ignore[arg-type]
 
 
 def test_each_size_is_measured_once():
-    seen = []
+    sizes = []
 
-    def watched(image):
-        seen.append(image.size)
+    def recorded(image):
+        sizes.append(image.size)
         return ToTensor()(resize(image, [32, 32]))
 
-    gauge = RegionGauge(watched)
+    gauge = RegionGauge(recorded)
     first = gauge.region((90, 70))
-    count = len(seen)
+    count = len(sizes)
     assert gauge.region((90, 70)) is first
-    assert len(seen) == count
+    assert len(sizes) == count
     gauge.region((70, 90))
-    assert seen[count:] == [(70, 90)] * 2  # another size costs two pictures
+    assert sizes[count:] == [(70, 90)] * 2  # another size costs two images
