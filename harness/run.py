@@ -210,12 +210,17 @@ def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> 
     identity = {f"layer/{name}": layer.fingerprint for name, layer in layers.items()}
     identity |= {f"method/{method.name}": dict(method.identity()) for method in parts.methods}
     folder.bind({**identity, "seed": settings.config.seed})
+    target = parts.target
     details = {
-        "target": {"name": parts.target.name, "fingerprint": parts.target.fingerprint()},
+        "target": {
+            "name": target.name,
+            "fingerprint": target.fingerprint(),
+            "commit": target.commit,
+        },
         "probing_set": {"name": parts.probe.name, "images": len(parts.probe)},
         "seed": settings.config.seed,
     }
-    folder.write_settings(settings.text, select(parts), str(parts.target.device), details)
+    folder.write_settings(settings.text, select(parts), str(target.device), details)
 
 
 def run_name(parts: Parts) -> str:
