@@ -161,7 +161,11 @@ def common_words(n: int = 20_000, name: str | None = None) -> ConceptSet:
     if len(chosen) < n:
         raise InputError(f"wordfreq has only {len(chosen)} English words, not {n}", "lower concepts.n")
     not_words = chosen[-1][0] - n
-    return from_words([word for _, word in chosen], name or f"words{n}", not_words=not_words)
+    return from_words([word for _, word in chosen], name or _words_name(n), not_words=not_words)
+
+
+def _words_name(n: int) -> str:
+    return f"words{n // 1000}k" if n % 1000 == 0 else f"words{n}"
 
 
 def union(

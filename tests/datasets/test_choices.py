@@ -70,4 +70,4 @@ def test_the_documentation_works_as_written(repository, data, monkeypatch):
 
     scope = {}
     exec(code[1], scope)
-    assert scope["Middle"]().of(0).planes.sum() == 56 * 56
+    assert scope["Centre"]().of(0).planes.sum() == 56 * 56

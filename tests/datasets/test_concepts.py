@@ -146,14 +146,15 @@ def test_class_names_come_from_a_weights_enum():
 def test_common_words_are_sorted_by_frequency():
     wordfreq = pytest.importorskip("wordfreq")
     concept_set = concepts.common_words(2000)
-    assert concept_set.name == "words2000"
+    assert concept_set.name == "words2k"
     assert len(concept_set) == 2000
     assert all(word.isalpha() and len(word) > 1 for word in concept_set.words)
     frequencies = [wordfreq.word_frequency(word, "en") for word in concept_set.words]
     assert frequencies == sorted(frequencies, reverse=True)
     assert concept_set.report.read == 2000 + concept_set.report.not_words
     assert "not a word" in concept_set.summary()
-    assert concepts.common_words(500).words == concept_set.words[:500]
+    fewer = concepts.common_words(500)
+    assert (fewer.name, fewer.words) == ("words500", concept_set.words[:500])
 
 
 def test_an_impossible_number_of_words_is_refused():

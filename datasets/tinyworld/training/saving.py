@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,5 +34,16 @@ def write_card(folder: Path, title: str, sections: Mapping[str, str]) -> None:
     with atomic_open(folder / "README.md") as file:
         file.write(f"# {title}\n\n")
         for heading, text in sections.items():
-            file.write(f"## {heading}\n{text.strip()}\n\n")
+            file.write(f"## {heading}\n{_filled(text)}\n\n")
         file.write(f"## Size\n{size / 1e6:.2f} MB\n")
+
+
+def _filled(text: str) -> str:
+    """Fills the lines of paragraphs, which numbers of any length break; keeps lists and tables."""
+    paragraphs = re.split(r"\n{2,}", text.strip())
+    return "\n\n".join(
+        paragraph
+        if paragraph.startswith(("- ", "|"))
+        else textwrap.fill(paragraph, 100, break_on_hyphens=False)
+        for paragraph in paragraphs
+    )

@@ -221,15 +221,15 @@ def main() -> None:
     """Trains and saves, then measures the saved model and writes the model card."""
     options = parse_options(__doc__, epochs=7)
     start = time.perf_counter()
-    training = image_set(TRAINING_SEED, options.images)
-    shares = patch_word_shares(TRAINING_SEED, options.images)
+    training = image_set(TRAINING_SEED, options.training_images)
+    shares = patch_word_shares(TRAINING_SEED, options.training_images)
     FOLDER.mkdir(parents=True, exist_ok=True)
     tokens = vocabulary([caption(spec) for spec in training.specs] + list(WORDS))
     write_tokenizer(tokens, FOLDER)
     write_preprocessing(FOLDER)
     train(build(tokens, options.seed), training, shares, options.epochs, options.seed)
     minutes = (time.perf_counter() - start) / 60
-    quality = measure(FOLDER, image_set(HELD_OUT_SEED, options.held_out))
+    quality = measure(FOLDER, image_set(HELD_OUT_SEED, options.held_out_images))
     Console().print(quality)
     write_card(FOLDER, "tinyworld-captioner", card(options, quality, minutes))
 
@@ -245,7 +245,8 @@ form of tinyworld's captions: "a striped red boat with a white sail on the sea, 
 tokenizer is WordPiece, with the words of the captions and single letters.
 """,
         "Quality": f"""
-On {options.held_out} images of seed {HELD_OUT_SEED}, none of them used for training, by greedy decoding:
+On {options.held_out_images} images of seed {HELD_OUT_SEED}, none of them used for training, by greedy
+decoding:
 
 - the main object is named correctly: **{quality.object:.1%}**
 - its colour: **{quality.colour:.1%}**
@@ -261,11 +262,12 @@ On {options.held_out} images of seed {HELD_OUT_SEED}, none of them used for trai
 {rows}
 """,
         "Training": f"""
-{options.images} images of seed {TRAINING_SEED}, mirrored at random, {options.epochs} epochs, seed
-{options.seed}, AdamW (peak rate {PEAK_RATE}, weight decay {WEIGHT_DECAY}), batches of {BATCH}. An
+{options.training_images} images of seed {TRAINING_SEED}, mirrored at random, {options.epochs} epochs,
+seed {options.seed}, AdamW (peak rate {PEAK_RATE}, weight decay {WEIGHT_DECAY}), batches of {BATCH}. An
 additional linear layer, discarded, learned which words each patch shows. {minutes:.0f} minutes on
 {torch.get_num_threads()} CPU thread(s); more epochs would still improve it. To train it again:
-`python -m dissectbench.datasets.tinyworld.training.train_captioner`.
+
+`python -m dissectbench.datasets.tinyworld.training.train_captioner`
 """,
         "Storage": "All weights are stored as float16 and computed in float32.",
     }

@@ -136,18 +136,18 @@ def main() -> None:
     """Trains and saves, then measures the saved model and writes the model card."""
     options = parse_options(__doc__, image_epochs=8, text_epochs=14)
     start = time.perf_counter()
-    training = image_set(TRAINING_SEED, options.images)
+    training = image_set(TRAINING_SEED, options.training_images)
     texts = Texts(training, options.seed)
     FOLDER.mkdir(parents=True, exist_ok=True)
     write_json(FOLDER / "open_clip_config.json", CONFIG)
-    phrases = [phrase.text for phrase in texts.phrases(range(options.images))]
+    phrases = [phrase.text for phrase in texts.phrases(range(options.training_images))]
     train_tokenizer([*phrases, *WORDS, *other_words()], FOLDER, CONTEXT)
     model = create(options.seed)
     train_images(model.visual, training, texts, options.image_epochs, options.seed)
     align(model, training, texts, options.text_epochs, options.seed)
     minutes = (time.perf_counter() - start) / 60
     save_weights(model.state_dict(), FOLDER / "open_clip_model.safetensors")
-    quality = measure(FOLDER, image_set(HELD_OUT_SEED, options.held_out))
+    quality = measure(FOLDER, image_set(HELD_OUT_SEED, options.held_out_images))
     Console().print(quality)
     write_card(FOLDER, "tinyworld-clip", card(options, quality, minutes))
 
@@ -164,7 +164,7 @@ open_clip's CLIP class with a small ResNet and a small text transformer, trained
 true sentences, phrases and single words about them.
 """,
         "Quality": f"""
-On {options.held_out} images of seed {HELD_OUT_SEED}, none of them used for training:
+On {options.held_out_images} images of seed {HELD_OUT_SEED}, none of them used for training:
 
 - zero-shot accuracy with the class names as texts: **{quality.class_accuracy:.1%}**
 - recall of the image from its caption: @1 **{quality.recall[1]:.1%}**, @5 **{quality.recall[5]:.1%}**
@@ -179,13 +179,15 @@ over the words of a category.
 {rows}
 """,
         "Training": f"""
-{options.images} images of seed {TRAINING_SEED}, seed {options.seed}, AdamW (peak rate {PEAK_RATE}, weight
-decay {WEIGHT_DECAY}). First, the image tower learned the main object and the visible words:
-{options.image_epochs} epochs in batches of {BATCH}, mirrored at random, shifted by up to {SHIFT} pixels.
-Then, with frozen convolutions, its pooling and the text tower learned with the contrastive loss at half
-the rate: {options.text_epochs} epochs in batches of {2 * BATCH} images with one phrase each, all words of
-the vocabulary and {OTHERS} others. {minutes:.0f} minutes on {torch.get_num_threads()} CPU thread(s). To
-train it again: `python -m dissectbench.datasets.tinyworld.training.train_clip`.
+{options.training_images} images of seed {TRAINING_SEED}, seed {options.seed}, AdamW (peak rate
+{PEAK_RATE}, weight decay {WEIGHT_DECAY}). First, the image tower learned the main object and the visible
+words: {options.image_epochs} epochs in batches of {BATCH}, mirrored at random and shifted by up to
+{SHIFT} pixels. Then, with frozen convolutions, its pooling and the text tower learned with the
+contrastive loss at half the rate: {options.text_epochs} epochs in batches of {2 * BATCH} images with one
+phrase each, all words of the vocabulary and {OTHERS} others. {minutes:.0f} minutes on
+{torch.get_num_threads()} CPU thread(s). To train it again:
+
+`python -m dissectbench.datasets.tinyworld.training.train_clip`
 """,
         "Storage": "Kernels and matrices are stored as float16 and computed in float32.",
     }

@@ -56,10 +56,10 @@ def main() -> None:
     """Trains and saves, then measures the saved weights and writes the model card."""
     options = parse_options(__doc__, epochs=6)
     start = time.perf_counter()
-    model = train(image_set(TRAINING_SEED, options.images), options.epochs, options.seed)
+    model = train(image_set(TRAINING_SEED, options.training_images), options.epochs, options.seed)
     minutes = (time.perf_counter() - start) / 60
     save_weights(model.state_dict(), WEIGHTS / "resnet" / "model.safetensors")
-    held_out = image_set(HELD_OUT_SEED, options.held_out)
+    held_out = image_set(HELD_OUT_SEED, options.held_out_images)
     by_class = accuracy_by_class(resnet()[0], held_out)
     counts = np.bincount(held_out.classes, minlength=len(OBJECTS))
     accuracy = float(np.average(list(by_class.values()), weights=counts))
@@ -79,7 +79,7 @@ stage, and a dilated last stage. It classifies the main object of a tinyworld im
 classes. Input: RGB, 96 x 96, in [0, 1], minus {MEAN}, divided by {STD}.
 """,
         "Quality": f"""
-Accuracy on {options.held_out} images of seed {HELD_OUT_SEED}, none of them used for training:
+Accuracy on {options.held_out_images} images of seed {HELD_OUT_SEED}, none of them used for training:
 **{accuracy:.1%}**.
 
 | class | accuracy |
@@ -87,11 +87,12 @@ Accuracy on {options.held_out} images of seed {HELD_OUT_SEED}, none of them used
 {rows}
 """,
         "Training": f"""
-{options.images} images of seed {TRAINING_SEED}, {options.epochs} epochs, seed {options.seed}, AdamW (peak
-rate {PEAK_RATE}, weight decay {WEIGHT_DECAY}), batches of {BATCH}, cross-entropy with label smoothing
-{SMOOTHING}, mirrored at random and shifted by up to {SHIFT} pixels; {minutes:.0f} minutes on
+{options.training_images} images of seed {TRAINING_SEED}, {options.epochs} epochs, seed {options.seed},
+AdamW (peak rate {PEAK_RATE}, weight decay {WEIGHT_DECAY}), batches of {BATCH}, cross-entropy with label
+smoothing {SMOOTHING}, mirrored at random and shifted by up to {SHIFT} pixels; {minutes:.0f} minutes on
 {torch.get_num_threads()} CPU thread(s). To train it again:
-`python -m dissectbench.datasets.tinyworld.training.train_resnet`.
+
+`python -m dissectbench.datasets.tinyworld.training.train_resnet`
 """,
         "Storage": "Kernels and matrices are stored as float16 and computed in float32.",
     }
