@@ -232,7 +232,7 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_milan(commands: argparse._SubParsersAction) -> None:
-    summary = "Convert published checkpoints of MILAN, train one, write exemplars."
+    summary = "Convert published checkpoints of MILAN, train a MILAN, write exemplars."
     parser = commands.add_parser("milan", help=summary, description=summary)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_milan_convert(actions)
@@ -241,71 +241,83 @@ def _add_milan(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_milan_convert(actions: argparse._SubParsersAction) -> None:
-    parser = _command(actions, "convert", "Rewrite a published checkpoint as JSON and safetensors.")
+    parser = _command(actions, "convert", "Convert a published checkpoint to JSON and safetensors.")
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a published file, such as milan-base.pth"
+        "file", type=Path, metavar="FILE", help="a published checkpoint, such as milan-base.pth"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the folder to write (default: FILE without its ending)"
+        "--out", type=Path, metavar="DIR", help="folder to write (default: FILE without its suffix)"
     )
     parser.set_defaults(command=_lazy("milan", "convert_command"))
 
 
 def _add_milan_train(actions: argparse._SubParsersAction) -> None:
-    parser = _command(actions, "train", "Train a MILAN on annotated exemplars, or go on with it.")
+    parser = _command(
+        actions, "train", "Train a MILAN on annotated exemplars; resumes after an interruption."
+    )
     parser.add_argument(
         "settings",
         nargs="+",
         metavar="DATA|KEY=VALUE",
-        help="zips or folders of MILANNOTATIONS, and settings such as training.seed=1",
+        help="data sets (zip archives or folders), and settings, such as training.seed=1",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--encoder",
         default="resnet101",
         metavar="NAME",
-        help="a ResNet or AlexNet of torchvision, or package.module:function (default: %(default)s)",
+        help="image network: a ResNet or AlexNet of torchvision, or package.module:function "
+        "(default: %(default)s)",
     )
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="its weights; default: ImageNet's, by torchvision"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="weights of that network (default: torchvision's for ImageNet)",
     )
     parser.add_argument(
         "--images",
         type=Path,
         metavar="DIR",
-        help="class folders of the images that data sets without pictures count (imagenet/val)",
+        help="folder of class folders, for data sets without images (imagenet/val)",
     )
     parser.add_argument("--config-dir", metavar="DIR", help="folder of your own configurations")
     parser.set_defaults(command=_lazy("milan", "train_command"))
 
 
 def _add_milan_exemplars(actions: argparse._SubParsersAction) -> None:
-    parser = _command(actions, "exemplars", "Write exemplars of layers in the published layout.")
+    parser = _command(actions, "exemplars", "Write the exemplars of layers in the published layout.")
     _add_settings(parser)
     _add_runs(parser)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where a folder a layer is made"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder to write; one folder per layer in it",
     )
     parser.add_argument(
-        "--exemplars", type=int, default=15, help="exemplars per unit (default: %(default)s)"
+        "--exemplars", type=int, default=15, metavar="N", help="exemplars per unit (default: %(default)s)"
     )
     parser.add_argument(
         "--quantile",
         type=float,
         default=0.01,
-        help="upper fraction of all positions, above a mask's threshold (default: %(default)s)",
+        metavar="FRACTION",
+        help="upper fraction of all positions that is above a mask's threshold (default: %(default)s)",
     )
     parser.add_argument(
         "--image-size",
         type=int,
         default=224,
-        help="height and width of exemplar images, in pixels (default: %(default)s)",
+        metavar="PIXELS",
+        help="height and width of exemplar images (default: %(default)s)",
     )
     parser.add_argument(
         "--variant",
         default="paper",
         choices=("paper", "official"),
-        help="official: as the published program makes exemplars (default: %(default)s)",
+        help="official: exemplars as in the published program (default: %(default)s)",
     )
     parser.set_defaults(command=_lazy("milan", "exemplars_command"))
 

@@ -1,4 +1,4 @@
-"""`dissectbench milan`: published checkpoints converted, a MILAN trained, exemplars written."""
+"""The commands `dissectbench milan convert`, `train` and `exemplars`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ def convert_command(options: argparse.Namespace) -> int:
 
     file: Path = options.file.expanduser()
     if file.is_dir():
-        raise InputError(f"{file} is a folder", "give the .pth file as it was published")
+        raise InputError(f"{file} is a folder", "give the published .pth file")
     out: Path = options.out or file.with_suffix("")
+    # A converted checkpoint may be written again; anything else in the folder is left alone.
     if out == file or (out.exists() and not (out / CONFIG).is_file() and not _empty(out)):
-        raise InputError(f"{out} is there already", "give another folder: --out DIR")
+        raise InputError(f"{out} already exists", "give another folder: --out DIR")
     checkpoint = convert(file, out)
-    _say(f"{_summary(checkpoint)}\nwritten to {out}\n{_use(out)}")
+    encoder = None if checkpoint.has_encoder else "MODULE:FUNCTION"
+    _print(f"{_summary(checkpoint)}\nwritten to {out}\n{_usage(out, encoder)}")
+    if encoder:
+        network = checkpoint.encoder.network
+        _print(f"MODULE:FUNCTION returns {network} with the weights it had in the training of MILAN")
     return 0
 
 
@@ -51,51 +56,52 @@ def _summary(checkpoint: Checkpoint) -> str:
     )
 
 
-def _use(folder: Path, **settings: object) -> str:
-    given = {"checkpoint": folder, **settings}
-    overrides = " ".join(f"method.milan.{name}={value}" for name, value in given.items())
-    return f"describe with it: dissectbench run method=[milan] {overrides}"
+def _usage(folder: Path, encoder: str | None) -> str:
+    settings = {"checkpoint": folder} if encoder is None else {"checkpoint": folder, "encoder": encoder}
+    overrides = " ".join(f"method.milan.{name}={value}" for name, value in settings.items())
+    return f"to describe units with it: dissectbench run method=[milan] {overrides}"
 
 
 def train_command(options: argparse.Namespace) -> int:
-    """Trains a MILAN on annotated exemplars; the same command goes on where it was interrupted."""
+    """Trains a MILAN on annotated exemplars; after an interruption, the same command resumes."""
     from ...methods.milan.training.dataset import open_annotated
     from ...methods.milan.training.train import train_annotated
 
+    # A path may contain "=".
     paths = [word for word in options.settings if "=" not in word or Path(word).exists()]
     overrides = [word for word in options.settings if "=" in word and not Path(word).exists()]
     if not paths:
-        raise InputError("no data set is given", "dissectbench milan train DATA... --out DIR")
+        raise InputError("no data set given", "dissectbench milan train DATA... --out DIR")
     config = compose(overrides, root="milan_train", config_dir=options.config_dir).config
-    _refuse_texts(config.training, compose(root="milan_train").config.training, "training")
+    _check_numbers(config.training, compose(root="milan_train").config.training, "training")
     settings = build(config.training, "training")
     layers = None if config.layers is None else list(config.layers)
     data = [
         open_annotated(path, options.images, layers=layers, per_unit=config.per_unit) for path in paths
     ]
-    encoder, own = _encoder(options, config), ":" in options.encoder
+    encoder, is_function = _encoder(options, config), ":" in options.encoder
     trained = train_annotated(
         data,
         encoder,
         options.out,
         settings,
-        keep_encoder=not own,
+        keep_encoder=not is_function,
         device=resolve(config.device),
         progress=Progress(),
     )
-    use = _use(options.out, **({"encoder": options.encoder} if own else {}))
-    _say(f"{_summary(trained.checkpoint)}\n{_quality(trained)}\nwritten to {options.out}\n{use}")
+    usage = _usage(options.out, options.encoder if is_function else None)
+    _print(f"{_summary(trained.checkpoint)}\n{_quality(trained)}\nwritten to {options.out}\n{usage}")
     return 0
 
 
-def _refuse_texts(given: Any, default: Any, name: str) -> None:
-    """Refuses what is no number where there was one."""
-    for key, usual in default.items():
-        value = given.get(key) if hasattr(given, "get") else None
-        if hasattr(usual, "items"):
-            _refuse_texts(value, usual, f"{name}.{key}")
-        elif isinstance(usual, (int, float)) and not isinstance(value, (int, float, type(None))):
-            raise InputError(f"{name}.{key}={value} is no number", f"by default it is {usual}")
+def _check_numbers(settings: Any, defaults: Any, name: str) -> None:
+    """Rejects non-numeric values of numeric settings, which would fail late and without their name."""
+    for key, default in defaults.items():
+        value = settings.get(key) if hasattr(settings, "get") else None
+        if hasattr(default, "items"):
+            _check_numbers(value, default, f"{name}.{key}")
+        elif isinstance(default, (int, float)) and not isinstance(value, (int, float, type(None))):
+            raise InputError(f"{name}.{key}={value} is not a number", f"the default is {default}")
 
 
 def _encoder(options: argparse.Namespace, config: Any) -> PyramidEncoder:
@@ -105,10 +111,10 @@ def _encoder(options: argparse.Namespace, config: Any) -> PyramidEncoder:
 
     name, pixels = options.encoder, config.encoder
     if ":" not in name:
-        PyramidEncoder.named(name)  # refuses another network before its weights are downloaded
+        PyramidEncoder.named(name)  # rejects other networks before their weights are downloaded
         network = _torchvision(name, options.weights, pixels.num_classes)
     elif options.weights:
-        raise InputError("--weights with a network of your own", "let the function load its weights")
+        raise InputError("--weights cannot be used with a function", f"load the weights in {name} itself")
     else:
         network = from_factory(name, device="cpu").model
     return PyramidEncoder(network, name, list(pixels.mean), list(pixels.std))
@@ -121,6 +127,7 @@ def _torchvision(name: str, weights: Path | None, num_classes: int | None) -> nn
         file = str(weights) if weights else None
         return torchvision_model(name, "IMAGENET1K_V1", file, num_classes, device="cpu").model
     except InputError as error:
+        # The option of this command, instead of the setting of a target.
         hint = error.hint and error.hint.replace("set checkpoint= to", "give --weights with")
         raise InputError(error.message, hint) from error
 
@@ -128,34 +135,34 @@ def _torchvision(name: str, weights: Path | None, num_classes: int | None) -> nn
 def _quality(trained: Trained) -> str:
     best = max(trained.decoder, key=lambda epoch: epoch.score)
     text = (
-        f"{len(trained.split.train)} units learnt from, {len(trained.split.held_out)} held out: "
-        f"BLEU of greedy captions {best.score:.2f}, the best of {len(trained.decoder)} epochs"
+        f"trained on {len(trained.split.train)} units, {len(trained.split.held_out)} held out; "
+        f"BLEU of greedy captions {best.score:.2f} (best of {len(trained.decoder)} epochs)"
     )
     if trained.language_model:
         best = max(trained.language_model, key=lambda epoch: epoch.score)
-        text += f"; the language model's log p of a word {best.score:.3f}"
+        text += f", mean log p of a word by the language model {best.score:.3f}"
     return text
 
 
 def exemplars_command(options: argparse.Namespace) -> int:
-    """Writes the exemplars of some layers in the layout of the published program, a folder each."""
+    """Writes the exemplars of some layers in the published layout, one folder per layer."""
     from ...methods.milan.exemplar_files import write_exemplars
     from ...methods.milan.settings import ExemplarSettings
     from ..targets.layers import Taps
 
-    chosen = ExemplarSettings(options.exemplars, options.quantile, options.image_size, options.variant)
+    exemplars = ExemplarSettings(options.exemplars, options.quantile, options.image_size, options.variant)
     overrides = [*options.settings, "method=[]", "metric=[]"]
     config = compose(overrides, config_dir=options.config_dir).config
     probe, target = build(config.probe, "probe"), build(config.target, "target")
     taps, progress = Taps(target, layer_specs(config.layers)), Progress()
     passed = build(config.activations, "activations")
     for name, layer in activations(taps, probe, passed, options.runs, progress).items():
-        wanted = config.units if isinstance(config.units, (int, str)) else list(config.units)
-        units = select_units(wanted, name, layer.n_units, config.seed)
-        found = write_exemplars(layer, options.out / name, chosen, units, progress=progress)
-        _say(f"{name}: {len(found.units)} units with {found.ids.shape[1]} exemplars in {found.path}")
+        selection = config.units if isinstance(config.units, (int, str)) else list(config.units)
+        units = select_units(selection, name, layer.n_units, config.seed)
+        folder = write_exemplars(layer, options.out / name, exemplars, units, progress=progress)
+        _print(f"{name}: {len(folder.units)} units with {folder.ids.shape[1]} exemplars in {folder.path}")
     return 0
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     terminal().print(text, highlight=False, markup=False, soft_wrap=True)

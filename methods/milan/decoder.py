@@ -123,8 +123,8 @@ class Decoder:
         self.decoding = decoding or DecodingSettings("beam" if language_model is None else "rerank")
         if language_model is None and self.decoding.strategy not in ("greedy", "beam"):
             raise InputError(
-                f"strategy={self.decoding.strategy} needs a language model, and the checkpoint has none",
-                "use strategy=beam or greedy, or a checkpoint with a language model",
+                f"decoding.strategy={self.decoding.strategy} needs a language model, and there is none",
+                "use decoding.strategy=beam or greedy, or a checkpoint with a language model",
             )
         self.network, self.vocabulary, self.language_model = network, vocabulary, language_model
         self._beam = 1 if "greedy" in self.decoding.strategy else self.decoding.beam

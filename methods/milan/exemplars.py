@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...harness.errors import InputError
 from ...harness.probe import ProbedLayer, Region
 from ..upsample import Upsampling, grid, upsample
 from .settings import ExemplarSettings
@@ -92,7 +93,16 @@ def mask_thresholds(layer: ProbedLayer, settings: ExemplarSettings) -> NDArray[n
     # The layer's own quantile, for the fraction that moves it to the published position.
     last = len(layer.maxima) * layer.map_shape[0] * layer.map_shape[1] - 1
     fraction = (settings.quantile * (last + 1) - 0.5) / max(last, 1)
-    return layer.threshold(min(max(fraction, sys.float_info.min), 1.0))
+    fraction = min(max(fraction, sys.float_info.min), 1.0)
+    try:
+        return layer.threshold(fraction)
+    except InputError as error:
+        # Its message has the fraction; the setting is the quantile.
+        raise InputError(
+            f"layer {layer.name}: masks with quantile={settings.quantile} need a larger upper fraction "
+            "of all positions than was kept",
+            f"set activations.quantile_tail={settings.quantile} (this repeats the pass over the images)",
+        ) from error
 
 
 def masks(

@@ -1,4 +1,4 @@
-"""`dissectbench milan`: what a user types, and what they are told."""
+"""Tests the commands `dissectbench milan` and `score` with MILANNOTATIONS, as a user runs them."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from dissectbench.harness.cli import main
 from dissectbench.methods.milan.checkpoint_files import load_checkpoint
 from dissectbench.methods.milan.exemplar_files import read_exemplars
 
-SIDE, K = 32, 3
+SIZE, COUNT = 32, 3
 SMALL = [
     "training.embedding=8",
     "training.hidden=16",
@@ -39,10 +39,10 @@ def run(capsys, *arguments):
 def write_layer(folder, n, *, images=True):
     rng = np.random.default_rng(n)
     folder.mkdir(parents=True)
-    np.save(folder / "masks.npy", rng.integers(0, 2, (n, K, 1, SIDE, SIDE), np.uint8))
+    np.save(folder / "masks.npy", rng.integers(0, 2, (n, COUNT, 1, SIZE, SIZE), np.uint8))
     if images:
-        np.save(folder / "images.npy", rng.integers(0, 256, (n, K, 3, SIDE, SIDE), np.uint8))
-    np.savetxt(folder / "ids.csv", rng.integers(0, 4, (n, K)), fmt="%d", delimiter=",")
+        np.save(folder / "images.npy", rng.integers(0, 256, (n, COUNT, 3, SIZE, SIZE), np.uint8))
+    np.savetxt(folder / "ids.csv", rng.integers(0, 4, (n, COUNT)), fmt="%d", delimiter=",")
 
 
 def write_data(folder, *, images=True):
@@ -76,55 +76,57 @@ def named(weights):
     return "--encoder", "resnet18", "--weights", weights
 
 
-def test_a_published_checkpoint_is_converted_beside_it(shared, capsys, tmp_path):
+def test_a_published_checkpoint_is_converted_next_to_it(shared, capsys, tmp_path):
     original = shared / "golden" / "milan" / "milan_small_no_encoder.pth"
     shutil.copy(original, tmp_path / "milan-base.pth")
-    for _ in range(2):  # again: the same
+    for _ in range(2):  # converting again is allowed
         code, out, _ = run(capsys, "milan", "convert", tmp_path / "milan-base.pth")
         assert code == 0
         assert "64 words over resnet18 (not in the checkpoint)" in out
         assert f"method.milan.checkpoint={tmp_path / 'milan-base'}" in out
-    found, expected = load_checkpoint(tmp_path / "milan-base"), load_checkpoint(original)
-    assert found.official
-    assert found.decoding == expected.decoding
-    assert all(torch.equal(found.state[name], tensor) for name, tensor in expected.state.items())
+        assert "method.milan.encoder=MODULE:FUNCTION" in out
+        assert "MODULE:FUNCTION returns resnet18 with the weights" in out
+    converted, expected = load_checkpoint(tmp_path / "milan-base"), load_checkpoint(original)
+    assert converted.official
+    assert converted.decoding == expected.decoding
+    assert all(torch.equal(converted.state[name], tensor) for name, tensor in expected.state.items())
     code, _, _ = run(capsys, "milan", "convert", original, "--out", tmp_path / "else" / "where")
     assert code == 0
     assert (tmp_path / "else" / "where" / "config.json").is_file()
 
 
-def test_what_is_no_published_checkpoint_is_refused(capsys, tmp_path, weights):
+def test_other_files_and_folders_are_not_converted(capsys, tmp_path, weights):
     (tmp_path / "text.pth").write_text("404")
     (tmp_path / "cut.pth").write_bytes(weights.read_bytes()[:100_000])
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "notes.txt").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
     shutil.copy(weights, tmp_path / "bare")
-    for arguments, said in (
+    for arguments, message in (
         ([tmp_path / "nowhere.pth"], "no such checkpoint"),
         ([tmp_path / "text.pth"], "zip"),
         ([tmp_path / "cut.pth"], "cut.pth"),
         ([weights], "is not a MILAN"),
-        ([tmp_path / "there"], "is a folder"),
-        ([weights, "--out", tmp_path / "there"], "is there already"),
+        ([tmp_path / "full"], "is a folder"),
+        ([weights, "--out", tmp_path / "full"], "already exists"),
         ([tmp_path / "bare"], "give another folder: --out DIR"),
     ):
         code, _, error = run(capsys, "milan", "convert", *arguments)
         assert code == 2
-        assert said in error
+        assert message in error
         assert "Traceback" not in error
-    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["notes.txt"]
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["notes.txt"]
 
 
-def test_a_trained_milan_holds_its_encoder_and_training_again_reads_it(capsys, data, tmp_path, weights):
+def test_training_is_done_once_and_the_checkpoint_contains_the_encoder(capsys, data, tmp_path, weights):
     code, out, error = train(capsys, data, tmp_path / "mine", *named(weights))
     assert code == 0
-    assert "7 units learnt from, 1 held out" in out
+    assert "trained on 7 units, 1 held out" in out
     assert "method.milan.checkpoint=" in out
     assert "training the decoder" in error
-    made = load_checkpoint(tmp_path / "mine")
-    assert made.has_encoder
-    assert set(made.vocabulary.tokens) == {"red", "green", "things"}
-    assert made.exemplars == {"count": K, "quantile": 0.01, "image_size": SIDE}
+    trained = load_checkpoint(tmp_path / "mine")
+    assert trained.has_encoder
+    assert set(trained.vocabulary.tokens) == {"red", "green", "things"}
+    assert trained.exemplars == {"count": COUNT, "quantile": 0.01, "image_size": SIZE}
     before = (tmp_path / "mine" / "model.safetensors").stat().st_mtime_ns
     code, again, error = train(capsys, data, tmp_path / "mine", *named(weights))
     assert (code, again) == (0, out)
@@ -135,7 +137,7 @@ def test_a_trained_milan_holds_its_encoder_and_training_again_reads_it(capsys, d
     assert "other data or settings" in error
 
 
-OWN = """
+NETWORK = """
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
@@ -146,21 +148,21 @@ def make():
 """
 
 
-def test_a_network_of_your_own_is_named_not_kept(capsys, data, tmp_path, monkeypatch):
-    (tmp_path / "network_for_milan_test.py").write_text(OWN)
+def test_a_checkpoint_names_the_function_of_its_encoder(capsys, data, tmp_path, monkeypatch):
+    (tmp_path / "network_for_milan_test.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
-    own = ("--encoder", "network_for_milan_test:make")
-    code, out, _ = train(capsys, data, tmp_path / "mine", *own)
+    function = ("--encoder", "network_for_milan_test:make")
+    code, out, _ = train(capsys, data, tmp_path / "mine", *function)
     assert code == 0
     assert "method.milan.encoder=network_for_milan_test:make" in out
     assert not load_checkpoint(tmp_path / "mine").has_encoder
-    code, _, error = train(capsys, data, tmp_path / "other", *own, "--weights", "x.pth")
+    code, _, error = train(capsys, data, tmp_path / "other", *function, "--weights", "x.pth")
     assert code == 2
-    assert "network of your own" in error
+    assert "--weights cannot be used with a function" in error
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on(data, tmp_path, weights):
+def test_an_interrupted_training_resumes(data, tmp_path, weights):
     command = [sys.executable, "-m", "dissectbench.harness", "milan", "train", str(data)]
     command += [*SMALL, "training.fit_decoder.epochs=60", "training.fit_decoder.patience=60"]
     command += ["per_unit=1", "device=cpu", "--out", str(tmp_path / "mine"), *map(str, named(weights))]
@@ -172,11 +174,11 @@ def test_an_interrupted_training_goes_on(data, tmp_path, weights):
     done = len(torch.load(state, weights_only=True)["history"])
     assert 0 < done < 60
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "the best of 60 epochs" in finished.stdout
+    assert "(best of 60 epochs)" in finished.stdout
     assert len(json.loads((tmp_path / "mine" / "training.json").read_text())["decoder"]) == 60
 
 
-def test_bad_data_is_a_sentence_and_exit_code_2(capsys, data, tmp_path, weights):
+def test_invalid_data_is_an_error_message_and_exit_code_2(capsys, data, tmp_path, weights):
     with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
         for file in sorted(data.rglob("*")):
             archive.write(file, file.relative_to(data))
@@ -185,7 +187,7 @@ def test_bad_data_is_a_sentence_and_exit_code_2(capsys, data, tmp_path, weights)
     few = tmp_path / "val"
     (few / "class").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(few / "class" / "0.png")
-    for arguments, said in (
+    for arguments, message in (
         ([tmp_path / "nowhere.zip"], "no such file or folder"),
         ([tmp_path / "cut.zip"], "truncated"),
         ([weights], "is not a data set"),
@@ -197,57 +199,51 @@ def test_bad_data_is_a_sentence_and_exit_code_2(capsys, data, tmp_path, weights)
         ([data, "--encoder", "vgg16"], "cannot be built over 'vgg16'"),
         ([data, "--encoder", "resnet50", "--weights", weights], "does not fit the network"),
         ([data, "training.hiden=3"], "did you mean hidden"),
-        ([data, "training.hidden=many"], "training.hidden=many is no number"),
+        ([data, "training.hidden=many"], "training.hidden=many is not a number"),
         ([data, "training.hidden=0"], "must be positive"),
         ([data, "training.fit_decoder.learning_rate=-1"], "must be positive"),
         ([data, "training.hold_out=2"], "hold_out=2"),
-        (["training.seed=1"], "no data set is given"),
+        (["training.seed=1"], "no data set given"),
     ):
-        pair = () if "--encoder" in arguments else named(weights)
-        pair += () if "per_unit=9" in arguments else ("per_unit=1",)
-        code, _, error = run(capsys, "milan", "train", "--out", tmp_path / "out", *pair, *arguments)
-        assert code == 2, said
-        assert said in error
+        usual = () if "--encoder" in arguments else named(weights)
+        usual += () if "per_unit=9" in arguments else ("per_unit=1",)
+        code, _, error = run(capsys, "milan", "train", "--out", tmp_path / "out", *usual, *arguments)
+        assert code == 2, message
+        assert message in error
         assert "Traceback" not in error
 
 
-def test_exemplars_are_written_in_the_published_layout_and_can_be_learnt_from(
-    capsys, tmp_path, monkeypatch
-):
+def test_exemplars_are_written_in_the_published_layout(capsys, tmp_path, monkeypatch):
     for number in range(20):
         pixels = np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)
         (tmp_path / "photos").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     command = ["milan", "exemplars", "target=tinyworld", "probe=flat", "probe.root=photos"]
-    command += [
-        "layers=[layer1,fc]",
-        "device=cpu",
-        "--exemplars",
-        K,
-        "--image-size",
-        SIDE,
-        "--out",
-        "world",
-    ]
-    for units in ("units=3", "units=3"):  # again: what is there is left
-        code, out, _ = run(capsys, *command, units)
+    command += ["layers=[layer1,fc]", "device=cpu", "--out", "exemplars"]
+    command += ["--exemplars", COUNT, "--image-size", SIZE]
+    for _ in range(2):  # existing exemplars are not written again
+        code, out, _ = run(capsys, *command, "units=3")
         assert code == 0
-        assert f"layer1: 3 units with {K} exemplars" in out
-    found = read_exemplars("world/layer1")
-    assert found.masks.shape == (3, K, 1, SIDE, SIDE)
-    assert found.units.tolist() == sorted(found.units.tolist())
+        assert f"layer1: 3 units with {COUNT} exemplars" in out
+    exemplars = read_exemplars("exemplars/layer1")
+    assert exemplars.masks.shape == (3, COUNT, 1, SIZE, SIZE)
+    assert exemplars.units.tolist() == sorted(exemplars.units.tolist())
     code, _, error = run(capsys, *command, "units=[1,2]")
     assert code == 2
     assert "contains other exemplars" in error
-    (tmp_path / "world" / "annotations.csv").write_text("layer,unit,summary\nfc,0,boats\n")
-    assert read_annotations("world").texts == {"fc": {0: ("boats",)}}
+    (tmp_path / "exemplars" / "annotations.csv").write_text("layer,unit,summary\nfc,0,boats\n")
+    assert read_annotations("exemplars").texts == {"fc": {0: ("boats",)}}
     code, _, error = run(capsys, *command, "layers=[layer7]")
     assert code == 2
     assert "no layer named 'layer7'" in error
+    code, _, error = run(capsys, *command, "units=3", "--quantile", "0.5", "--out", "wide")
+    assert code == 2
+    assert "layer layer1: masks with quantile=0.5" in error
+    assert "set activations.quantile_tail=0.5" in error
 
 
-def test_help_loads_nothing_heavy():
+def test_help_imports_no_heavy_library():
     code = (
         "import sys\nfrom dissectbench.harness.cli import main\n"
         "try:\n    main(['milan', 'train', '--help'])\nexcept SystemExit:\n    pass\n"
@@ -257,22 +253,22 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
+def test_descriptions_are_scored_against_several_annotations_per_unit(capsys, tmp_path):
     (tmp_path / "milan.csv").write_text("layer,unit,description\nconv1,0,red things\nconv1,1,sky\n")
     (tmp_path / "annotations.csv").write_text(
         "layer,unit,summary\nconv1,0,red things\nconv1,0,apples\nconv1,1,sky\nconv1,1,a sky\nfc,0,a\n"
     )
     command = ["score", tmp_path / "milan.csv", "--layer", "conv1", "metric=[exact_accuracy]"]
     command += ["--references", f"milannotations:{tmp_path}", "table.resamples=50"]
-    for over, columns, means in (
-        ("maximum", ["exact_accuracy"], [1.0]),
+    for reduction, columns, means in (
+        ("best", ["exact_accuracy"], [1.0]),
         ("mean", ["exact_accuracy_mean"], [0.5]),
         ("both", ["exact_accuracy", "exact_accuracy_mean"], [1.0, 0.5]),
     ):
-        out = tmp_path / over
-        code, said, _ = run(capsys, *command, "--reduce", over, "--out", out)
+        out = tmp_path / reduction
+        code, printed, _ = run(capsys, *command, "--reduce", reduction, "--out", out)
         assert code == 0
-        assert "up to 2 texts a unit" in said
+        assert "up to 2 texts per unit" in printed
         table = pd.read_parquet(out / "scores.parquet").query("method == 'milan'")
         assert table.groupby("metric", sort=False).score.mean().to_dict() == dict(
             zip(columns, means, strict=True)
@@ -282,7 +278,7 @@ def test_descriptions_are_scored_against_several_texts_a_unit(capsys, tmp_path):
     assert "nowhere.csv" in error
 
 
-def test_descriptions_of_more_units_than_were_annotated_ask_how_many_there_are(capsys, tmp_path):
+def test_descriptions_of_units_without_annotations_need_the_number_of_units(capsys, tmp_path):
     (tmp_path / "milan.csv").write_text("layer,unit,description\nconv1,0,sky\nconv1,7,red things\n")
     (tmp_path / "annotations.csv").write_text("layer,unit,summary\nconv1,0,sky\nconv1,1,sky\n")
     command = ["score", tmp_path / "milan.csv", "--layer", "conv1", "metric=[exact_accuracy]"]
@@ -291,9 +287,9 @@ def test_descriptions_of_more_units_than_were_annotated_ask_how_many_there_are(c
     assert code == 2
     assert "names 2 units" in error
     assert "references.units=8" in error
-    code, said, _ = run(capsys, *command, "references.units=8")
+    code, out, _ = run(capsys, *command, "references.units=8")
     assert code == 0
-    assert "1/8" in said
+    assert "1/8" in out
 
 
 def test_published_descriptions_are_scored_against_published_annotations(shared, capsys):
@@ -314,13 +310,11 @@ def test_published_descriptions_are_scored_against_published_annotations(shared,
     assert code == 0
     assert "MILAN, 64 rows" in out
     assert "64/64" in out
-    assert "up to 3 texts a unit" in out
+    assert "up to 3 texts per unit" in out
     assert "synonym_accuracy_mean" in out
 
 
-def test_the_embedded_milan_describes_and_metrics_that_score_nothing_are_not_asked_for(
-    capsys, tmp_path, monkeypatch
-):
+def test_tinyworlds_milan_describes_hidden_layers_without_metrics(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = ["probe.images=20", "layers=[layer1]", "units=2", "device=cpu", "table.resamples=50"]
     code, out, _ = run(

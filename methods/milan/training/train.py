@@ -85,7 +85,8 @@ class TrainingSettings:
             raise InputError(f"hold_out={self.hold_out} must be between 0 and 1")
         if self.language_model is None and self.decoding.strategy not in ("greedy", "beam"):
             raise InputError(
-                f"strategy={self.decoding.strategy} needs a language model", "use strategy=beam or greedy"
+                f"decoding.strategy={self.decoding.strategy} needs a language model",
+                "use decoding.strategy=beam or greedy",
             )
 
     def decoder_sizes(self, vocabulary: int, feature: int) -> DecoderSizes:
