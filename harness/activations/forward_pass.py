@@ -70,7 +70,7 @@ def probe_layers(
         InputError: for an empty probing set, activations that are not finite, a full disk.
     """
     if len(probe) == 0:
-        raise InputError(f"probing set {probe.name} holds no image", "check its folder")
+        raise InputError(f"probing set {probe.name} contains no images", "check its folder")
     taps = layers if isinstance(layers, Taps) else Taps(target, layers)
     if taps.target is not target:
         raise ValueError(f"the taps are for {taps.target.name}, not for {target.name}")

@@ -87,7 +87,7 @@ def test_a_class_that_is_not_there_is_said_in_a_sentence(tmp_path):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "lost.yaml").write_text("lost:\n  _target_: no_such_module.Lost\n")
     node = compose(["method=[lost]"], config_dir=str(tmp_path)).config.method.lost
-    with pytest.raises(InputError, match=r"method\.lost cannot be made"):
+    with pytest.raises(InputError, match=r"method\.lost cannot be built"):
         build(node, "method.lost")
 
 
