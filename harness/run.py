@@ -111,7 +111,7 @@ def assemble(settings: Settings) -> Parts:
     references = build(config.references, "references") if config.get("references") else None
     probe = build(config.probe, "probe")
     if len(probe) == 0:
-        raise InputError(f"probing set {probe.name} has no images")
+        raise InputError(f"probing set {probe.name} contains no images")
     target = build(config.target, "target")
     taps = Taps(target, layer_specs(config.layers))
     settings_of_pass = build(config.activations, "activations")
