@@ -171,6 +171,7 @@ class _Merged(Annotations):
             ValueError: if planes have different shapes.
         """
         parts = [self._numbering.translate(k, m.of(index)) for k, m in enumerate(self._members)]
+        # Labels of the whole image adapt to any shape, so members without planes need not agree.
         shapes = {part.shape for part in parts if len(part.planes)} or {parts[0].shape}
         if len(shapes) > 1:
             raise ValueError(f"label planes of image {index} differ in shape: {sorted(shapes)}")

@@ -130,12 +130,14 @@ def read_catalogue(root: Path, categories: Sequence[str] | None = None) -> Catal
         InputError: if a table is missing or invalid, or a category is unknown.
     """
     chosen = _choose_categories(root / "category.csv", categories)
+    # label.csv has a column of categories too, but with numbers of images; coverage decides.
     names = _read_labels(root / "label.csv")
     coverage = np.stack([_read_coverage(root / f"c_{c}.csv", len(names)) for c in chosen])
     # argmax returns the first of equal maxima; reversing the categories makes it the last one, which is
     # the original code's rule for ties.
     primary = len(chosen) - 1 - coverage[::-1].argmax(axis=0)
     listed = coverage.max(axis=0) >= 0
+    # Under chosen categories, unlisted labels are those of the other categories.
     if categories is None and not listed.all():
         number = int(np.flatnonzero(~listed)[0]) + 1
         raise InputError(
@@ -196,6 +198,7 @@ def _read_labels(path: Path) -> list[str]:
 
 def _read_coverage(path: Path, n_labels: int) -> NDArray[np.float64]:
     """Returns the coverage of each label, float64 [labels]; -1 for labels that the file does not list."""
+    # Below every coverage, so that a category never wins a label that it does not list.
     coverage = np.full(n_labels, -1.0)
     for row in read_table(path, ["number", "coverage"]):
         number = row.integer("number", at_least=1)
@@ -235,6 +238,7 @@ def _entry(row: Row, catalogue: Catalogue) -> Entry:
         row["split"].strip(),
         shape,
         tuple(planes),
+        # The published index has scene 0 where a scene was too rare to get a label.
         tuple(filter(None, whole)),
     )
 
@@ -252,6 +256,7 @@ def _whole_label(row: Row, category: str, number: int, catalogue: Catalogue) -> 
 def _of_split(entries: list[Entry], split: str | None, path: Path) -> list[Entry]:
     if not entries:
         raise InputError(f"{path} lists no images")
+    # The published procedure uses the images of both splits.
     if split is None:
         return entries
     chosen = [entry for entry in entries if entry.split == split]
@@ -280,6 +285,7 @@ class BrodenAnnotations(Annotations):
         self.identity: Identity = identity
         self.categories, self.labels = catalogue.categories, catalogue.labels
         self._numbers = catalogue.numbers
+        # With all labels in use the numbers stay, which saves one look-up per pixel.
         self._renumbered = len(self.labels) + 1 != len(self._numbers)
         self._fingerprint: str | None = None
 

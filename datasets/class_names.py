@@ -10,6 +10,7 @@ from itertools import pairwise
 from ..harness.errors import InputError, nearest
 from .text_files import read_lines
 
+# One of many: torchvision's ImageNet weights all have the same 1,000 names.
 IMAGENET_WEIGHTS = "ResNet50_Weights.IMAGENET1K_V2"
 
 _SYNSET = re.compile(r"n\d{8}\s+")
@@ -24,6 +25,7 @@ def read_class_names(path: str | os.PathLike[str]) -> list[str]:
             lines are not in the order of their WordNet ids.
     """
     lines = read_lines(path)
+    # Blank lines at the end are harmless; one between names would shift the classes after it.
     while lines and not lines[-1]:
         lines.pop()
     if not lines:

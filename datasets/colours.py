@@ -102,6 +102,7 @@ def name_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         uint8 [...], indices into `NAMES`.
     """
+    # uint8 would lose the bits that are shifted to the left below.
     cells = (pixels >> (8 - _BITS)).astype(np.int32)
     return _table()[(cells[..., 0] << 2 * _BITS) | (cells[..., 1] << _BITS) | cells[..., 2]]
 

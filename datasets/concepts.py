@@ -81,6 +81,7 @@ def from_words(words: Iterable[str], name: str, case: Case = "keep", not_words: 
         InputError: if no entry is left, or `case` is unknown.
     """
     one_of("concepts.case", case, ("keep", "lower"))
+    # Inner spaces too: two spellings of one phrase would be two concepts.
     entries = [" ".join(word.split()) for word in words]
     filled = [entry.lower() if case == "lower" else entry for entry in entries if entry]
     kept = tuple(dict.fromkeys(filled))

@@ -97,6 +97,7 @@ class HuggingFace(ProbingSet):
         if not files:
             return fingerprint([self._content(), self._column])
         states = [identify(file.parent, [file.name], self.identity) for file in files]
+        # The split without the path: a copy in another folder has the same fingerprint.
         return fingerprint([states, self.source.rpartition("[")[2], self._column, self.rows])
 
     def _content(self) -> str:
@@ -118,6 +119,7 @@ def _load(path_or_name: str, split: str, config: str | None) -> Dataset:
         ) from None
     folder = Path(path_or_name).expanduser()
     try:
+        # `save_to_disk` writes one of these: for a Dataset, or for a DatasetDict.
         if any((folder / file).is_file() for file in ("state.json", "dataset_dict.json")):
             loaded: Any = load_from_disk(str(folder))
         elif folder.is_dir():
@@ -165,6 +167,7 @@ def _classes(table: Dataset, column: str, source: str) -> tuple[tuple[str, ...],
     if isinstance(feature, ClassLabel):
         return tuple(feature.names), np.array(values, dtype=np.int64)
     if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
+        # Sorted names: the numbers of the classes do not depend on the order of the rows.
         names, labels = np.unique(np.array(values, dtype=np.str_), return_inverse=True)
         return tuple(names.tolist()), labels.astype(np.int64)
     raise InputError(f"column {column!r} of {source} contains {feature}, not class labels or strings")

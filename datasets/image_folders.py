@@ -105,6 +105,7 @@ class ImageFolder(ImageFiles):
             for label, class_folder in enumerate(folders)
             for path in _images_of_class(folder / class_folder)
         ]
+        # Chosen after numbering, so that a class has the same number under every limit.
         chosen = [listed[i] for i in choose(len(listed), limit, seed)]
         super().__init__(folder, [path for path, _ in chosen], name or folder.resolve().name, identity)
         self.classes = tuple(folders) if class_names is None else names_of_folders(class_names, folders)
@@ -171,5 +172,6 @@ class FlatFolder(ImageFiles):
             hint = "use probe=imagefolder, or set probe.recursive=true" if subfolders(folder) else None
             raise InputError(f"{folder} contains no images ({', '.join(EXTENSIONS)})", hint)
         chosen = [paths[i] for i in choose(len(paths), limit, seed)]
+        # Resolved, because the path `.` has no name.
         super().__init__(folder, chosen, name or folder.resolve().name, identity)
         self.annotations = annotate(self, annotations, mask_size)

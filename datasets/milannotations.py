@@ -119,4 +119,5 @@ def annotation_references(
             "check references.units, and that references.layer is the layer that was annotated",
         )
     name = name or f"{Path(path).stem} {layer}"
+    # The first ones, like the published loader.
     return References(name, tuple(texts.get(unit, ())[:per_unit] for unit in range(count)))

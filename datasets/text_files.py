@@ -34,6 +34,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     # UTF-16 without a byte order mark decodes as UTF-8 where all characters are ASCII.
     if "\0" in text:
         raise _not_text(path, content, content.index(b"\0"))
+    # A byte order mark would become a part of the first line or column name.
     return text.removeprefix("\ufeff")
 
 
@@ -119,6 +120,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterator
         InputError: if it cannot be read, lacks a column, or a row has a different number of cells.
     """
     path = Path(path)
+    # newline="": csv handles line ends itself, because quoted cells may contain them.
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
         header = [name.strip() for name in next(reader, [])]

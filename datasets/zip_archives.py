@@ -69,6 +69,7 @@ def unpack(path: Path, marker: str, folder: Path) -> None:
     """
     with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # In the same file system, so that the rename is atomic.
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             with _opened(path) as archive:
@@ -83,6 +84,7 @@ def unpack(path: Path, marker: str, folder: Path) -> None:
             temporary.chmod(0o755)  # mkdtemp creates folders that only their owner may read
             temporary.rename(folder)
         finally:
+            # After the rename nothing is left to remove, which is not an error.
             shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     complete(parser)
     options, rest = parser.parse_known_args(arguments)
+    # argparse fills `settings` from the first group of words only: settings after an option end up in
+    # `rest`.
     if rest and (rest[0].startswith("-") or not hasattr(options, "settings")):
         parser.error(f"unrecognised argument {rest[0]!r}")
     if rest:
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.verbose else logging.WARNING, format="%(levelname)s %(message)s"
     )
     if options.offline:
+        # Before a command imports the Hugging Face libraries, which read these variables at import.
         os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     try:
         return options.command(options)
@@ -52,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("dissectbench: interrupted; rerun the same command to resume", file=sys.stderr)  # noqa: T201
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
+        # The reader has closed the pipe, as `head` does. Python flushes stdout again at exit and would
+        # print a second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.OK
 
@@ -233,6 +238,7 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
 
 def _add_milan(commands: argparse._SubParsersAction) -> None:
     summary = "Convert published checkpoints of MILAN, train a MILAN, write exemplars."
+    # Not by `_command`: its actions have the options --verbose and --offline.
     parser = commands.add_parser("milan", help=summary, description=summary)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_milan_convert(actions)

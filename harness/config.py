@@ -57,6 +57,8 @@ def compose(
 
     with _initialized(config_dir) as extra, _explained(root, config_dir):
         config = hydra.compose(root, [*extra, *overrides])
+        # Before resolving: an interpolation of a missing value raises an error about the
+        # interpolation.
         _refuse_missing(config)
         text = OmegaConf.to_yaml(config, resolve=True)
     return Settings(config, text)
@@ -76,6 +78,8 @@ def build(node: DictConfig | Any, what: str) -> Any:
     from hydra.utils import instantiate
 
     try:
+        # Components get plain lists and dictionaries: OmegaConf's containers are neither, and are not
+        # JSON-able.
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
         # Hydra wraps what a constructor raises. An InputError inside is already a message for the user.
@@ -96,6 +100,7 @@ def groups(config_dir: str | None = None) -> dict[str, dict[str, str]]:
     for folder in [shipped(), *([Path(config_dir)] if config_dir else [])]:
         for file in sorted(folder.glob("*/*.yaml")):
             lines = [line[2:] for line in file.read_text("utf-8").splitlines() if line.startswith("# ")]
+            # `# @package` is a directive of Hydra and describes nothing.
             comment = next((line for line in lines if not line.startswith("@package")), "")
             found.setdefault(file.parent.name, {})[file.stem] = comment
     return found
@@ -112,6 +117,7 @@ def _initialized(config_dir: str | None) -> Iterator[list[str]]:
         folder = Path(config_dir).resolve()
         if not folder.is_dir():
             raise InputError(f"--config-dir {config_dir}: no such folder")
+        # In quotes: a path may contain characters of Hydra's grammar, such as `=`.
         extra = [f"hydra.searchpath=['file://{folder}']"]
         _importable(folder)
     _importable(Path.cwd())
@@ -140,6 +146,7 @@ def _explained(root: str, config_dir: str | None) -> Iterator[None]:
 
     try:
         yield
+    # The special exceptions come first: all of Hydra's derive from HydraException.
     except OverrideParseException as error:
         raise InputError(
             f"cannot read the setting {error.override!r}", "write it as key=value"
@@ -171,6 +178,7 @@ def _unknown_setting(message: str, root: str) -> InputError:
     if match is None:
         return InputError(f"configuration: {message}")
     key = (match.group(1) or match.group(2)).split("=")[0]
+    # Without the overrides, one of which is wrong: only the names of the settings are needed.
     config = hydra_compose(root)
     parent, _, last = key.rpartition(".")
     node: Any = config

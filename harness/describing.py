@@ -70,7 +70,9 @@ def describe(
 
     while todo:
         try:
+            # A copy, because `record` shortens the list while the method iterates.
             for description in method.describe(layer, tuple(todo)):
+                # The order matters: a failure is recorded for the first unit without a record.
                 if description.unit != layer.unit(todo[0]):
                     raise RuntimeError(
                         f"{method.name} described {description.unit} instead of unit {todo[0]}"
@@ -79,6 +81,7 @@ def describe(
                 reasons.clear()
             if todo:
                 raise RuntimeError(f"{method.name} returned no description")
+        # None of these is about one unit: as failed records they would use up all remaining units.
         except (InputError, KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:
@@ -87,5 +90,7 @@ def describe(
             record_failure(reason)
             reasons.append(reason)
             if len(reasons) >= GIVE_UP_AFTER and len(set(reasons[-GIVE_UP_AFTER:])) == 1:
+                # Recorded, so that every selected unit has a record, and --retry-failed tries them
+                # again.
                 while todo:
                     record_failure(f"not tried, after: {reason}")

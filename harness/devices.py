@@ -26,6 +26,7 @@ def resolve(device: str = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"unknown device {device!r}", "use auto, cpu, cuda or cuda:N") from error
+    # "cuda" without a number is the first GPU.
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(f"no such device: {device}", "this machine has no such GPU; use device=cpu")
     return chosen
@@ -43,5 +44,6 @@ def full_precision(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
+    # A context, so that the settings of other code in the process are restored.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield

@@ -21,6 +21,7 @@ _USUAL_METHODS: dict[str, tuple[str, ...]] = {
     "dnd": ("describe_and_dissect",),
     "netdissect": ("network_dissection",),
 }
+# These layouts have no column for the layer.
 _ONE_LAYER_PER_FILE = ("dnd", "netdissect")
 
 

@@ -69,6 +69,7 @@ class FinishedRun:
     def details(self) -> RunStatus:
         """The whole status: times, number of failed units, the error that ended the run."""
         content = dict(read_json(self.path / STATUS))
+        # Before the fields: another format may have other fields, and the message should say why.
         version = content.pop("format", None)
         if version != FORMAT:
             raise InputError(
@@ -110,6 +111,7 @@ class FinishedRun:
         """The last record of every (unit, method) in the folder, also of those not selected."""
         path = self.path / "descriptions.jsonl"
         records = read_descriptions(path) if path.exists() else ()
+        # Later lines replace earlier ones: a unit that is described again is appended.
         return {(record.unit, record.method): record for record in records}
 
     @cached_property

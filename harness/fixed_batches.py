@@ -39,6 +39,7 @@ def fixed_batches(items: Iterable[Item], rows: int) -> Iterator[tuple[list[Item]
     """
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, rows)):
+        # Repeated, not zeroed: items may be texts, which have no zero.
         yield batch + batch[-1:] * (rows - len(batch)), len(batch)
 
 

@@ -32,6 +32,7 @@ def fill(items: Tensor, size: int, rows: Sequence[int] | None = None) -> Tensor:
     if len(items) == size:
         return items
     block = items.new_zeros((size, *items.shape[1:]))
+    # Items that keep their row have the same last bits even in narrow layers (docs/determinism.md).
     block[list(range(len(items)) if rows is None else rows)] = items
     return block
 
@@ -53,4 +54,5 @@ def in_blocks(function: Callable[..., Sequence[Tensor]], *columns: Tensor) -> li
     for start in range(0, count, VECTOR_BLOCK):
         block = [column[start : start + VECTOR_BLOCK] for column in columns]
         blocks.append(function(*(fill(part, VECTOR_BLOCK) for part in block)))
+    # Only the last block is filled up, so the surplus rows are at the end.
     return [torch.cat(parts)[:count] for parts in zip(*blocks, strict=True)]

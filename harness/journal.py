@@ -32,6 +32,7 @@ def read_lines(path: Path, parse: Callable[[str], Parsed], hint: str) -> Iterato
         InputError: if a complete line cannot be parsed; names the file and the line.
     """
     offset = 0
+    # Bytes, because the offset is where a writer cuts the file off; text mode has no byte offsets.
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -59,6 +60,7 @@ class LineWriter:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("ab")
+            # In append mode writes go to the end of the file, also after it was cut off.
             self._file.truncate(end)
 
     def append(self, line: str) -> None:
@@ -66,6 +68,7 @@ class LineWriter:
         with explained(self.path):
             self._file.write(line.encode("utf-8") + b"\n")
             self._file.flush()
+            # flush only hands the line to the operating system, which may lose it in a power cut.
             os.fsync(self._file.fileno())
 
     def close(self) -> None:

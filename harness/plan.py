@@ -41,6 +41,7 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
 
 
 def _records(path: Path) -> Mapping[tuple[UnitId, str], Description]:
+    # Not through a `RunFolder`, which would create and lock the folder, even for --dry-run.
     if not path.exists():
         return {}
     return {(record.unit, record.method): record for record in read_descriptions(path)}
@@ -91,6 +92,7 @@ def _calls(parts: Parts, records: Mapping[tuple[UnitId, str], Description], retr
     number = sum(estimate.calls for estimate in calls)
     costs = [estimate.cost_usd for estimate in calls if estimate.cost_usd is not None]
     bounds = [estimate.most_usd for estimate in calls if estimate.most_usd is not None]
+    # A sum without one of the prices would look like the whole cost.
     if len(costs) < len(calls) or len(bounds) < len(calls):
         return f"{number} expected if none is cached (price unknown)"
     return (

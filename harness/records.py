@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+# Version of a line. Lines of another version are refused and not guessed.
 SCHEMA = 1
 Status = Literal["ok", "below_threshold", "dead", "failed"]
 

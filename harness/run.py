@@ -112,6 +112,7 @@ def assemble(settings: Settings) -> Parts:
     probe = build(config.probe, "probe")
     if len(probe) == 0:
         raise InputError(f"probing set {probe.name} contains no images")
+    # The target comes last: it alone loads weights, and mistakes elsewhere are reported before that.
     target = build(config.target, "target")
     taps = Taps(target, layer_specs(config.layers))
     settings_of_pass = build(config.activations, "activations")
@@ -159,6 +160,7 @@ def _check_references(parts: Parts) -> None:
     if parts.final_layer is None or parts.references is None or not parts.metrics:
         return
     n_units, n_texts = parts.layers[parts.final_layer].n_units, len(parts.references.texts)
+    # Equal numbers are the only sign that the references belong to this layer.
     if n_units != n_texts:
         raise InputError(
             f"layer {parts.final_layer} has {n_units} units, but references {parts.references.name} "
@@ -186,6 +188,7 @@ def execute(
         describe_all(parts, layers, folder, progress, retry_failed=retry_failed)
         scored = score_final_layer(parts, folder)
         write_models(parts, folder, scored=scored)
+        # The tables are made from the files, so that `dissectbench table` prints the same ones.
         finished = FinishedRun(folder.path)
         write_descriptions(finished.records, folder.path / "descriptions.csv")
         write_tables(run_tables(finished), folder.path / "tables")
@@ -226,6 +229,7 @@ def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> 
 def run_name(parts: Parts) -> str:
     """Returns the `name` setting; by default it is made of target and probing set."""
     name = parts.settings.config.name or f"{parts.target.name}-{parts.probe.name}"
+    # A slash would place the run outside of the folder of all runs.
     if Path(name).name != name:
         raise InputError(f"name={name}: must be a plain folder name, without slashes")
     return name

@@ -111,6 +111,7 @@ class RunFolder:
         self._lock = self._acquire()
         try:
             self.journal = Journal(self.path / "descriptions.jsonl")
+        # Also after Ctrl-C: in a notebook the process goes on and would keep the lock.
         except BaseException:
             self._lock.release()
             raise
@@ -122,6 +123,7 @@ class RunFolder:
         lock = FileLock(self.path / ".lock")
         with explained(self.path):
             try:
+                # Without waiting: the other run may take hours.
                 lock.acquire(timeout=0)
             except Timeout:
                 raise InputError(

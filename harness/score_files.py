@@ -54,6 +54,8 @@ class ScoredFiles:
         from ..results.tables.render import write_tables
         from ..results.tables.run_tables import run_tables
 
+        # `RunFolder` creates an empty descriptions.jsonl for scores too; only a run has a
+        # selection.json.
         if (folder / "descriptions.jsonl").exists() and (folder / "selection.json").exists():
             raise InputError(f"{folder} is the folder of a run", "choose another folder: --out DIR")
         with RunFolder(folder) as opened, opened.tracked():
@@ -89,6 +91,7 @@ def score_files(
     references: References = build(config.references, "references")
     files = [read_descriptions_csv(path, layer=layer) for path in paths]
     predictions = [
+        # Files do not name the target that they describe.
         Prediction(UnitId("files", row.layer, row.unit), row.method, row.text, row.status)
         for file in files
         for row in file.rows

@@ -149,6 +149,7 @@ def check_scores(frame: pd.DataFrame, source: str) -> None:
     wrong = {
         "unit": frame["unit"] < 0,
         **{name: frame[name].isna() for name in ("target", "layer", "method", "metric")},
+        # One infinite score would make the mean of its column infinite or NaN.
         "score": np.isinf(frame["score"]),
         "status": ~frame["status"].isin(STATUSES),
         "reason": unscored != frame["reason"].notna(),

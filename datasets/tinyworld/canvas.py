@@ -96,6 +96,7 @@ class Canvas:
     def labels(self) -> tuple[Plane, Plane, Plane, Plane]:
         """Returns numbers of words: colour, object, texture [LABELS, LABELS], and parts [3, ...]."""
         step = self.side // LABELS
+        # Labels cannot be averaged: each takes one canvas pixel near the middle of its cell.
         middle = slice(step // 2, None, step)
         labels = np.array(self._labels, np.uint8)[self._strokes[:, middle, middle]]
         colour, thing, texture, _ = labels[0].transpose(2, 0, 1)
@@ -120,6 +121,7 @@ def rasterise(points: Points, side: int) -> tuple[tuple[slice, slice], NDArray[n
     right, bottom = (min(max(math.ceil(v), 0), side) for v in points.max(axis=0))
     # For each row of pixel centres, the edges that cross it, and the first pixel right of each crossing.
     middles = np.arange(top, bottom)[:, None] + 0.5
+    # Half-open intervals: a line that crosses a row at a corner is counted once.
     row, edge = np.nonzero((y0 <= middles) != (y1 <= middles))
     crossing = x0[edge] + (middles[row, 0] - y0[edge]) * (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
     column = np.minimum(np.maximum(np.ceil(crossing - 0.5), left), right).astype(np.intp) - left

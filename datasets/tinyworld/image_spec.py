@@ -120,6 +120,7 @@ def _sample_object(
         texture = pick(TEXTURES, rng)
     part_colours = {
         part: request.part_colours.get(part)
+        # A part with one possible colour keeps it, even where it is hard to see.
         or pick([c for c in colours if c not in (colour, background)] or colours, rng)
         for part, colours in kind.part_colours.items()
     }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 WEIGHTS = Path(__file__).parent / "weights"
+# Of tinyworld's images, by channel.
 MEAN, STD = (0.42, 0.42, 0.40), (0.33, 0.33, 0.36)
 
 
@@ -36,6 +37,7 @@ class TinyResNet(ResNet):
         # none needs memory or random numbers here.
         with torch.device("meta"):
             super().__init__(Bottleneck, [1, 1, 1, 1])
+        # _make_layer reads and updates both; the constructor left the values of its own last stage.
         self.inplanes, self.dilation = 16, 1
         self.conv1 = nn.Conv2d(3, 16, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
@@ -44,6 +46,7 @@ class TinyResNet(ResNet):
         self.layer3 = self._make_layer(Bottleneck, 64, 2, stride=2)
         self.layer4 = self._make_layer(Bottleneck, 128, 2, stride=2, dilate=True)
         self.fc = nn.Linear(512, num_classes)
+        # The constructor initialised modules that are replaced now; this is its rule for convolutions.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

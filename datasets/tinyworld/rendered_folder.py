@@ -147,6 +147,7 @@ class _LabelStatistics:
             root / "label.csv",
             ("number", "name", "category", "frequency", "coverage", "syns"),
             [
+                # Broden's notation: the category with the number of its images.
                 (n, name, f"{c}({f})", f, f"{s:.6f}", _synonyms(name))
                 for n, (name, c, f, s) in labels.items()
             ],
@@ -209,6 +210,7 @@ def _write_index(
 
 def _split(name: str) -> str:
     """Assigns about seven of ten images to "train", by a hash of the name."""
+    # Broden is split in the same way: 0.7 to 0.3, by md5.
     return "train" if hashlib.md5(name.encode(), usedforsecurity=False).digest()[0] < 0.7 * 256 else "val"
 
 

@@ -33,8 +33,10 @@ def parse_request(text: str, rng: np.random.Generator) -> ImageRequest:
         scene=_scene(words, rng),
         kind=kind,
         colour=colour or _colour_of_surface(kind, parts),
+        # A texture that the object cannot show is ignored, like an unknown word.
         texture=texture if kind is None or OBJECTS[kind].shows_texture else None,
         part_colours={part: colour for part, colour in parts.items() if colour},
+        # At most two, as in images without a request.
         smaller_objects=tuple(kinds[1:3]) if len(kinds) > 1 else None,
     )
 

@@ -101,6 +101,7 @@ def render(text: str, seed: int = 0) -> Image:
     from PIL import Image
 
     # The index depends on the text too, so that two texts with one seed do not share their background.
+    # 48 bits of the hash: twice the index must fit into 64 bits of the generator's key.
     index = int(fingerprint([text, seed])[:12], 16)
     request = parse_request(text, np.random.default_rng(index))
     return Image.fromarray(render_image(RENDER_SEED, index, request).pixels)

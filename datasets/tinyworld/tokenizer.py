@@ -8,6 +8,7 @@ from pathlib import Path
 from ...harness.files import atomic_path, write_json
 
 PAD, START, END = "<pad>", "<start>", "<end>"
+# The trainer numbers the special tokens first, in their order.
 PAD_ID, END_ID = 0, 2
 VOCABULARY = 1536
 
@@ -24,11 +25,13 @@ def train_tokenizer(texts: Iterable[str], folder: Path, context: int) -> None:
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])  # pyright: ignore
+    # With a space before the first word, it has the same tokens there as inside a text.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # pyright: ignore
     tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[PAD, START, END],
+        # All bytes, also those that no training text contains.
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

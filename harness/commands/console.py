@@ -39,6 +39,7 @@ def show(tables: Sequence[Table], style: str, console: Console | None = None) ->
         show_json({"tables": [to_json(table) for table in tables]})
         return
     if style == "svg":
+        # Printed to a buffer: only the recording is used.
         recorder = Console(record=True, file=io.StringIO(), width=WIDTH)
         show(tables, "terminal", recorder)
         sys.stdout.write(recorder.export_svg(title="dissectbench"))

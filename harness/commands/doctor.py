@@ -75,6 +75,7 @@ def _folders(runs: Path) -> Iterator[Finding]:
     from ..files import atomic_open
 
     try:
+        # Permissions do not show a full disk or a read-only file system; writing does.
         with atomic_open(runs / ".writable") as file:
             file.write("")
         (runs / ".writable").unlink()
@@ -89,6 +90,7 @@ def _attempt(what: str, check: Callable[[], str], otherwise: Verdict) -> Finding
         return Finding(what, "ok", check())
     except InputError as error:
         return Finding(what, otherwise, str(error))
+    # An unexpected error is a finding too, and must not end the other checks.
     except Exception as error:
         return Finding(what, "broken", f"{type(error).__name__}: {error}")
 
@@ -110,6 +112,7 @@ def _model(group: str, choice: str, use: str) -> str:
         if group == "metric":
             (node,) = config.metric.values()
             metric = build(node, override)
+            # Weights are loaded on first use: building alone would not notice that they are missing.
             metric.score(["a red boat"], [["a boat"]])
             return f"{use}: {', '.join(metric.models().values())}"
         encoder = build(config.encoder, override)
@@ -123,6 +126,7 @@ class _offline:  # noqa: N801
     def __enter__(self) -> None:
         import huggingface_hub.constants
 
+        # The constant, because huggingface_hub reads the environment variable only at import.
         self._before = huggingface_hub.constants.HF_HUB_OFFLINE
         huggingface_hub.constants.HF_HUB_OFFLINE = True
 

@@ -58,6 +58,7 @@ def listing_of(what: str | None, settings: list[str], runs: Path, config_dir: st
     """
     from ..config import groups
 
+    # `list target=resnet18`, without a subject, asks for the layers of that target.
     if what is not None and "=" in what:
         what, settings = "layers", [what, *settings]
     known = groups(config_dir)

@@ -21,6 +21,7 @@ def score_command(options: argparse.Namespace) -> int:
     from ...results.tables.json_format import to_json
     from ...results.tables.scores import score_tables
 
+    # The name of a file may contain `=` too.
     files = [Path(word) for word in options.settings if "=" not in word or Path(word).exists()]
     overrides = [word for word in options.settings if "=" in word and not Path(word).exists()]
     if not files:
@@ -63,8 +64,10 @@ def _reference_overrides(options: argparse.Namespace) -> list[str]:
         chosen += [f"references.layer='{options.layer}'"]
     elif Path(name).is_file():
         chosen = ["references=file", f"references.path='{name}'"]
+    # It looks like a path, so the file is missing, rather than the choice unknown.
     elif Path(name).suffix or "/" in name:
         raise InputError(f"--references {name}: no such file")
     else:
         chosen = [f"references={name}"]
+    # `++`, because the node of a choice need not contain the setting.
     return [*chosen, *(["++references.alternatives=true"] if options.alternatives else [])]

@@ -17,7 +17,7 @@ from ..words import COLOURS, OBJECTS, SCENES, TEXTURES
 from .images import ImageSet
 
 _BATCH = 100
-_LAYER = 6  # of all-MiniLM-L6-v2: the last one
+_LAYER = 6  # of all-MiniLM-L6-v2: the last one; bert_score has no default for a path
 _PLACES = {scene: setting.phrase for scene, setting in SCENES.items()}
 _AFTER_MAIN = re.compile("|".join([" with ", *(f" {place}" for place in _PLACES.values())]))
 

@@ -73,6 +73,7 @@ class Texts:
 def soft_cross_entropy(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Returns the mean cross-entropy of rows of logits with their truth, without rows that have none."""
     total = truth.sum(1, keepdim=True)
+    # Rows without truth are left out below, but 0 / 0 would still make their gradient NaN.
     per_row = -(truth / total.clamp_min(1e-9) * functional.log_softmax(logits, dim=1)).sum(1)
     return per_row[total[:, 0] > 0].mean()
 

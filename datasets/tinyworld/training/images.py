@@ -52,6 +52,7 @@ def image_set(seed: int, count: int) -> ImageSet:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, pixels=np.stack([p for p, _ in pairs]), areas=np.stack([a for _, a in pairs]))
     with np.load(path) as stored:
+        # Not stored: sampling them again is exact and needs no rendering.
         specs = tuple(spec_of(seed, index) for index in range(count))
         return ImageSet(stored["pixels"], stored["areas"], specs)
 

@@ -89,6 +89,7 @@ def write_preprocessing(folder: Path) -> None:
             **steps,
             **names,
             "size": {"height": SIZE, "width": SIZE},
+            # Bicubic, by Pillow's number.
             "resample": 3,
             "rescale_factor": 1 / 255,
             "image_mean": MEAN,
@@ -102,6 +103,7 @@ def build(tokens: list[str], seed: int) -> Any:
     from transformers import BlipConfig, BlipForConditionalGeneration
 
     size = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": HEADS}
+    # BLIP ends a caption at the separator and ignores eos when it generates.
     roles = {"pad": PAD, "bos": BEGIN, "eos": END, "sep": END}
     text: dict[str, Any] = {
         **size,
@@ -115,6 +117,7 @@ def build(tokens: list[str], seed: int) -> Any:
         "num_hidden_layers": VISION_LAYERS,
         "image_size": SIZE,
         "patch_size": PATCH,
+        # transformers' default for BLIP's vision model is 1e-10, nearly zero.
         "initializer_range": 0.02,
     }
     with torch.random.fork_rng():  # torch's initialisers use the global generator only

@@ -37,6 +37,7 @@ def train(training: ImageSet, epochs: int, seed: int) -> TinyResNet:
         return {"loss": functional.cross_entropy(logits, classes[chosen], label_smoothing=SMOOTHING)}
 
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
+    # fit is a generator: list runs it to the end.
     list(fit(optimiser, Schedule(epochs, BATCH, PEAK_RATE), len(classes), generator, losses_of))
     return model
 
