@@ -10,7 +10,7 @@ from itertools import pairwise
 from ..harness.errors import InputError, nearest
 from .text_files import read_lines
 
-# One of many: torchvision's ImageNet weights all have the same 1,000 names.
+# One of many: all ImageNet weights of torchvision that list class names list the same 1,000.
 IMAGENET_WEIGHTS = "ResNet50_Weights.IMAGENET1K_V2"
 
 _SYNSET = re.compile(r"n\d{8}\s+")
