@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import rounding
 
 from dissectbench.methods.clip_dissect import concept_softmax
 from dissectbench.methods.clip_dissect import cosines as cosines_module
@@ -204,7 +205,11 @@ def test_wpmi_is_its_formula(seed, top_k, a, lam):
         population=range(5),
     )
     expected = slow_wpmi(activations, cosines, top_k, a, lam, 1e-7, range(5))
-    np.testing.assert_allclose(similarities.scores, expected, atol=1e-4, rtol=1e-5)
+    # A sum of `top_k` logarithms of p, and `lam` times their mean over units. The cosines span 0.4, so
+    # -ln p is at most 0.4 a + ln 40. In float32: a product, an exponential, a logarithm, the sum.
+    largest = (1 + lam) * top_k * (0.4 * a + np.log(40))
+    tolerance = rounding(terms=top_k, depth=4, largest=largest)
+    np.testing.assert_allclose(similarities.scores, expected, rtol=0, atol=tolerance)
 
 
 @settings(max_examples=25, deadline=None)

@@ -49,7 +49,9 @@ def test_single_pairs_have_the_scores_of_the_library(tmp_path, roberta):
     for part, values in zip(("precision", "recall", "f1"), expected, strict=True):
         metric = BERTScore(str(roberta), 3, part, "cpu")
         scores = metric.score(predictions, [[text] for text in references])
-        np.testing.assert_allclose(scores, values.numpy(), rtol=0, atol=2e-6)
+        # The embeddings, two layers in each of three blocks, and the library's cosines in float32.
+        tolerance = rounding(terms=64, depth=8, largest=1)
+        np.testing.assert_allclose(scores, values.numpy(), rtol=0, atol=tolerance)
 
 
 def test_the_first_word_is_read_as_a_whole_word(roberta):
@@ -70,7 +72,8 @@ def test_the_layer_is_the_hidden_state_of_the_whole_model(roberta):
     for layer in (1, 2, 3, 4):
         [matrix] = TokenVectors(str(roberta), layer, "cpu").encode(["dogs in various settings"]).values()
         expected = states[layer][0].numpy()
-        tolerance = rounding(terms=64, depth=layer, largest=np.abs(expected).max())
+        # Each block has an attention and a feed-forward layer; the embeddings come first.
+        tolerance = rounding(terms=64, depth=2 * layer + 1, largest=np.abs(expected).max())
         np.testing.assert_allclose(matrix.vectors, expected, rtol=0, atol=tolerance)
 
 
