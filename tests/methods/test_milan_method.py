@@ -287,6 +287,18 @@ def test_two_milans_are_configured_side_by_side(checkpoint):
     assert tinyworld.identity()["decoding"]["beam"] == 3
 
 
+def test_a_user_file_gives_a_milan_a_name_of_its_own(checkpoint, tmp_path):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "milan_places.yaml").write_text(
+        "# @package method.milan_places\ndefaults:\n  - milan@_here_\n  - _self_\n\n"
+        f"name: milan_places\ncheckpoint: {checkpoint}\n"
+    )
+    settings = ["method=[milan_places]", "method.milan_places.exemplars.count=3"]
+    node = compose(settings, config_dir=str(tmp_path)).config.method.milan_places
+    made = build(node, "method.milan_places")
+    assert (made.name, made.exemplars.count) == ("milan_places", 3)
+
+
 def test_the_constructor_reads_no_weights(checkpoint, monkeypatch):
     monkeypatch.setattr(milan, "load_checkpoint", None)
     assert method(checkpoint).models() == {"milan": "small"}
