@@ -128,7 +128,7 @@ def _three_labels(description: Description) -> list[str]:
     if len(labels) > 3:
         raise InputError(
             f"unit {description.unit.index} has {len(labels)} labels; the layout dnd has three",
-            "run the method with labels=3 or fewer",
+            "run the method with labels.count=3 or fewer",
         )
     # The labels are candidates, too: `fromkeys` drops their repetition and keeps the order.
     return [*dict.fromkeys([*labels, *candidates]), _NO_LABEL, _NO_LABEL][:3]
