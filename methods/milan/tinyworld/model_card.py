@@ -42,30 +42,31 @@ def card(scale: Scale, trained: Trained, evaluation: Evaluation) -> dict[str, st
         f"| {unit} | {text} | {annotation} |" for unit, text, annotation in evaluation.examples
     )
     classes = "\n".join(f"| {k} | {t} |" for k, t in zip(OBJECTS, evaluation.classes, strict=True))
-    split, decoder, worlds = trained.split, trained.decoder, ", ".join(map(str, TRAINING_SEEDS))
+    split, decoder, seeds = trained.split, trained.decoder, ", ".join(map(str, TRAINING_SEEDS))
     lm_epochs = len(trained.language_model)
     limit, images = scale.units_per_layer, scale.training_images
     count, size = EXEMPLARS.count, EXEMPLARS.image_size
     return {
-        "What it is": f"""
-A MILAN (Hernandez et al., ICLR 2022) with a small decoder and language model. It looks at exemplars with
-the embedded classifier, {ENCODER}, whose weights are not repeated here. Exemplars: {count} pictures
+        "Model": f"""
+A MILAN (Hernandez et al., ICLR 2022) with a small decoder and language model. It encodes exemplars with
+tinyworld's classifier, {ENCODER}, whose weights are not included here. Exemplars: {count} images
 of {size} x {size}, masks above the {1 - EXEMPLARS.quantile:.2f} quantile.
 
-No person annotated a unit. Annotations are generated from the labels of the pictures: what most of a
-unit's exemplars show under their masks, more than all pictures do, in {PER_UNIT} wordings.
+The annotations are not written by people. They are generated from the labels of the images: what most of
+a unit's exemplars show under their masks, more than images in general do, in {PER_UNIT} wordings.
 """,
-        "Measured": f"""
-On units of networks that it did not learn from, with exemplars from world {PROBING_SEED}: {HELD_OUT.name}
-({HELD_OUT.summary}), of which it knows nothing, and {ENCODER}, with which it looks.
-BERTScore is F1 with layer {LAYER} of all-MiniLM-L6-v2, no idf, no rescaling, against the annotation that
-suits best; "exact" is the share of the descriptions that are an annotation word for word.
+        "Quality": f"""
+On units of networks that were not used for training, with exemplars from images of seed {PROBING_SEED}:
+{HELD_OUT.name} ({HELD_OUT.summary}), a network that MILAN never saw, and {ENCODER}, its encoder.
+BERTScore is F1 with layer {LAYER} of all-MiniLM-L6-v2, no idf, no rescaling, against the annotation with
+the highest score; "exact" is the share of the descriptions that equal an annotation word for word.
 
 | network (units) | | BERTScore | BLEU | exact |
 |---|---|---|---|---|
 {rows}
 
-"Constant" says the commonest annotation of all units; "shuffled" gives each description to another unit.
+"Constant" is the most frequent annotation for all units; "shuffled" assigns each description to another
+unit.
 
 Of the {len(OBJECTS)} units of the classifier's last layer, **{evaluation.named}** are described by their
 class or a part of it.
@@ -81,17 +82,19 @@ Some other units of {ENCODER}, chosen at random:
 {examples}
 """,
         "Training": f"""
-Up to {limit} units of each layer of these networks, trained on {images} pictures of world
+Up to {limit} units of each layer of these networks, trained on {images} images of seed
 {TRAINING_SEED}:
 
 {networks}
 
-Exemplars from {scale.probing_images} pictures each of the worlds {worlds}: {len(split.train)} sets
-learnt from, {len(split.held_out)} held out to stop training (decoder after {len(decoder)} epochs,
+Exemplars from {scale.probing_images} images of each of the seeds {seeds}: {len(split.train)} sets of
+exemplars for training, {len(split.held_out)} held out to stop it (decoder after {len(decoder)} epochs,
 BLEU {max(epoch.score for epoch in decoder):.3f}; language model after {lm_epochs}), seed
-{scale.seed}, 1 CPU thread. Again with `python -m dissectbench.methods.milan.tinyworld.train`.
+{scale.seed}, 1 CPU thread. To train it again:
+
+`python -m dissectbench.methods.milan.tinyworld.train`
 """,
-        "Storage": "Matrices as float16, computed in float32.",
+        "Storage": "Matrices are stored as float16 and computed in float32.",
     }
 
 

@@ -59,14 +59,14 @@ class NetworkSpec:
     def summary(self) -> str:
         """The network in words, for the model card."""
         task = {
-            "words": "every word that a picture shows",
+            "words": "every word that an image shows",
             "objects": "the main object",
             "colours": "the colour of the main object",
             "textures": "the texture of the main object",
             "scenes": "the scene",
         }[self.task]
         kind = "a bottleneck ResNet" if self.width is None else f"four convolutions, {self.width} wide"
-        return f"{kind}, learnt to tell {task}, {self.epochs} epochs, seed {self.seed}"
+        return f"{kind}, trained to recognise {task}, {self.epochs} epochs, seed {self.seed}"
 
 
 ENCODER = "tinyworld-resnet"
