@@ -6,6 +6,7 @@ import sys
 import pytest
 from small_data import write_small_data
 
+from dissectbench.harness.cli import main
 from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
 
@@ -62,6 +63,11 @@ def test_the_documentation_works_as_written(repository, data, monkeypatch):
     monkeypatch.syspath_prepend(str(data))
     monkeypatch.setattr(sys, "path", list(sys.path))  # compose() adds the working directory
     monkeypatch.delitem(sys.modules, "my_data", raising=False)
+    (command,) = re.findall(r"\$ dissectbench (.*)", text)
+    arguments = command.replace("DIR", "set").split()
+    # CLIP-Dissect, one of the default methods, needs more images than this set has.
+    assert main([*arguments, "method=[network_dissection]", "--dry-run"]) == 0
+
     config = composed("probe=listed", "probe.root=set", "references=probe", config_dir="my_configs")
     probe = build(config.probe, "probe")
     assert [probe.classes[label] for label in probe.labels] == ["bee", "ant"]

@@ -16,11 +16,11 @@ from dissectbench.methods.milan.settings import ExemplarSettings
 SMALL = ExemplarSettings(count=3, quantile=0.1, image_size=16)
 
 
-def layer_of(dies_at=None, seed=0):
+def layer_of(interrupt_at=None, seed=0):
     rng = np.random.default_rng(seed)
     maps = rng.standard_normal((30, 4, 3, 3)).astype(np.float32)
     pixels = rng.integers(0, 256, (30, 3, 16, 16), np.uint8)
-    return ImageArrayLayer(maps, ImageArray(pixels, dies_at), Cache("never-written"), name="conv")
+    return ImageArrayLayer(maps, ImageArray(pixels, interrupt_at), Cache("never-written"), name="conv")
 
 
 def contents(folder):
@@ -57,19 +57,19 @@ def test_exemplars_are_read_memory_mapped_as_they_were_written(tmp_path):
     np.testing.assert_allclose(exemplars.activations[1], -np.sort(-layer.maxima[:, 1])[:3], rtol=1e-5)
 
 
-@pytest.mark.parametrize("dies_at_rank", [0, 3, -1])
-def test_interrupted_writing_resumes(tmp_path, monkeypatch, dies_at_rank):
+@pytest.mark.parametrize("interrupt_at_rank", [0, 3, -1])
+def test_interrupted_writing_resumes(tmp_path, monkeypatch, interrupt_at_rank):
     monkeypatch.setattr(module, "_SAVE_AFTER", 0)
     whole = write_exemplars(layer_of(), tmp_path / "whole", SMALL)
     order = np.unique(whole.ids)
-    dies_at = int(order[dies_at_rank])
+    interrupt_at = int(order[interrupt_at_rank])
     with pytest.raises(KeyboardInterrupt):
-        write_exemplars(layer_of(dies_at), tmp_path / "again", SMALL)
+        write_exemplars(layer_of(interrupt_at), tmp_path / "again", SMALL)
     assert not (tmp_path / "again").exists()
     layer = layer_of()
     write_exemplars(layer, tmp_path / "again", SMALL)
-    first = max(0, order.tolist().index(dies_at) - 1)  # the last image done may be done again
-    assert layer.probe.asked == order[first:].tolist()
+    first = max(0, order.tolist().index(interrupt_at) - 1)  # the last image done may be done again
+    assert layer.probe.opened == order[first:].tolist()
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
     assert not (tmp_path / "again.part").exists()
 
@@ -89,7 +89,7 @@ def test_existing_exemplars_are_not_written_again(tmp_path):
     write_exemplars(layer_of(), tmp_path / "conv", SMALL)
     layer = layer_of()
     write_exemplars(layer, tmp_path / "conv", SMALL)
-    assert layer.probe.asked == []
+    assert layer.probe.opened == []
 
 
 def test_other_exemplars_are_not_overwritten(tmp_path):

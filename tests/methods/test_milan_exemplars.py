@@ -116,7 +116,7 @@ def test_each_image_is_processed_and_decoded_once_for_all_units():
     top = top_images(layer, range(90), 4)
     stream = list(stream_exemplars(layer, top, chosen))
     distinct = np.unique(top.indices).tolist()
-    assert layer.computed == layer.probe.asked == distinct
+    assert layer.computed == layer.probe.opened == distinct
     assert sorted({exemplar.index for exemplar in stream}) == distinct
     positions = [p for e in stream for p in zip(e.rows.tolist(), e.ranks.tolist(), strict=True)]
     assert len(positions) == len(set(positions)) == 360

@@ -91,13 +91,13 @@ def method(checkpoint, *, exemplars=None, decoding=None, **settings):
     )
 
 
-def layer_of(folder, *, dies_at=None, vector=False):
+def layer_of(folder, *, interrupt_at=None, vector=False):
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((IMAGES, UNITS, 4, 4)).astype(np.float32)
     maps[:, DEAD], maps[3, NOT_FINITE] = 0.5, np.nan
     pixels = rng.integers(0, 256, (IMAGES, 3, SIZE, SIZE), np.uint8)
     maps = maps[:, :, 0, 0] if vector else maps
-    return ImageArrayLayer(maps, ImageArray(pixels, dies_at), Cache(folder), name="conv")
+    return ImageArrayLayer(maps, ImageArray(pixels, interrupt_at), Cache(folder), name="conv")
 
 
 def lines(descriptions):
@@ -196,7 +196,7 @@ def test_each_image_is_encoded_once(checkpoint, tmp_path, monkeypatch):
     described = method(checkpoint, exemplars={"count": 15}, block=2).describe(layer, [0, 1, 3, 5, 6])
     distinct = {image for record in described for image in record.evidence["images"]}
     assert len(distinct) > 16  # more than one batch of images
-    assert sorted(layer.probe.asked) == sorted(distinct)
+    assert sorted(layer.probe.opened) == sorted(distinct)
     images = torch.cat(batches).flatten(1)
     assert len(images[images.any(dim=1)].unique(dim=0)) == len(distinct)  # padding is all zeros
     assert len(batches) == -(-len(distinct) // 16)
@@ -215,16 +215,16 @@ def test_a_killed_run_resumes(checkpoint, tmp_path, saves_often):
     list(made.describe(layer_of(tmp_path / "again"), units[:2]))
     first = layer_of(tmp_path / "again")
     images = sorted({i for u in units[2:] for i in np.argsort(-first.maxima[:, u], kind="stable")[:5]})
-    dies_at = int(images[6])
+    interrupt_at = int(images[6])
     with pytest.raises(KeyboardInterrupt):
-        list(made.describe(layer_of(tmp_path / "again", dies_at=dies_at), units))
+        list(made.describe(layer_of(tmp_path / "again", interrupt_at=interrupt_at), units))
     layer = layer_of(tmp_path / "again")
     assert lines(made.describe(layer, units)) == whole
-    assert layer.probe.asked[0] == images[5]  # the last image before may have further units
-    assert layer.probe.asked[-1] == images[-1]
+    assert layer.probe.opened[0] == images[5]  # the last image before may have further units
+    assert layer.probe.opened[-1] == images[-1]
     finished = layer_of(tmp_path / "again")
     assert lines(made.describe(finished, units)) == whole
-    assert finished.probe.asked == []
+    assert finished.probe.opened == []
     assert list((tmp_path / "again" / "milan_features_part").glob("*.npy")) == []
 
 
@@ -243,7 +243,7 @@ def test_a_run_killed_while_it_stores_features_encodes_no_image_again(checkpoint
             next(method(checkpoint).describe(layer_of(tmp_path / "again"), units))
     layer = layer_of(tmp_path / "again")
     assert lines(method(checkpoint).describe(layer, units)) == whole
-    assert layer.probe.asked == []
+    assert layer.probe.opened == []
 
 
 def test_units_described_before_need_no_image(checkpoint, tmp_path):
@@ -252,7 +252,7 @@ def test_units_described_before_need_no_image(checkpoint, tmp_path):
     assert lines(method(checkpoint, decoding={"strategy": "rerank"}).describe(rest, [3, 5])) == {
         unit: whole[unit] for unit in (3, 5)
     }
-    assert rest.probe.asked == []
+    assert rest.probe.opened == []
 
 
 def test_a_damaged_file_in_the_cache_is_computed_again(checkpoint, tmp_path):

@@ -1,6 +1,6 @@
-"""A user's own network: the 20-layer residual network for CIFAR-10 (He et al. 2016, section 4.2).
+"""An example of a user's network: the 20-layer ResNet for CIFAR-10 (He et al. 2016, section 4.2).
 
-Shortcuts between stages are of option A: every second pixel, new channels filled with zeros.
+Shortcuts between stages use option A: every second pixel, with zeros in the new channels.
 """
 
 from pathlib import Path
@@ -51,7 +51,7 @@ class ResNet20(nn.Module):
 
 
 def build(weights: str):
-    """The network with its weights, and its own preprocessing."""
+    """Returns the network with its weights, and its preprocessing."""
     model = ResNet20()
     model.load_state_dict(load_file(Path(weights)))
     preprocess = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])

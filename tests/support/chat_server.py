@@ -1,4 +1,4 @@
-"""A server on this machine that speaks the chat-completions API."""
+"""A local server with the chat-completions API."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class ChatHandler(BaseHTTPRequestHandler):
-    """Answers a request with `server.answer(body, headers)`; not at all if that is None."""
+    """Answers each request with `server.answer(body, headers)`; sends nothing if that is None."""
 
     protocol_version = "HTTP/1.1"
 
@@ -26,7 +26,7 @@ class ChatHandler(BaseHTTPRequestHandler):
             self.send(200, content)
 
     def send(self, status: int, content: Any, headers: Mapping[str, Any] | None = None) -> None:
-        """Sends text as it is, anything else as JSON."""
+        """Sends strings unchanged and anything else as JSON."""
         data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -56,7 +56,7 @@ class ChatServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that went away
+        pass  # the client closed the connection
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -68,7 +68,7 @@ class ChatServer(ThreadingHTTPServer):
 
 
 def completion(message: str | Mapping[str, Any], prompt_tokens: int = 20, reply_tokens: int = 5) -> Any:
-    """The body of an answer with one choice: a text, or a message with other fields."""
+    """Returns the body of an answer with one choice: a text, or a message with other fields."""
     fields = {"content": message} if isinstance(message, str) else message
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **fields}}
     total = prompt_tokens + reply_tokens

@@ -1,4 +1,4 @@
-"""A probing set in memory, under activations in memory."""
+"""A probing set in memory, and a layer with activations in memory."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,21 +9,21 @@ from dissectbench.harness.probe import ArrayLayer
 
 
 class ImageArray(ProbingSet):
-    """Images from an array, uint8 [n, 3, H, W]; one of them may break the work off."""
+    """Images from an array, uint8 [n, 3, H, W]; opening image `interrupt_at` interrupts the program."""
 
     name = "images"
 
-    def __init__(self, pixels: NDArray[np.uint8], dies_at: int | None = None) -> None:
-        self.pixels, self.dies_at = pixels, dies_at
-        self.asked: list[int] = []
+    def __init__(self, pixels: NDArray[np.uint8], interrupt_at: int | None = None) -> None:
+        self.pixels, self.interrupt_at = pixels, interrupt_at
+        self.opened: list[int] = []
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def image(self, index: int) -> Image.Image:
-        if index == self.dies_at:
+        if index == self.interrupt_at:
             raise KeyboardInterrupt
-        self.asked.append(index)
+        self.opened.append(index)
         return Image.fromarray(self.pixels[index].transpose(1, 2, 0))
 
     def locate(self, index: int) -> str:
@@ -34,6 +34,6 @@ class ImageArray(ProbingSet):
 
 
 class ImageArrayLayer(ArrayLayer):
-    """Says what its images are."""
+    """A layer in memory whose probing set is an `ImageArray`."""
 
     probe: ImageArray  # pyright: ignore[reportIncompatibleVariableOverride]
