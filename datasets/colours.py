@@ -112,6 +112,7 @@ def nearest_colours(rgb: NDArray[np.floating]) -> NDArray[np.uint8]:
     from scipy.spatial import KDTree
     from skimage.color import rgb2lab
 
+    # skimage's rgb2lab assumes D65, as sRGB is defined; distances are Euclidean (CIE76).
     codes = [(owner, code) for owner, name in enumerate(NAMES) for code in COLOURS[name].split()]
     references = np.array([list(bytes.fromhex(code)) for _, code in codes]) / 255
     _, nearest = KDTree(rgb2lab(references)).query(rgb2lab(rgb))
@@ -120,6 +121,7 @@ def nearest_colours(rgb: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 @cache
 def _table() -> NDArray[np.uint8]:
+    # The rule applied to all 2 ** 18 cells once; a query for every pixel of every image would be slow.
     side = 1 << _BITS
     step = 256 // side
     centres = (np.arange(side) * step + (step - 1) / 2) / 255

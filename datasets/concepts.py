@@ -82,6 +82,7 @@ def from_words(words: Iterable[str], name: str, case: Case = "keep", not_words: 
     """
     one_of("concepts.case", case, ("keep", "lower"))
     # Inner spaces too: two spellings of one phrase would be two concepts.
+    # Inner whitespace too: "hot  tub" and "hot tub" are one concept.
     entries = [" ".join(word.split()) for word in words]
     filled = [entry.lower() if case == "lower" else entry for entry in entries if entry]
     kept = tuple(dict.fromkeys(filled))
@@ -136,6 +137,7 @@ def from_broden(root: str | os.PathLike[str], name: str = "broden") -> ConceptSe
 
 def readable(label: str) -> str:
     """Returns a Broden label without its suffix (-c: colour, -s: scene), with spaces for underscores."""
+    # Broden marks colours and scenes because objects may have the same name ("orange", "street").
     return re.sub(r"-[cs]$", "", label).replace("_", " ")
 
 
@@ -161,7 +163,7 @@ def common_words(n: int = 20_000, name: str | None = None) -> ConceptSet:
     chosen = list(islice(((rank, w) for rank, w in ranked if len(w) > 1 and w.isalpha()), n))
     if len(chosen) < n:
         raise InputError(f"wordfreq has only {len(chosen)} English words, not {n}", "lower concepts.n")
-    not_words = chosen[-1][0] - n
+    not_words = chosen[-1][0] - n  # entries skipped up to the rank of the last word
     return from_words([word for _, word in chosen], name or _words_name(n), not_words=not_words)
 
 

@@ -108,6 +108,7 @@ class ImageFolder(ImageFiles):
         # Chosen after numbering, so that a class has the same number under every limit.
         chosen = [listed[i] for i in choose(len(listed), limit, seed)]
         super().__init__(folder, [path for path, _ in chosen], name or folder.resolve().name, identity)
+        # All classes, even those without a chosen image: labels are indices into them.
         self.classes = tuple(folders) if class_names is None else names_of_folders(class_names, folders)
         self.labels = np.array([label for _, label in chosen], dtype=np.int64)
         self.annotations = annotate(self, annotations, mask_size)
@@ -129,6 +130,7 @@ def _class_folders(root: Path) -> list[str]:
 
 def _images_of_class(folder: Path) -> list[str]:
     images = list_images(folder)
+    # torchvision refuses empty classes too; skipping one would renumber the classes after it.
     if not images:
         raise InputError(
             f"the class folder {folder} contains no images ({', '.join(EXTENSIONS)})",

@@ -72,6 +72,7 @@ def _read(file: Path, name: Path) -> UnitAnnotations:
     try:
         for row in read_table(file, COLUMNS):
             text = row["summary"].strip()
+            # Checked for rows without a text too: the published files contain some.
             unit = row.integer("unit", at_least=0)
             if text:
                 texts.setdefault(row.text("layer"), {}).setdefault(unit, []).append(text)

@@ -116,6 +116,7 @@ class Subset(ProbingSet):
         self.name = probe.name
         self.classes = probe.classes
         self.labels = None if probe.labels is None else probe.labels[self.indices]
+        # Classes without an image stay: labels, and references made of classes, are indices into all.
         if probe.annotations is not None:
             self.annotations = _SubsetAnnotations(probe.annotations, self.indices)
 

@@ -111,6 +111,7 @@ def _castle(brush: Brush) -> None:
     for x in (-0.72, 0.72):
         brush.part("flag", polygon((x, tower - 0.32), (x + 0.28, tower - 0.22), (x, tower - 0.1)))
     brush.part("wall", box(-0.75, wall, 0.75, 0.9))
+    # Battlements on the wall, and below on the towers.
     brush.part("wall", *(box(x, wall - 0.16, x + 0.16, wall) for x in (-0.4, -0.08, 0.24)))
     for x in (-0.72, 0.72):
         brush.part("tower", box(x - 0.25, tower, x + 0.25, 0.9))
@@ -137,6 +138,7 @@ def _clock(brush: Brush) -> None:
     brush.part("frame", bar((-0.4, 0.6), (-0.62, 0.95), 0.16), bar((0.4, 0.6), (0.62, 0.95), 0.16))
     brush.part("frame", ellipse(0, 0.05, 0.85, 0.85))
     brush.detail("dial", ellipse(0, 0.05, 0.68, 0.68))
+    # The hour hand and the minute hand, each at any angle.
     for length, angle in ((0.36, brush.vary(0, 6.28)), (0.58, brush.vary(0, 6.28))):
         tip = (length * np.sin(angle), 0.05 - length * np.cos(angle))
         brush.detail("hand", bar((0, 0.05), tip, 0.11))
@@ -156,7 +158,7 @@ def _flower(brush: Brush) -> None:
     brush.part("stem", bar((lean, -0.3), (0, 0.98), 0.1))
     brush.part("leaf", polygon((0, 0.75), (0.3, 0.35), (0.7, 0.35), (0.42, 0.66)))
     brush.part("leaf", polygon((0, 0.85), (-0.3, 0.5), (-0.68, 0.5), (-0.4, 0.78)))
-    petals, turn = 5 + int(brush.vary(0, 2.99)), brush.vary(0, 1)
+    petals, turn = 5 + int(brush.vary(0, 2.99)), brush.vary(0, 1)  # 5 to 7 petals
     for i in range(petals):
         angle = 2 * np.pi * (i + turn) / petals
         brush.part(

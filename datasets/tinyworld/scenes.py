@@ -106,7 +106,7 @@ def _night(canvas: Canvas, rng: Rng) -> None:
 
 def _city(canvas: Canvas, rng: Rng) -> None:
     _sky(canvas, rng, "white" if rng.random() < 0.5 else "blue")
-    street, left = rng.uniform(0.75, 0.88), -0.05
+    street, left = rng.uniform(0.75, 0.88), -0.05  # starts outside, so that buildings reach the edge
     while left < 1:
         wide, top = rng.uniform(0.14, 0.24), rng.uniform(0.08, 0.5)
         canvas.fill(box(left, top, left + wide, street), mix("grey", rng), "building")
@@ -119,6 +119,7 @@ def _city(canvas: Canvas, rng: Rng) -> None:
 
 
 def _forest(canvas: Canvas, rng: Rng) -> None:
+    # Between the trees is forest too: every pixel must have an object.
     canvas.fill(box(0, 0, 1, 1), mix("green", rng), "pine")
     for foot in (0.55, 0.7, 0.85):
         for x in np.arange(-0.05, 1.1, 0.16):

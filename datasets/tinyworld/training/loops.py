@@ -83,6 +83,7 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch
     """Yields the indices of one epoch in random order, in full batches only."""
     import torch
 
+    # The rest of an epoch is dropped: a small batch has a noisy gradient at the same learning rate.
     order = torch.randperm(count, generator=generator)
     yield from order[: count // size * size].split(size)
 
