@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class BestLabels:
-    """The best label of every unit, per category and overall; ties: the smallest number.
+    """The best label of every unit, per category and overall.
+
+    Within a category, equal IoUs go to the smallest label number. Overall, equal IoUs go to the earliest
+    category, even if a later category has a smaller label number: the original programs choose the
+    category with the highest of the categories' maxima.
 
     Attributes:
         number: int64 [units, categories] label number, 0 where every IoU of the category is 0.
         iou: float64 [units, categories].
-        overall: int64 [units] the category with the best label of all, the earliest on ties; -1 where
-            every IoU is 0.
+        overall: int64 [units] the category with the best label of all; -1 where every IoU is 0.
     """
 
     number: NDArray[np.int64]

@@ -26,7 +26,7 @@ from .tally import DENOMINATORS, Denominator, Pixels, Tally, category_of
 from .tally_pass import TallySettings, labels_of, tally_layer
 
 Rule = Literal["linear", "kth", "lite"]
-_FORMAT = 1  # of cached tallies
+_FORMAT = 2  # of cached tallies
 
 
 class NetworkDissection(Method):
@@ -121,7 +121,7 @@ class NetworkDissection(Method):
 
         It is loaded from the layer's cache if it is there, as it is after a run with the same settings:
         then no image is read and the target is not called. Otherwise it is counted in one pass over the
-        layer's maps and stored in the cache. `write_tally_csv` writes it as a file.
+        layer's maps and stored in the cache.
 
         Raises:
             InputError: if the layer's probing set has no labels.

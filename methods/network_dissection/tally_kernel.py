@@ -207,7 +207,9 @@ def add_masks(
     pixels, in_mask = np.zeros(len(patterns.area), np.int64), np.zeros(len(in_image), np.bool_)
     mask_patterns = np.empty(len(patterns.area), np.int64)
     for unit in range(units[0], units[1]):
-        if not _any_above(maps[unit], thresholds[unit]):
+        # Zeros around the map exceed a negative threshold even if no cell does.
+        zeros_above = placement.zero_padded and thresholds[unit] < 0
+        if not zeros_above and not _any_above(maps[unit], thresholds[unit]):
             continue
         _pad(maps[unit], placement.zero_padded, padded)
         area, n = _add_mask(padded, thresholds[unit], placement, patterns.of_pixel, pixels, mask_patterns)

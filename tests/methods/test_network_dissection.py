@@ -1,4 +1,4 @@
-"""Network Dissection: descriptions, best labels, detectors, caching of tallies and the tally file."""
+"""Network Dissection: descriptions, best labels, detectors and the caching of tallies."""
 
 import inspect
 import json
@@ -17,7 +17,6 @@ from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.network_dissection.detectors import best_labels, detectors
 from dissectbench.methods.network_dissection.network_dissection import NetworkDissection, words
-from dissectbench.methods.network_dissection.tally_csv import write_tally_csv
 from dissectbench.methods.upsample import Upsampling
 
 
@@ -162,14 +161,12 @@ def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
     assert layer.passes == 5
 
 
-def test_the_tally_of_a_finished_run_is_read_from_the_cache_and_written_as_a_file(tmp_path):
+def test_the_tally_of_a_finished_run_is_read_from_the_cache(tmp_path):
     maps = np.stack([unit_of(1), unit_of(2)], axis=1)
     list(NetworkDissection(0.25).describe(make(tmp_path, maps), [0]))
     layer = make(tmp_path, maps)
-    method = NetworkDissection(0.25)
-    write_tally_csv(tmp_path / "tally.csv", method.tally(layer), layer.probe.annotations)
+    assert NetworkDissection(0.25).tally(layer).images == 4
     assert layer.passes == 0
-    assert len((tmp_path / "tally.csv").read_text().splitlines()) == 3
 
 
 def test_a_damaged_tally_in_the_cache_is_counted_again(tmp_path):
@@ -190,21 +187,6 @@ def test_detectors_are_counted_by_both_rules(tmp_path):
     assert counts.per_category == {"color": 2, "object": 2}
     assert counts.labels_per_category == {"color": (1,), "object": (2,)}
     assert (counts.unique, counts.labels_overall) == (2, (1, 2))
-
-
-def test_the_tally_file_numbers_units_from_one_and_is_sorted_by_score(tmp_path):
-    layer = make(tmp_path, np.stack([np.zeros((4, 4, 4)), unit_of(1, 2), unit_of(3)], axis=1))
-    tally = NetworkDissection(0.25).tally(layer)
-    write_tally_csv(tmp_path / "tally.csv", tally, layer.probe.annotations)
-    with (tmp_path / "tally.csv").open(newline="") as file:
-        assert file.read().splitlines() == [
-            "unit,category,label,score,color-label,color-truth,color-activation,color-intersect,color-iou,"
-            "object-label,object-truth,object-activation,object-intersect,object-iou",
-            "3,object,vitamin-c,0.250000000,,0,0,0,0.000000000,vitamin-c,24,6,6,0.250000000",
-            "2,object,traffic_light,0.214285714,red-c,16,10,4,0.181818182,"
-            "traffic_light,24,10,6,0.214285714",
-            "1,,,0.000000000,,0,0,0,0.000000000,,0,0,0,0.000000000",
-        ]
 
 
 def test_units_of_a_fully_connected_layer_cover_the_whole_image(tmp_path):
@@ -284,6 +266,15 @@ def test_best_labels_do_not_include_label_zero_by_default():
     assert best.number.tolist() == [[2, 3]]
     assert best.overall.tolist() == [0]
     assert best_labels(iou, np.array([1, 0, 0, 1]), 2, first=0).number.tolist() == [[2, 0]]
+
+
+def test_equal_ious_go_to_the_earliest_category_and_within_it_to_the_smallest_number():
+    iou = np.array([[0, 0.5, 0.5, 0.5, 0.2], [0, 0.5, 0.1, 0.5, 0.5]])
+    best = best_labels(iou, np.array([1, 1, 0, 0, 1]), 2)
+    assert best.number.tolist() == [[2, 1], [3, 1]]
+    assert best.overall.tolist() == [0, 0]  # although label 1, of the later category, is as good
+    counts = detectors(best, ("first", "second"))
+    assert counts.labels_overall == (2, 3)
 
 
 def test_a_label_passes_only_strictly_above_the_threshold():

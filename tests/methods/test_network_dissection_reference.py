@@ -15,7 +15,6 @@ from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.network_dissection.detectors import best_labels, detectors
 from dissectbench.methods.network_dissection.network_dissection import NetworkDissection
 from dissectbench.methods.network_dissection.tally import Denominator, category_of
-from dissectbench.methods.network_dissection.tally_csv import write_tally_csv
 from dissectbench.methods.network_dissection.tally_pass import TallySettings, tally_layer
 
 FRACTIONS = {"q005": 0.005, "q050": 0.05}
@@ -206,38 +205,40 @@ def assert_best(best, expected, categories):
         assert best.number[unit, overall] == expected["overall"]["number"]
 
 
-def read_by_unit(path):
+def assert_same_table(tally, annotations, denominator, path, first=1):
+    """Compares labels, pixel counts and IoUs with every cell of an original `tally.csv`."""
+    category, categories = category_of(annotations), annotations.categories
+    pixels, iou = tally.pixels(denominator, category), tally.iou(denominator, category)
+    best = best_labels(iou, category, len(categories), first=first)
+    names = ["", *(label.name for label in annotations.labels)]
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return list(rows[0]), {int(row["unit"]): row for row in rows}, [float(row["score"]) for row in rows]
-
-
-def assert_same_table(path, expected):
-    """Compares cell by cell; for a unit without labels, the original file names the last category."""
-    (header, rows, scores), (original_header, originals, _) = read_by_unit(path), read_by_unit(expected)
-    assert header == original_header
-    assert rows.keys() == originals.keys()
-    assert scores == sorted(scores, reverse=True)
-    for unit, row in rows.items():
-        for column, cell in row.items():
-            original = originals[unit][column]
-            if column == "category" and not originals[unit]["label"] and not float(row["score"]):
-                assert cell == ""
-            elif column.endswith("label") or column in ("unit", "category"):
-                assert cell == original, (unit, column)
-            else:
-                assert float(cell) == pytest.approx(float(original), abs=1e-9), (unit, column)
+    assert sorted(int(row["unit"]) for row in rows) == list(range(1, len(iou) + 1))
+    for row in rows:
+        unit = int(row["unit"]) - 1
+        assert best.iou[unit].max() == pytest.approx(float(row["score"]), abs=1e-9)
+        if row["label"] or float(row["score"]):  # without a label, the file names the last category
+            overall = best.overall[unit]
+            assert (categories[overall], names[best.number[unit, overall]]) == (
+                row["category"],
+                row["label"],
+            )
+        for name, number, value in zip(categories, best.number[unit], best.iou[unit], strict=True):
+            assert names[number] == row[f"{name}-label"], (unit, name)
+            assert value == pytest.approx(float(row[f"{name}-iou"]), abs=1e-9), (unit, name)
+            assert pixels.truth[number] == float(row[f"{name}-truth"]), (unit, name)
+            assert pixels.activation[unit, number] == float(row[f"{name}-activation"]), (unit, name)
+            assert pixels.shared[unit, number] == float(row[f"{name}-intersect"]), (unit, name)
 
 
 @by_kind
 @by_fraction
 @pytest.mark.parametrize("rule", ["exact_linear", "lite_sketch"])
-def test_the_table_is_that_of_netdissect_lite(folder, reference, broden, tmp_path, kind, quantile, rule):
+def test_the_table_is_that_of_netdissect_lite(folder, reference, broden, kind, quantile, rule):
     thresholds = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")["threshold"]
     tally = tally_layer(reference[kind], thresholds)
-    write_tally_csv(tmp_path / "tally.csv", tally, broden.annotations, "lite")
     original = folder / f"original_csv/lite_zero_removed_{kind}_{quantile}_{rule}.csv"
-    assert_same_table(tmp_path / "tally.csv", original)
+    assert_same_table(tally, broden.annotations, "lite", original)
 
 
 @pytest.mark.parametrize("program", ["lite", "paper"])
@@ -245,11 +246,10 @@ def test_the_table_is_that_of_netdissect_lite(folder, reference, broden, tmp_pat
 @by_fraction
 @pytest.mark.parametrize("rule", ["exact_linear", "lite_sketch"])
 def test_with_label_zero_counted_the_table_is_the_one_published(
-    folder, with_zeros, tmp_path, program, kind, quantile, rule
+    folder, with_zeros, program, kind, quantile, rule
 ):
     thresholds = np.load(folder / f"tally_{kind}_{quantile}_{rule}.npz")["threshold"]
     tally = tally_layer(with_zeros[kind], thresholds, TallySettings(count_label_zero=True))
     annotations = with_zeros[kind].probe.annotations
-    write_tally_csv(tmp_path / "tally.csv", tally, annotations, program, count_label_zero=True)
     original = folder / f"original_csv/{program}_as_published_{kind}_{quantile}_{rule}.csv"
-    assert_same_table(tmp_path / "tally.csv", original)
+    assert_same_table(tally, annotations, program, original, first=0)

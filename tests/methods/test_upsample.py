@@ -158,6 +158,27 @@ def test_counted_masks_are_those_of_whole_upsampled_maps(layout, seed, fraction,
     np.testing.assert_array_equal(masks(maps, thresholds, over), upsampled > thresholds[:, None, None])
 
 
+@settings(max_examples=60, deadline=None)
+@given(layouts(), st.integers(0, 2**32 - 1), st.floats(-1.5, 0.5), st.booleans())
+def test_counted_masks_are_complete_for_negative_values_and_thresholds(layout, seed, threshold, below):
+    cells, over = layout
+    rng = np.random.default_rng(seed)
+    maps = -np.abs(rng.standard_normal((3, 4, *cells))).astype(np.float32)
+    if below:  # only the zeros around a zero-padded map exceed the threshold
+        maps = np.minimum(maps, np.float32(threshold)) - np.float32(0.1)
+    thresholds = round_down(np.full(4, threshold))
+    upsampled = dense(maps.reshape(-1, *cells), over).reshape(3, 4, *over.shape)
+    np.testing.assert_array_equal(masks(maps, thresholds, over), upsampled > thresholds[:, None, None])
+
+
+def test_the_zeros_around_a_map_exceed_a_negative_threshold():
+    maps, over = np.full((1, 1, 2, 2), -1, np.float32), grid((8, 8), (2, 2), WHOLE, ZERO)
+    counted = masks(maps, np.array([-0.9], np.float32), over)[0, 0]
+    assert counted[0].all()
+    assert counted[:, -1].all()
+    assert not counted[2:6, 2:6].any()
+
+
 @given(st.floats(-1e6, 1e6), st.integers(-3, 3))
 def test_a_float32_exceeds_the_rounded_threshold_exactly_if_it_exceeds_the_threshold(threshold, steps):
     value = np.float32(threshold)
