@@ -1,6 +1,6 @@
 """Caches expensive results (embeddings, captions, replies, images) under the hash of their keys.
 
-The key of a value contains everything that it depends on. A value that cannot be read back is a miss.
+The key of a value contains everything that the value depends on. Unreadable values count as missing.
 Keys are built in these modules:
 
 * harness/foundation: caption_cache, image_cache and reply_cache;
@@ -24,7 +24,7 @@ from .files import atomic_path, fingerprint, write_json
 
 
 class Cache:
-    """Values in the folder `root`, named by the hash of their keys.
+    """Stores values in the folder `root`, named by the hash of their keys.
 
     Args:
         root: folder of the cache; created at the first write.
@@ -45,19 +45,19 @@ class Cache:
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
-            # Missing or damaged (np.load raises ValueError or EOFError then): both are computed again.
+            # Missing or damaged (np.load then raises ValueError or EOFError): compute it again.
             pass
         # In C order, so that the rows of the memory-mapped file are contiguous.
         value = np.ascontiguousarray(compute())
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, value, allow_pickle=False)
-        # Never read by the cache: it tells people what the array is, which the hash does not.
+        # Never read by the cache: it shows a person what the array is, which the hash does not.
         write_json(path.with_suffix(".json"), dict(key))
-        # Read back, so that the first run gets the same read-only, memory-mapped array as later ones.
+        # Reloaded, so that the first run gets the same read-only, memory-mapped array as later runs.
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def get(self, kind: str, key: Mapping[str, Any]) -> Any | None:
-        """Returns the JSON value of `key`, or None if it is missing or cannot be read back."""
+        """Returns the JSON value of `key`, or None if it is missing or unreadable."""
         try:
             return json.loads(self.path(kind, key, ".json").read_text(encoding="utf-8"))["value"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -65,5 +65,5 @@ class Cache:
             return None
 
     def put(self, kind: str, key: Mapping[str, Any], value: Any) -> None:
-        """Stores a JSON value (not None, which `get` returns for a miss) under `key`, atomically."""
+        """Stores a JSON value under `key`, atomically; not None, which `get` returns if there is none."""
         write_json(self.path(kind, key, ".json"), {"key": dict(key), "value": value})

@@ -1,4 +1,4 @@
-"""The one exception a user may see: what is wrong, where, and what to do about it."""
+"""Defines the exceptions that are shown to users, and checks of settings that raise them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ N = TypeVar("N", int, float)
 
 
 class InputError(Exception):
-    """A mistake in what the user gave: printed as a sentence, never as a traceback.
+    """Invalid user input; printed as a message without a traceback.
 
     Args:
-        message: what is wrong, naming the file, line, column or setting.
-        hint: what to do about it.
+        message: what is wrong, with the file, line, column or setting.
+        hint: how to fix it.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -24,7 +24,7 @@ class InputError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Comes out of worker processes by pickle, which would call __init__ with the message alone.
+        # Worker processes send exceptions by pickle, which would call __init__ with the message only.
         return type(self), (self.message, self.hint)
 
     def __str__(self) -> str:
@@ -32,12 +32,12 @@ class InputError(Exception):
 
 
 class UnreadableImageError(InputError):
-    """An image of a probing set that cannot be decoded; `path` says which."""
+    """An image of a probing set, `path`, cannot be decoded."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
             f"cannot read image {path}: {reason}",
-            "replace or remove the file, or set activations.on_error=skip to leave it out and list it",
+            "replace or remove the file, or set activations.on_error=skip to skip and list such images",
         )
         self.path = path
         self.reason = reason
@@ -58,10 +58,10 @@ def one_of(setting: str, value: T, known: Iterable[object]) -> T:
     Args:
         setting: full name of the setting, for the message: "clip_dissect.variant".
         value: the value to check.
-        known: the values allowed.
+        known: the allowed values.
 
     Raises:
-        InputError: if it is not; names the nearest values, and all of them.
+        InputError: if it is not; the hint has the nearest and all allowed values.
     """
     choices = list(known)
     if value in choices:
@@ -72,16 +72,17 @@ def one_of(setting: str, value: T, known: Iterable[object]) -> T:
 
 
 def at_least(setting: str, value: N, least: float) -> N:
-    """Returns `value` if it is a number from `least`.
+    """Returns `value` if it is a number of at least `least`.
 
     Args:
         setting: full name of the setting, for the message: "captioner.batch_size".
         value: the value to check.
-        least: the lowest value allowed.
+        least: the lowest allowed value.
 
     Raises:
-        InputError: if it is lower, or not a number (NaN).
+        InputError: if it is lower, or NaN.
     """
+    # Not `value < least`, which is false for NaN.
     if not value >= least:
         raise InputError(f"{setting}={value} must be at least {least}")
     return value

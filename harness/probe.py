@@ -1,4 +1,4 @@
-"""What every method sees: one layer of a target, with its activations over a probing set."""
+"""Defines the layer that methods describe: its activations over a probing set, and its target."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QuantileRule = Literal["linear", "kth"]
 
 @dataclass(frozen=True)
 class Exemplars:
-    """The images with the highest values of a unit, highest first, ties by image index.
+    """The images with the highest values of a unit, in descending order, ties by image index.
 
     Attributes:
         indices: int64 [k] image indices into the layer's probing set.
@@ -41,7 +41,7 @@ class Exemplars:
 
 @dataclass(frozen=True)
 class MapBatch:
-    """Feature maps of a few images.
+    """Feature maps of a batch of images.
 
     Attributes:
         indices: int64 [b] image indices.
@@ -54,10 +54,9 @@ class MapBatch:
 
 @dataclass(frozen=True)
 class Region:
-    """The part of an image that the preprocessing showed to the target.
+    """The part of an image that the preprocessing shows to the target, covered exactly by the maps.
 
-    Fractions of the image's width and height; (0, 0, 1, 1) is all of it. The feature map covers
-    exactly this region.
+    In fractions of the image's width and height; (0, 0, 1, 1) is the whole image.
     """
 
     left: float = 0.0
@@ -67,7 +66,7 @@ class Region:
 
 
 class ProbedLayer(ABC):
-    """One layer and its activations over a probing set. It owns no model beyond the target.
+    """One layer and its activations over a probing set.
 
     Attributes:
         target: name of the target.
@@ -75,12 +74,12 @@ class ProbedLayer(ABC):
         kind: "spatial", "tokens" or "vector".
         n_units: number of units.
         map_shape: (h, w) of the feature maps; (1, 1) for vector layers.
-        pool: how a map became a value, "mean" or "max".
-        values: float32 [images, units], memory-mapped where it is large.
+        pool: pooling of a map to a value, "mean" or "max".
+        values: float32 [images, units], possibly memory-mapped.
         maxima: float32 [images, units], the spatial maximum of each map.
-        probe: the images behind the rows of `values`, with annotations where there are some.
-        fingerprint: names the activations: weights, layer, preprocessing, images.
-        cache: for what a method derives from this layer or its images.
+        probe: the images of the rows of `values`, with annotations if there are any.
+        fingerprint: hash of everything the activations depend on: weights, layer, preprocessing, images.
+        cache: for results that a method derives from this layer or its images.
     """
 
     target: str
@@ -96,17 +95,18 @@ class ProbedLayer(ABC):
     cache: Cache
 
     def unit(self, index: int) -> UnitId:
-        """Returns the lasting name of unit `index` (0-based)."""
+        """Returns the identifier of unit `index` (0-based) in records."""
         return UnitId(self.target, self.name, int(index))
 
     @cached_property
     def dead(self) -> NDArray[np.bool_]:
-        """Which units are dead, bool [units]: those whose value is constant over the probing set."""
+        """Dead units, bool [units]: those whose value is constant over the probing set."""
         return np.asarray(self.values.max(axis=0) == self.values.min(axis=0))
 
     def exemplars(self, unit: int, k: int) -> Exemplars:
         """Returns the (at most) `k` images with the highest values of `unit`."""
         column = np.asarray(self.values[:, unit])
+        # Negated and stable, so that equal values are in ascending order of image index.
         order = np.argsort(-column, kind="stable")[:k]
         return Exemplars(order.astype(np.int64), column[order], bool(self.dead[unit]))
 
@@ -114,17 +114,17 @@ class ProbedLayer(ABC):
     def threshold(self, q: float, rule: QuantileRule = "linear") -> NDArray[np.float64]:
         """Returns float64 [units]: the value exceeded by the fraction `q` of all positions.
 
-        Exact, over every position of every image, on the maps at their own resolution.
+        Exact, over all positions of all images, on the maps at their own resolution.
         `linear`: the quantile 1 - q with linear interpolation between order statistics;
         `kth`: the (floor(q * M) + 1)-th largest of the M values.
 
         Raises:
-            InputError: if q lies outside (0, 1], or beyond the tail that was kept.
+            InputError: if q is outside (0, 1], or needs more values than were stored.
         """
 
     @abstractmethod
     def maps(self, images: Sequence[int] | None = None) -> Iterator[MapBatch]:
-        """Yields the feature maps of all images, or of `images`, in that order; streamed."""
+        """Yields the feature maps of all images, or of `images` in the given order, in batches."""
 
     @abstractmethod
     def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:
@@ -132,17 +132,17 @@ class ProbedLayer(ABC):
 
     @abstractmethod
     def region(self, index: int) -> Region:
-        """Returns which part of image `index` was shown to the target."""
+        """Returns the part of image `index` that was shown to the target."""
 
 
 def upper_quantile(
     tail: NDArray[np.floating], total: int, q: float, rule: QuantileRule = "linear"
 ) -> NDArray[np.float64]:
-    """Exact upper quantiles from the largest values alone.
+    """Returns exact upper quantiles, computed from the largest values only.
 
     Args:
         tail: [k, units], the k largest of `total` values of each unit, in descending order.
-        total: how many values there are, M.
+        total: number of values per unit, M.
         q: upper fraction, 0 < q <= 1.
         rule: see `ProbedLayer.threshold`.
 
@@ -153,14 +153,16 @@ def upper_quantile(
         ValueError: if the tail is too short for `q` (see `tail_length`).
     """
     if not 0 < q <= 1:
-        raise ValueError(f"q must lie in (0, 1], got {q}")
+        raise ValueError(f"q must be in (0, 1], got {q}")
     if tail.shape[0] < tail_length(total, q):
-        raise ValueError(f"the {tail.shape[0]} largest of {total} values do not reach down to q={q}")
+        raise ValueError(f"the {tail.shape[0]} largest of {total} values are too few for q={q}")
     if rule == "kth":
+        # Row r is the (r + 1)-th largest. For q = 1 there is no (M + 1)-th: the smallest value is used.
         return tail[min(int(np.floor(q * total)), total - 1)].astype(np.float64)
-    position = q * (total - 1)  # counted from the largest value downwards
+    position = q * (total - 1)  # counted from the largest value, as numpy.quantile counts upwards
     below = min(int(np.floor(position)), total - 1)
     weight = position - below
+    # In float64, as np.quantile computes it: the interpolated value has more digits than float32.
     upper = tail[below].astype(np.float64)
     if weight == 0 or below + 1 >= total:
         return upper
@@ -168,17 +170,18 @@ def upper_quantile(
 
 
 def tail_length(total: int, q: float) -> int:
-    """How many of the largest of `total` values the exact upper quantile `q` needs, either rule."""
+    """Returns how many of the `total` values, from the largest, the upper quantile `q` needs."""
+    # `kth` reads row floor(q * total), `linear` that row at most and the one after it.
     return min(total, int(np.floor(q * total)) + 2)
 
 
 class ArrayLayer(ProbedLayer):
-    """A layer whose maps are all in memory: for activations computed elsewhere, and for tests.
+    """A layer with all maps in memory, for activations that were computed elsewhere.
 
     Args:
         maps: float32 [images, units, h, w], or [images, units] for a vector layer.
-        probe: the images behind them, in the same order.
-        cache: where methods keep what they derive.
+        probe: the images of the maps, in the same order.
+        cache: for results that methods derive.
         target: name of the target.
         name: name of the layer.
         pool: "mean" or "max".
@@ -221,9 +224,9 @@ class ArrayLayer(ProbedLayer):
             yield MapBatch(chosen.astype(np.int64), self._maps[chosen])
 
     def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Not possible: there is no target behind arrays."""
-        raise NotImplementedError("activations given as arrays have no target to show images to")
+        """Raises NotImplementedError: there is no target."""
+        raise NotImplementedError("a layer made of arrays has no target that could respond to images")
 
     def region(self, index: int) -> Region:  # noqa: ARG002
-        """All of the image."""
+        """Returns the whole image."""
         return Region()

@@ -1,4 +1,4 @@
-"""Progress on the terminal: bars where someone watches, plain lines where it goes to a file."""
+"""Shows progress: bars on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """Shows how far tasks have come.
+    """Shows the progress of tasks on stderr.
 
     Args:
         mode: "bars", "plain" (a line at the end of each task), "none", or "auto": bars on a terminal,
@@ -26,7 +26,7 @@ class Progress:
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Callable[..., None]]:
-        """Yields a function to call when a step is done; it takes the number of steps (default 1)."""
+        """Yields a function to call after each step; its argument is the number of steps (default 1)."""
         start = time.monotonic()
         if self.mode == "bars":
             columns = (
@@ -42,5 +42,5 @@ class Progress:
         else:
             yield lambda _steps=1: None
         if self.mode != "none":
-            took = time.monotonic() - start
-            self.console.print(f"[green]✓[/] {description}: {total} in {took:.1f} s", highlight=False)
+            seconds = time.monotonic() - start
+            self.console.print(f"[green]✓[/] {description}: {total} in {seconds:.1f} s", highlight=False)

@@ -1,6 +1,6 @@
 """Loads, preprocesses and batches images.
 
-Every batch that the target computes has the same number of rows: see `harness.fixed_blocks`.
+Every batch that the target computes has the same number of rows: see `harness.fixed_batches`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...datasets.probing_set import ProbingSet
 from ..errors import InputError, UnreadableImageError
-from ..fixed_blocks import CPU_BLOCK, fill
+from ..fixed_batches import CPU_IMAGE_ROWS, fill
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 def block_size(target: Target, batch_size: int) -> int:
     """Returns the number of rows of every batch that a target computes.
 
-    On the CPU it is always `CPU_BLOCK`, so that results are bitwise equal for every `batch_size`. On an
-    accelerator it is `batch_size`, which has to suit its memory; values of runs with different batch
+    On the CPU it is always `CPU_IMAGE_ROWS`, so that results are bitwise equal for every `batch_size`. On
+    an accelerator it is `batch_size`, which has to suit its memory; values of runs with different batch
     sizes may differ there by rounding.
     """
-    return CPU_BLOCK if target.device.type == "cpu" else batch_size
+    return CPU_IMAGE_ROWS if target.device.type == "cpu" else batch_size
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ class ActivationSettings:
     """Settings of the pass over a probing set; the node `activations` of the configuration.
 
     Attributes:
-        pool: how a map becomes a value. Both values are stored; this one is `ProbedLayer.values`.
-        batch_size: images per forward pass on an accelerator; on the CPU the number is fixed.
+        pool: pooling of a map to a value. Both values are stored; `ProbedLayer.values` is this one.
+        batch_size: images per forward pass on an accelerator; the number is fixed on the CPU.
         workers: processes that decode images; 0 decodes in the main process.
-        quantile_tail: upper fraction of all positions that is kept for exact quantiles.
+        quantile_tail: upper fraction of all positions that is stored for exact quantiles.
         tail_budget_gb: memory for the tails of all layers; larger tails are buffered on disk.
-        keep_maps: "float16" keeps feature maps on disk, layer by layer while they fit the budget; None
+        keep_maps: "float16" stores feature maps on disk, layer by layer up to the budget; None
             recomputes them on request.
-        map_budget_gb: disk space for kept maps.
+        map_budget_gb: disk space for stored maps.
         on_error: "raise" stops at an unreadable image; "skip" leaves it out and lists it.
 
     Raises:

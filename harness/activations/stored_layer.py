@@ -1,4 +1,4 @@
-"""A stored layer, with its target for recomputation."""
+"""Defines a layer of the activation store, with its target for recomputing maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..cache import Cache
 from ..devices import full_precision
 from ..errors import InputError
 from ..files import fingerprint
-from ..fixed_blocks import fill
+from ..fixed_batches import fill
 from ..probe import Exemplars, MapBatch, ProbedLayer, QuantileRule, Region, tail_length, upper_quantile
 from .batches import block_size, load
 from .store import MANIFEST, MAPS, Manifest
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .settings import ActivationSettings, Pool
     from .store import LayerRequest
 
-# Units whose values are read from the disk at once: the file is stored image by image, so the values of
-# one unit are spread over all its pages, each of which also holds the values of its neighbours.
+# Units whose values are read from disk together: the file is stored image by image, so the values of one
+# unit are spread over all pages of the file, and each page also contains those of the neighbouring units.
 _COLUMNS = 32
 
 
@@ -36,16 +36,16 @@ class StoredLayer(ProbedLayer):
     """A complete layer of the store; made by `probe_layers`.
 
     Args:
-        request: the layer and its folder. Maps are read from the disk, as float16, only if the request
-            says so: maps that another run has kept do not change the results of this one.
-        taps: reads this layer alone.
+        request: the layer and its folder. Stored maps (float16) are used only if the request asks for
+            them: maps that another run has kept do not change the results of this one.
+        taps: reads this layer only.
         probe: all images of the pass.
-        settings: how values are pooled, and images are loaded for recomputation.
+        settings: pooling of maps, and loading of images for recomputation.
         cache: for arrays that methods derive.
 
     Attributes:
-        skipped: (path, reason) of each image that could not be read; `probe` has the others.
-        manifest: what is stored of the layer.
+        skipped: (path, reason) of each image that could not be read; `probe` contains the others.
+        manifest: describes the stored files.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class StoredLayer(ProbedLayer):
         self.cache = cache
         self.manifest = Manifest.read(request.folder / MANIFEST)
         self.skipped = tuple((image.path, image.reason) for image in self.manifest.skipped)
-        left_out = {image.index for image in self.manifest.skipped}
-        kept = [index for index in range(len(probe)) if index not in left_out]
-        self.probe = Subset(probe, kept) if left_out else probe
+        skipped = {image.index for image in self.manifest.skipped}
+        readable = [index for index in range(len(probe)) if index not in skipped]
+        self.probe = Subset(probe, readable) if skipped else probe
         self._half = request.maps == self.manifest.maps == "kept"
-        depends_on = [request.key, sorted(left_out), self.pool]
+        depends_on = [request.key, sorted(skipped), self.pool]
         self.fingerprint = fingerprint([*depends_on, "float16"] if self._half else depends_on)
         self._folder, self._taps = request.folder, taps
         self._block = block_size(taps.target, settings.batch_size)
@@ -84,14 +84,15 @@ class StoredLayer(ProbedLayer):
         return np.ascontiguousarray(self.values[:, start : start + _COLUMNS].T)
 
     def exemplars(self, unit: int, k: int) -> Exemplars:
-        """Returns the (at most) `k` images with the highest values; reads several units at once."""
-        unit = range(self.n_units)[unit]
+        """See `ProbedLayer.exemplars`. Reads the values of several units at once."""
+        unit = range(self.n_units)[unit]  # resolves negative indices and raises IndexError
         column = self._columns(unit // _COLUMNS)[unit % _COLUMNS]
         k = min(k, len(column))
         if k < 1:
             chosen = np.empty(0, np.int64)
         else:
-            # Sorting only the images at or above the k-th largest value breaks ties as sorting all does.
+            # Only the images at or above the k-th largest value are sorted. They include all ties with
+            # it, so the stable sort gives the same order as sorting all images.
             least = np.partition(column, len(column) - k)[len(column) - k]
             candidates = np.flatnonzero(column >= least)
             chosen = candidates[np.argsort(-column[candidates], kind="stable")[:k]]
@@ -105,14 +106,14 @@ class StoredLayer(ProbedLayer):
         total = len(self.values) * self.map_shape[0] * self.map_shape[1]
         if tail_length(total, q) > tail.shape[1]:
             raise InputError(
-                f"layer {self.name}: the threshold for q={q} needs more than the upper "
-                f"{self.manifest.quantile_tail:g} of all positions, which were kept",
+                f"layer {self.name}: the threshold for q={q} needs more values than the stored upper "
+                f"{self.manifest.quantile_tail:g} of all positions",
                 f"set activations.quantile_tail={q} or more (this repeats the pass over the images)",
             )
         return upper_quantile(tail.T, total, q, rule)
 
     def maps(self, images: Sequence[int] | None = None) -> Iterator[MapBatch]:
-        """See `ProbedLayer.maps`. Maps read from the disk have the precision of float16.
+        """See `ProbedLayer.maps`. Stored maps have the precision of float16.
 
         Raises:
             IndexError: if an image index is out of range.
@@ -135,7 +136,7 @@ class StoredLayer(ProbedLayer):
         for block in load(self.probe, self._taps.target, lists, self._block, self._workers):
             if block.skipped:
                 raise block.skipped[0].error()
-            assert block.inputs is not None  # every image of the block was read
+            assert block.inputs is not None  # all images of the block were read
             maps = block.readable(self._forward(block.inputs))
             yield MapBatch(block.indices, maps.cpu().numpy())
 
@@ -153,7 +154,10 @@ class StoredLayer(ProbedLayer):
         return np.concatenate(responses)
 
     def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns the maps of one block; hooks the network for this block only: layers may alternate."""
+        """Returns the maps of one block.
+
+        The network has hooks for this block only, because maps of several layers may be read in turns.
+        """
         with self._taps as taps, full_precision(taps.target.device):
             return taps.read(inputs)[self.name]
 
@@ -168,5 +172,6 @@ class StoredLayer(ProbedLayer):
 
 
 def _pooled(maps: torch.Tensor, pool: Pool) -> torch.Tensor:
+    # Contiguous, as in the pass: the order of the sum depends on the memory layout.
     flat = maps.contiguous().flatten(2)
     return flat.mean(2) if pool == "mean" else flat.amax(2)

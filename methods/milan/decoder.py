@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from ...harness.devices import full_precision
 from ...harness.errors import InputError, one_of
-from ...harness.fixed_blocks import fill, in_blocks
+from ...harness.fixed_batches import fill, in_blocks
 from .attention import AttentionDecoder
 from .beam import Hypotheses, State, Step, search
 from .checkpoints import Checkpoint

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from ...harness.devices import full_precision
 from ...harness.errors import InputError, nearest
-from ...harness.fixed_blocks import CPU_BLOCK, fill
+from ...harness.fixed_batches import CPU_IMAGE_ROWS, fill
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's pixels, per channel."""
@@ -106,7 +106,7 @@ class PyramidEncoder(nn.Module):
         masks: NDArray[np.uint8] | None = None,
         ids: NDArray[np.int64] | None = None,
         *,
-        block: int = CPU_BLOCK,
+        block: int = CPU_IMAGE_ROWS,
     ) -> NDArray[np.float32]:
         """Encodes the exemplars of units; the network processes each distinct image once.
 
@@ -142,7 +142,7 @@ class PyramidEncoder(nn.Module):
         images: Sequence[NDArray[np.uint8]],
         masks: Sequence[NDArray[np.uint8]],
         *,
-        block: int = CPU_BLOCK,
+        block: int = CPU_IMAGE_ROWS,
     ) -> NDArray[np.float32]:
         """Encodes images with several masks each.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...harness.fixed_blocks import in_blocks
+from ...harness.fixed_batches import in_blocks
 from .vocabulary import Vocabulary
 
 
