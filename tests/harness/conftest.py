@@ -1,4 +1,4 @@
-"""Fixtures of the activation store: pictures on the disk, and a small network that looks at them."""
+"""Fixtures for the tests of activations: image files and a small target."""
 
 import shutil
 from collections.abc import Callable
@@ -18,15 +18,16 @@ from dissectbench.harness.activations.stored_layer import StoredLayer
 from dissectbench.harness.cache import Cache
 
 
-def _picture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+def _image(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    # Upscaled, so that convolutions respond to more than noise and JPEG keeps the content.
     coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
 @pytest.fixture(scope="session")
-def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """52 JPEGs of several sizes; 30 to 39 repeat 0 to 9, and 51 repeats 17."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(11)
     for number in range(51):
         path = folder / f"{number:03}.jpg"
@@ -34,14 +35,14 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.write_bytes((folder / f"{number - 30:03}.jpg").read_bytes())
             continue
         size = [(80, 64), (64, 64), (64, 96)][number % 3]
-        _picture(rng, size).save(path, quality=92)
+        _image(rng, size).save(path, quality=92)
     (folder / "051.jpg").write_bytes((folder / "017.jpg").read_bytes())
     return folder
 
 
 @pytest.fixture(scope="session")
 def resnet() -> Callable[[], object]:
-    """A function that makes the target: a ResNet-18 with seeded random weights, for 48 pixels."""
+    """A function that makes the target: a ResNet-18 with seeded random weights, for 48 x 48 pixels."""
     import torch
     import torchvision
     from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
@@ -51,12 +52,12 @@ def resnet() -> Callable[[], object]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = torchvision.models.resnet18()
-    look = Compose([Resize(48), CenterCrop(48), ToTensor(), Normalize([0.45] * 3, [0.25] * 3)])
-    return lambda: Target.of("resnet18", model, look, device="cpu", example_size=(48, 48))
+    preprocess = Compose([Resize(48), CenterCrop(48), ToTensor(), Normalize([0.45] * 3, [0.25] * 3)])
+    return lambda: Target.of("resnet18", model, preprocess, device="cpu", example_size=(48, 48))
 
 
-class Counted(FlatFolder):
-    """Counts how often each image is decoded."""
+class CountingFolder(FlatFolder):
+    """Lists the images in the order in which they are decoded."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -68,22 +69,22 @@ class Counted(FlatFolder):
 
 
 @pytest.fixture
-def counted(picture_folder: Path) -> Counted:
-    """The pictures as a probing set that counts what is decoded."""
-    return Counted(picture_folder)
+def counted(image_folder: Path) -> CountingFolder:
+    """The images as a probing set that lists the decoded ones."""
+    return CountingFolder(image_folder)
 
 
 @pytest.fixture(scope="session")
 def stored() -> Callable[..., dict[str, StoredLayer]]:
-    """A function that shows a probing set to a target."""
+    """A function that computes and stores activations of a probing set."""
 
-    def show(target: Any, probe: ProbingSet, store: Path, layers: Any = None, **settings: Any):
+    def probe_all(target: Any, probe: ProbingSet, store: Path, layers: Any = None, **settings: Any):
         names = layers or ["conv1", "layer2", "layer4", "fc"]
         cache = Cache(store / "cache")
-        chosen = ActivationSettings(**{"quantile_tail": 0.05, **settings})
-        return probe_layers(target, probe, names, store=store, cache=cache, settings=chosen)
+        options = ActivationSettings(**{"quantile_tail": 0.05, **settings})
+        return probe_layers(target, probe, names, store=store, cache=cache, settings=options)
 
-    return show
+    return probe_all
 
 
 @pytest.fixture(scope="session")
@@ -98,11 +99,12 @@ def content() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture
-def copied(picture_folder: Path, tmp_path: Path) -> Path:
-    """Pictures that a test may damage."""
-    return Path(shutil.copytree(picture_folder, tmp_path / "pictures"))
+def copied(image_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the images that a test may damage."""
+    return Path(shutil.copytree(image_folder, tmp_path / "images"))
 
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves the state of a pass after every block of 16 images."""
     monkeypatch.setattr(forward_pass, "SHARD", 16)

@@ -1,4 +1,4 @@
-"""What is expensive is computed once, and what is damaged again."""
+"""Tests the cache: values are computed once, and damaged values are computed again."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_damaged_array_is_computed_again(tmp_path):
     assert cache.array("x", key, lambda: np.arange(100.0))[99] == 99
 
 
-def test_json_values_come_back_and_torn_ones_are_misses(tmp_path):
+def test_json_values_are_returned_and_truncated_ones_are_missing(tmp_path):
     cache, key = Cache(tmp_path), {"prompt": "what is this?", "model": "m"}
     assert cache.get("replies", key) is None
     cache.put("replies", key, {"text": "a boat"})
@@ -43,7 +43,7 @@ def test_json_values_come_back_and_torn_ones_are_misses(tmp_path):
     assert cache.get("replies", key) is None
 
 
-def test_an_interrupted_computation_leaves_nothing(tmp_path):
+def test_an_interrupted_computation_leaves_no_file(tmp_path):
     cache = Cache(tmp_path)
 
     def interrupted():

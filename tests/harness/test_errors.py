@@ -1,4 +1,4 @@
-"""Errors that a user sees."""
+"""Tests the exceptions that are shown to users."""
 
 import pickle
 
@@ -7,18 +7,18 @@ import pytest
 from dissectbench.harness.errors import InputError, UnreadableImageError, one_of
 
 
-def test_an_error_comes_out_of_a_worker_process_as_it_went_in():
+def test_an_error_is_unchanged_by_pickling():
     error = pickle.loads(pickle.dumps(UnreadableImageError("a/b.jpg", "truncated")))
     assert (error.path, error.reason) == ("a/b.jpg", "truncated")
     assert str(error) == str(UnreadableImageError("a/b.jpg", "truncated"))
 
 
-def test_the_hint_stands_on_a_line_of_its_own():
-    assert str(InputError("wrong", "mend it")) == "wrong\n  mend it"
+def test_the_hint_is_on_a_separate_line():
+    assert str(InputError("wrong", "fix it")) == "wrong\n  fix it"
 
 
-def test_the_hint_comes_out_of_a_worker_process_too():
-    assert str(pickle.loads(pickle.dumps(InputError("wrong", "mend it")))) == "wrong\n  mend it"
+def test_the_hint_is_kept_by_pickling():
+    assert str(pickle.loads(pickle.dumps(InputError("wrong", "fix it")))) == "wrong\n  fix it"
 
 
 def test_one_of_returns_a_known_value():
@@ -26,7 +26,7 @@ def test_one_of_returns_a_known_value():
     assert one_of("activations.keep_maps", None, (None, "float16")) is None
 
 
-def test_one_of_names_the_setting_the_nearest_value_and_all_values():
+def test_the_message_of_one_of_has_the_setting_the_nearest_value_and_all_values():
     with pytest.raises(InputError) as caught:
         one_of("method.variant", "offical", ("paper", "official", "lite"))
     assert str(caught.value) == (

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and fingerprints name what is in them."""
+"""Tests atomic writing of files, and fingerprints."""
 
 import errno
 import subprocess
@@ -20,7 +20,7 @@ from dissectbench.harness.files import (
 )
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
 
@@ -36,20 +36,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_what_the_system_refuses_is_said_in_a_sentence(tmp_path, code):
+def test_an_error_of_the_operating_system_has_a_message_and_a_hint(tmp_path, code):
     path = tmp_path / "table.csv"
 
-    def refused():
+    def write():
         with atomic_path(path):
             raise OSError(code, "refused")
 
     with pytest.raises(InputError, match=r"cannot write .*table\.csv") as caught:
-        refused()
+        write()
     assert caught.value.hint
     assert not path.exists()
 
 
-def test_a_folder_that_is_a_file_is_said_in_a_sentence(tmp_path):
+def test_a_file_in_place_of_a_folder_has_a_message(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         write_json(tmp_path / "file" / "x.json", 1)
@@ -64,7 +64,7 @@ for _ in range(50):
 """
 
 
-def test_two_writers_never_mix(tmp_path):
+def test_the_output_of_two_writers_is_never_mixed(tmp_path):
     path = tmp_path / "shared.txt"
     writers = [subprocess.Popen([sys.executable, "-c", WRITE_MANY, str(path), letter]) for letter in "ab"]
     assert [writer.wait() for writer in writers] == [0, 0]
@@ -73,7 +73,7 @@ def test_two_writers_never_mix(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["shared.txt"]
 
 
-def test_json_names_the_line_of_a_mistake(tmp_path):
+def test_the_message_about_invalid_json_has_the_line(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('{"a": 1,\n oops}')
     with pytest.raises(InputError, match=r"x\.json.*line 2"):
@@ -82,7 +82,7 @@ def test_json_names_the_line_of_a_mistake(tmp_path):
         read_json(tmp_path / "none.json")
 
 
-def test_json_never_holds_nan(tmp_path):
+def test_json_never_contains_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "x.json", float("nan"))
     assert not (tmp_path / "x.json").exists()
@@ -104,19 +104,20 @@ def test_a_fingerprint_ignores_the_order_of_keys(value):
     assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
 
 
-def test_fingerprints_stay_what_they_are():
+def test_fingerprints_are_the_same_in_every_version():
+    # Stored activations and cached results are found by their fingerprints.
     assert fingerprint({"b": [1, 2.5], "a": "ü"}) == (
         "75151e181452ee19f62c437a12e96bbbe4453c199f041abfe6b18ab3cb8f3c4f"
     )
 
 
-def test_a_digest_is_of_the_content(tmp_path):
+def test_a_digest_is_the_hash_of_the_content(tmp_path):
     path = Path(tmp_path / "x")
     path.write_bytes(b"abc")
     assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_suggestions_read_like_a_sentence():
+def test_suggestions_are_a_question():
     assert nearest("layr4", ["layer4"]) == "did you mean layer4?"
     assert nearest("layr4", ["layer4", "layer3", "fc"]) == "did you mean layer4 or layer3?"
     assert nearest("zzz", ["layer4"]) == ""

@@ -1,4 +1,4 @@
-"""The pass over the probing set: complete, exact, repeatable, done once."""
+"""Tests the pass over the probing set: exact values, reuse of stored layers, resuming."""
 
 from pathlib import Path
 from typing import Any
@@ -24,31 +24,33 @@ ARRAYS = ("mean.npy", "max.npy", "sizes.npy", "tail.npy")
 
 
 def by_hand(target: Target, probe: FlatFolder) -> dict[str, np.ndarray]:
-    """The maps [images, units, h, w] of the layers, by plain forward passes of one image each."""
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in LAYERS}
+    """Returns the maps [images, units, h, w] of the layers, from forward passes of one image each."""
+    outputs: dict[str, list[torch.Tensor]] = {name: [] for name in LAYERS}
 
-    def note(name: str) -> Any:
-        return lambda _module, _inputs, output: found[name].append(output.clone())
+    def keep(name: str) -> Any:
+        # Cloned: a later in-place ReLU overwrites the output.
+        return lambda _module, _inputs, output: outputs[name].append(output.clone())
 
-    handles = [target.model.get_submodule(name).register_forward_hook(note(name)) for name in LAYERS]
+    handles = [target.model.get_submodule(name).register_forward_hook(keep(name)) for name in LAYERS]
     with torch.no_grad():
         for index in range(len(probe)):
             target.model(target.preprocess(probe.image(index))[None])
     for handle in handles:
         handle.remove()
-    return {name: torch.cat(seen).numpy() for name, seen in found.items()}
+    return {name: torch.cat(tensors).numpy() for name, tensors in outputs.items()}
 
 
 def test_values_and_thresholds_are_those_of_plain_forward_passes(
-    picture_folder: Path, resnet, tmp_path: Path, stored
+    image_folder: Path, resnet, tmp_path: Path, stored
 ):
-    target, probe = resnet(), FlatFolder(picture_folder)
+    target, probe = resnet(), FlatFolder(image_folder)
     layers = stored(target, probe, tmp_path)
     assert list(layers) == LAYERS
     truths = by_hand(target, probe)
     for name, layer in layers.items():
         maps = truths[name].reshape(52, layer.n_units, *layer.map_shape)
         truth = ArrayLayer(maps, probe, Cache(tmp_path / "cache"), name=name)
+        # Batches of one image take other kernels: float32 rounding over 18 layers.
         scale = np.abs(maps).max()
         assert layer.values.dtype == np.float32
         np.testing.assert_allclose(layer.values, truth.values, atol=1e-5 * scale)
@@ -66,9 +68,9 @@ def test_values_and_thresholds_are_those_of_plain_forward_passes(
 @pytest.mark.numerics
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (64, 2), (7, 2)])
 def test_batch_size_and_workers_change_nothing(
-    picture_folder: Path, resnet, tmp_path: Path, batch_size: int, workers: int, stored, content
+    image_folder: Path, resnet, tmp_path: Path, batch_size: int, workers: int, stored, content
 ):
-    probe = FlatFolder(picture_folder)
+    probe = FlatFolder(image_folder)
     stored(resnet(), probe, tmp_path / "a")
     stored(resnet(), probe, tmp_path / "b", batch_size=batch_size, workers=workers)
     assert content(tmp_path / "a") == content(tmp_path / "b")
@@ -76,9 +78,9 @@ def test_batch_size_and_workers_change_nothing(
 
 @pytest.mark.numerics
 def test_equal_images_have_equal_values_and_rank_by_index(
-    picture_folder: Path, resnet, tmp_path: Path, stored
+    image_folder: Path, resnet, tmp_path: Path, stored
 ):
-    layer = stored(resnet(), FlatFolder(picture_folder), tmp_path)["layer4"]
+    layer = stored(resnet(), FlatFolder(image_folder), tmp_path)["layer4"]
     np.testing.assert_array_equal(layer.values[:10], layer.values[30:40])
     np.testing.assert_array_equal(layer.values[17], layer.values[51])
     for unit in range(layer.n_units):
@@ -88,10 +90,10 @@ def test_equal_images_have_equal_values_and_rank_by_index(
 
 
 @pytest.mark.numerics
-def test_a_layer_has_the_same_values_alone_and_in_company(
-    picture_folder: Path, resnet, tmp_path: Path, stored, content
+def test_a_layer_has_the_same_values_alone_and_with_other_layers(
+    image_folder: Path, resnet, tmp_path: Path, stored, content
 ):
-    probe = FlatFolder(picture_folder)
+    probe = FlatFolder(image_folder)
     stored(resnet(), probe, tmp_path / "together")
     for name in LAYERS:
         stored(resnet(), probe, tmp_path / "alone", [name])
@@ -99,16 +101,16 @@ def test_a_layer_has_the_same_values_alone_and_in_company(
 
 
 @pytest.mark.numerics
-def test_a_tail_beyond_its_memory_is_the_same(
-    picture_folder: Path, resnet, tmp_path: Path, stored, content
+def test_a_tail_beyond_the_memory_budget_is_the_same(
+    image_folder: Path, resnet, tmp_path: Path, stored, content
 ):
-    probe = FlatFolder(picture_folder)
+    probe = FlatFolder(image_folder)
     stored(resnet(), probe, tmp_path / "a")
     stored(resnet(), probe, tmp_path / "b", tail_budget_gb=1e-3)
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-# What is stored is not computed again -------------------------------------------------------------
+# Reuse of stored layers ---------------------------------------------------------------------------
 
 
 def test_every_image_is_decoded_once_and_only_for_missing_layers(
@@ -125,7 +127,7 @@ def test_every_image_is_decoded_once_and_only_for_missing_layers(
     assert before.items() <= content(tmp_path).items()
 
 
-def test_a_longer_tail_is_computed_and_a_shorter_one_is_there(counted, resnet, tmp_path: Path, stored):
+def test_a_longer_tail_is_computed_and_a_shorter_one_is_reused(counted, resnet, tmp_path: Path, stored):
     layer = stored(resnet(), counted, tmp_path, ["fc"], quantile_tail=0.1)["fc"]
     with pytest.raises(InputError, match=r"activations\.quantile_tail=0\.3"):
         layer.threshold(0.3)
@@ -138,8 +140,8 @@ def test_a_longer_tail_is_computed_and_a_shorter_one_is_there(counted, resnet, t
 
 @pytest.mark.parametrize("name", [*ARRAYS, "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
-def test_damage_is_noticed_and_mended(
-    picture_folder: Path,
+def test_a_damaged_layer_is_detected_and_recomputed(
+    image_folder: Path,
     resnet,
     tmp_path: Path,
     name: str,
@@ -148,7 +150,7 @@ def test_damage_is_noticed_and_mended(
     stored,
     content,
 ):
-    probe = FlatFolder(picture_folder)
+    probe = FlatFolder(image_folder)
     stored(resnet(), probe, tmp_path, ["fc"])
     before = content(tmp_path)
     path = next(tmp_path.glob(f"*/{name}"))
@@ -168,7 +170,7 @@ def test_damage_is_noticed_and_mended(
         assert f"{name} is damaged" in caplog.text
 
 
-def test_other_images_are_another_entry(copied: Path, resnet, tmp_path: Path, stored):
+def test_other_images_are_stored_separately(copied: Path, resnet, tmp_path: Path, stored):
     first = stored(resnet(), FlatFolder(copied), tmp_path / "store", ["fc"])["fc"]
     Image.new("RGB", (64, 64), "red").save(copied / "020.jpg")
     second = stored(resnet(), FlatFolder(copied), tmp_path / "store", ["fc"])["fc"]
@@ -179,7 +181,7 @@ def test_other_images_are_another_entry(copied: Path, resnet, tmp_path: Path, st
 
 @pytest.fixture
 def forwards(resnet):
-    """A target, and the number of images in each of its forward passes so far."""
+    """A target, and a list of the number of images in each of its forward passes."""
     target, sizes = resnet(), []
     hook = target.model.register_forward_pre_hook(lambda _model, inputs: sizes.append(len(inputs[0])))
     yield target, sizes
@@ -187,7 +189,7 @@ def forwards(resnet):
 
 
 def interrupt_at(number: int, patch: pytest.MonkeyPatch) -> None:
-    """Makes reading image `number` an interruption by the keyboard."""
+    """Raises KeyboardInterrupt when image `number` is read."""
     real = FlatFolder.image
 
     def image(self, index: int) -> Image.Image:
@@ -199,7 +201,7 @@ def interrupt_at(number: int, patch: pytest.MonkeyPatch) -> None:
 
 
 BLANK, BLOCKS = [2], [16] * 4
-"""Images in the forward pass that observes the network, and in those over 52 images on the CPU."""
+"""Images per forward pass: of the pass that observes the network, and of those over 52 images."""
 
 
 def test_the_network_is_observed_once(forwards, counted, tmp_path: Path, stored):
@@ -220,7 +222,7 @@ def test_taps_that_have_observed_the_network_are_used(forwards, counted, tmp_pat
     assert sizes == BLANK + BLOCKS
 
 
-def test_layers_at_different_images_need_no_observation_of_their_own(
+def test_layers_that_resume_at_different_images_share_one_observation(
     forwards, counted, tmp_path: Path, stored, small_shards, monkeypatch: pytest.MonkeyPatch
 ):
     target, sizes = forwards
@@ -238,7 +240,7 @@ def test_taps_of_another_target_are_refused(resnet, counted, tmp_path: Path, sto
         stored(resnet(), counted, tmp_path, Taps(resnet(), ["fc"]))
 
 
-def test_the_fingerprint_names_the_pooling(counted, resnet, tmp_path: Path, stored):
+def test_the_fingerprint_depends_on_the_pooling(counted, resnet, tmp_path: Path, stored):
     mean = stored(resnet(), counted, tmp_path, ["layer4"])["layer4"]
     maximum = stored(resnet(), counted, tmp_path, ["layer4"], pool="max")["layer4"]
     assert len(counted.decoded) == 52
@@ -247,16 +249,16 @@ def test_the_fingerprint_names_the_pooling(counted, resnet, tmp_path: Path, stor
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_the_global_random_numbers_are_left_alone(
-    picture_folder: Path, resnet, tmp_path: Path, stored, workers: int
+def test_the_global_random_state_is_unchanged(
+    image_folder: Path, resnet, tmp_path: Path, stored, workers: int
 ):
     before = torch.get_rng_state()
-    layer = stored(resnet(), FlatFolder(picture_folder), tmp_path, ["conv1"], workers=workers)["conv1"]
+    layer = stored(resnet(), FlatFolder(image_folder), tmp_path, ["conv1"], workers=workers)["conv1"]
     list(layer.maps([1]))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_slow_pass_saves_by_the_clock(
+def test_a_slow_pass_saves_its_state_by_time(
     counted, resnet, tmp_path: Path, stored, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""What a stored layer hands out: maps, answers for new images, exemplars, thresholds, regions."""
+"""Tests stored layers: maps, responses to new images, exemplars, thresholds, regions."""
 
 import json
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from dissectbench.harness.probe import ArrayLayer, MapBatch, ProbedLayer
 
 
 @pytest.fixture(scope="module")
-def layers(picture_folder: Path, resnet, stored, tmp_path_factory) -> dict[str, StoredLayer]:
-    return stored(resnet(), FlatFolder(picture_folder), tmp_path_factory.mktemp("store"))
+def layers(image_folder: Path, resnet, stored, tmp_path_factory) -> dict[str, StoredLayer]:
+    return stored(resnet(), FlatFolder(image_folder), tmp_path_factory.mktemp("store"))
 
 
 def joined(batches: Iterator[MapBatch]) -> tuple[list[int], np.ndarray]:
@@ -45,32 +45,32 @@ def test_maps_pool_to_the_stored_values(layers, name: str):
 
 
 @pytest.mark.numerics
-def test_maps_of_chosen_images_come_in_that_order_with_the_same_bits(layers):
+def test_maps_of_selected_images_are_in_their_order_with_the_same_bits(layers):
     layer = layers["layer4"]
     _, everything = joined(layer.maps())
-    chosen = [40, 3, 3, 51, *range(20, 0, -1)]
-    indices, maps = joined(layer.maps(chosen))
-    assert indices == chosen
-    np.testing.assert_array_equal(maps, everything[chosen])
+    selected = [40, 3, 3, 51, *range(20, 0, -1)]
+    indices, maps = joined(layer.maps(selected))
+    assert indices == selected
+    np.testing.assert_array_equal(maps, everything[selected])
     assert list(layer.maps([])) == []
 
 
 @pytest.mark.parametrize("images", [[52], [-1], [0, 99]])
-def test_images_that_are_not_there_are_refused(layers, images: list[int]):
+def test_image_indices_out_of_range_are_refused(layers, images: list[int]):
     with pytest.raises(IndexError):
         next(layers["fc"].maps(images))
 
 
 def test_maps_of_several_layers_may_be_read_in_turns(layers):
-    one, two = layers["conv1"], layers["layer4"]
-    alone = [joined(one.maps())[1], joined(two.maps())[1]]
-    both = list(zip(one.maps(), two.maps(), strict=True))
+    early, late = layers["conv1"], layers["layer4"]
+    alone = [joined(early.maps())[1], joined(late.maps())[1]]
+    both = list(zip(early.maps(), late.maps(), strict=True))
     np.testing.assert_array_equal(np.concatenate([first.maps for first, _ in both]), alone[0])
     np.testing.assert_array_equal(np.concatenate([second.maps for _, second in both]), alone[1])
 
 
-def test_an_image_gone_since_the_pass_is_named(picture_folder: Path, resnet, stored, tmp_path: Path):
-    for path in sorted(picture_folder.glob("*.jpg"))[:3]:
+def test_an_image_removed_since_the_pass_is_named(image_folder: Path, resnet, stored, tmp_path: Path):
+    for path in sorted(image_folder.glob("*.jpg"))[:3]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     layer = stored(resnet(), FlatFolder(tmp_path), tmp_path / "store", ["fc"])["fc"]
     (tmp_path / "001.jpg").unlink()
@@ -80,22 +80,22 @@ def test_an_image_gone_since_the_pass_is_named(picture_folder: Path, resnet, sto
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("pool", ["mean", "max"])
-def test_new_images_get_the_answer_that_the_pass_gave(
-    picture_folder: Path, resnet, stored, layers, tmp_path: Path, pool: str
+def test_responses_to_new_images_equal_the_values_of_the_pass(
+    image_folder: Path, resnet, stored, layers, tmp_path: Path, pool: str
 ):
-    layer = stored(resnet(), FlatFolder(picture_folder), tmp_path, ["layer4"], pool=pool)["layer4"]
+    layer = stored(resnet(), FlatFolder(image_folder), tmp_path, ["layer4"], pool=pool)["layer4"]
     images = [layer.probe.image(index) for index in (5, 50, 11)]
-    answer = layer.respond(images)
-    np.testing.assert_array_equal(answer, layer.values[[5, 50, 11]])
-    np.testing.assert_array_equal(layer.respond(images[1:]), answer[1:])
-    many = layer.respond(images * 9)
-    np.testing.assert_array_equal(many, np.tile(answer, (9, 1)))
+    responses = layer.respond(images)
+    np.testing.assert_array_equal(responses, layer.values[[5, 50, 11]])
+    np.testing.assert_array_equal(layer.respond(images[1:]), responses[1:])
+    several_blocks = layer.respond(images * 9)
+    np.testing.assert_array_equal(several_blocks, np.tile(responses, (9, 1)))
     grey = images[0].convert("L")
     np.testing.assert_array_equal(layer.respond([grey]), layer.respond([grey.convert("RGB")]))
     assert layer.respond([]).shape == (0, layer.n_units)
 
 
-def test_the_region_is_that_of_the_images_own_size(layers, resnet):
+def test_the_region_depends_on_the_size_of_the_image(layers, resnet):
     layer, target = layers["fc"], resnet()
     for index, size in enumerate([(80, 64), (64, 64), (64, 96)]):
         assert layer.region(index) == target.region(size)
@@ -110,8 +110,8 @@ def test_the_region_does_not_decode_the_image(counted, resnet, stored, tmp_path:
     assert counted.decoded == []
 
 
-class Held:
-    """As much of a stored layer as `exemplars` needs, around an array."""
+class Columns:
+    """The part of a stored layer that `exemplars` needs, made from an array."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -128,25 +128,27 @@ def test_exemplars_equal_a_stable_sort(data: st.DataObject):
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     images, units = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
     values = rng.integers(-2, data.draw(st.integers(-1, 50)), (images, units)).astype(np.float32)
-    held: Any = Held(values)
+    layer: Any = Columns(values)
     unit, k = data.draw(st.integers(0, units - 1)), data.draw(st.integers(0, 50))
-    found, truth = StoredLayer.exemplars(held, unit, k), ProbedLayer.exemplars(held, unit, k)
-    assert found.indices.tolist() == truth.indices.tolist()
-    assert found.indices.dtype == np.int64
-    np.testing.assert_array_equal(found.values, truth.values)
-    assert found.dead == truth.dead
+    exemplars, truth = StoredLayer.exemplars(layer, unit, k), ProbedLayer.exemplars(layer, unit, k)
+    assert exemplars.indices.tolist() == truth.indices.tolist()
+    assert exemplars.indices.dtype == np.int64
+    np.testing.assert_array_equal(exemplars.values, truth.values)
+    assert exemplars.dead == truth.dead
 
 
 @pytest.mark.parametrize("q", [0.0, -0.1, 1.5, 0.2])
-def test_a_quantile_that_cannot_be_told_is_refused(layers, q: float):
+def test_a_quantile_that_cannot_be_computed_is_refused(layers, q: float):
     with pytest.raises(InputError, match=f"q={q}"):
         layers["conv1"].threshold(q)
 
 
-# Kept maps ---------------------------------------------------------------------------------------
+# Stored maps --------------------------------------------------------------------------------------
 
 
-def test_kept_maps_are_those_computed_to_half_precision(counted, resnet, stored, layers, tmp_path: Path):
+def test_stored_maps_are_computed_maps_rounded_to_half_precision(
+    counted, resnet, stored, layers, tmp_path: Path
+):
     kept = stored(resnet(), counted, tmp_path, keep_maps="float16")
     counted.decoded.clear()
     for name, layer in kept.items():
@@ -154,11 +156,11 @@ def test_kept_maps_are_those_computed_to_half_precision(counted, resnet, stored,
         _, maps = joined(layer.maps([30, 2, 51]))
         _, truth = joined(layers[name].maps([30, 2, 51]))
         np.testing.assert_array_equal(maps, truth.astype(np.float16).astype(np.float32))
-        assert layer.fingerprint != layers[name].fingerprint  # what is derived from maps depends on it
+        assert layer.fingerprint != layers[name].fingerprint  # derived results depend on the precision
     assert counted.decoded == []
 
 
-def test_maps_beyond_the_budget_are_recomputed_and_this_is_said(
+def test_maps_beyond_the_budget_are_recomputed_with_a_warning(
     counted, resnet, stored, layers, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     conv1, fc = layers["conv1"], layers["fc"]
@@ -179,7 +181,9 @@ def test_maps_beyond_the_budget_are_recomputed_and_this_is_said(
     np.testing.assert_allclose(joined(kept["fc"].maps([7]))[1], joined(fc.maps([7]))[1], rtol=1e-3)
 
 
-class Loud:
+class HugeInputs:
+    """Makes inputs for which the maps of some images overflow float16."""
+
     def __call__(self, image: Image.Image) -> Any:
         import torch
 
@@ -191,7 +195,7 @@ def test_maps_that_overflow_half_precision_are_recomputed_and_this_is_recorded(
 ):
     from dissectbench.harness.targets.target import Target
 
-    target = Target.of("loud", resnet().model, Loud(), device="cpu", example_size=(48, 48))
+    target = Target.of("huge", resnet().model, HugeInputs(), device="cpu", example_size=(48, 48))
     layer = stored(target, counted, tmp_path, ["conv1"], keep_maps="float16")["conv1"]
     assert "conv1: its values overflow float16" in caplog.text
     manifest = json.loads(next(tmp_path.glob("*/manifest.json")).read_text())
@@ -203,7 +207,7 @@ def test_maps_that_overflow_half_precision_are_recomputed_and_this_is_recorded(
     assert counted.decoded == []
 
 
-def test_maps_asked_for_later_are_kept_then(counted, resnet, stored, tmp_path: Path):
+def test_maps_requested_later_are_stored_then(counted, resnet, stored, tmp_path: Path):
     first = stored(resnet(), counted, tmp_path, ["fc"])["fc"]
     assert first.manifest.maps == "not_requested"
     second = stored(resnet(), counted, tmp_path, ["fc"], keep_maps="float16")["fc"]
@@ -214,9 +218,7 @@ def test_maps_asked_for_later_are_kept_then(counted, resnet, stored, tmp_path: P
     assert third.fingerprint == first.fingerprint != second.fingerprint
 
 
-def test_maps_that_another_run_has_kept_change_nothing_for_one_that_did_not_ask(
-    counted, resnet, stored, tmp_path: Path
-):
+def test_maps_stored_by_another_run_are_used_only_on_request(counted, resnet, stored, tmp_path: Path):
     stored(resnet(), counted, tmp_path, ["conv1"], keep_maps="float16")
     again = stored(resnet(), counted, tmp_path, ["conv1"])["conv1"]
     exact = stored(resnet(), counted, tmp_path / "elsewhere", ["conv1"])["conv1"]
@@ -224,7 +226,7 @@ def test_maps_that_another_run_has_kept_change_nothing_for_one_that_did_not_ask(
     np.testing.assert_array_equal(joined(again.maps([3]))[1], joined(exact.maps([3]))[1])
 
 
-def test_the_cache_is_the_one_given(picture_folder: Path, resnet, stored, tmp_path: Path):
-    layer = stored(resnet(), FlatFolder(picture_folder), tmp_path, ["fc"])["fc"]
+def test_the_cache_is_the_given_one(image_folder: Path, resnet, stored, tmp_path: Path):
+    layer = stored(resnet(), FlatFolder(image_folder), tmp_path, ["fc"])["fc"]
     assert isinstance(layer.cache, Cache)
     assert layer.cache.root == tmp_path / "cache"

@@ -1,4 +1,4 @@
-"""Which units a run describes."""
+"""Tests the selection of units."""
 
 import pytest
 from hypothesis import given
@@ -32,11 +32,11 @@ def test_a_smaller_sample_is_part_of_a_larger_one():
     assert set(select_units(10, "fc", 100, 0)) <= set(select_units(50, "fc", 100, 0))
 
 
-def test_a_list_is_taken_as_it_is():
+def test_a_list_is_sorted_without_duplicates():
     assert select_units([17, 3, 3], "fc", 20, 0) == [3, 17]
 
 
 @pytest.mark.parametrize("units", [0, -1, True, "some", [], [1.5], ["a"], [20], [-1]])
-def test_what_makes_no_sense_is_refused(units):
+def test_invalid_selections_are_refused(units):
     with pytest.raises(InputError, match="units="):
         select_units(units, "fc", 20, 0)
