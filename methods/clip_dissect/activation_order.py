@@ -12,10 +12,10 @@ from .cosines import ArrayCosines, Cosines
 def checked_cosines(
     activations: NDArray[np.floating], cosines: Cosines | NDArray[np.floating]
 ) -> Cosines:
-    """Returns cosines that belong to the same images as finite activations.
+    """Returns the cosines after checking that they and the activations are finite and fit each other.
 
     Raises:
-        ValueError: if the numbers of images differ, or an activation is not finite.
+        ValueError: if the numbers of images differ, or an activation or a cosine is not finite.
     """
     cosines = ArrayCosines(cosines) if isinstance(cosines, np.ndarray) else cosines
     if activations.ndim != 2 or len(activations) != cosines.shape[0]:
@@ -24,6 +24,8 @@ def checked_cosines(
         )
     if not np.isfinite(activations).all():
         raise ValueError("activations are not finite")
+    if not cosines.finite:
+        raise ValueError("cosines of images and concepts are not finite")
     return cosines
 
 

@@ -26,8 +26,9 @@ from .cosines import EmbeddingCosines
 from .embeddings import image_embeddings, text_embeddings
 from .similarity import SIMILARITIES, Similarities
 
-_FORMAT = 1  # of cached rankings
+_FORMAT = 2  # of cached rankings
 _RANKED = np.dtype([("concept", "<i4"), ("score", "<f4")])
+_UNDEFINED, _TIED = -1, -2  # in place of a concept: the unit has no scores, or only equal ones
 _EXEMPLARS = 10  # listed in the evidence
 _NOT_PARAMETERS = ("population", "baseline", "seed")  # determined by other settings
 
@@ -110,6 +111,10 @@ class CLIPDissect(Method):
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
         """See `Method.describe`. All units of the layer are ranked, even if few are described."""
         started = time.perf_counter()
+        lack = _lack_of_images(self.parameters, len(layer.values))
+        if lack is not None:
+            yield from self._failed(layer, units, lack)
+            return
         finite = _finite(layer)
         ranking = self._ranking(layer, finite)
         evidence = self._evidence(layer, finite)
@@ -120,6 +125,15 @@ class CLIPDissect(Method):
             seconds = share + time.perf_counter() - started
             yield replace(description, seconds=seconds)
 
+    def _failed(self, layer: ProbedLayer, units: Sequence[int], reason: str) -> Iterator[Description]:
+        """Yields failed records, except for dead units, which are dead under any settings."""
+        for unit in units:
+            if layer.dead[unit]:
+                yield Description(layer.unit(unit), self.name, None, "dead")
+            else:
+                evidence = {"reason": reason}
+                yield Description(layer.unit(unit), self.name, None, "failed", evidence=evidence)
+
     def _description(
         self,
         layer: ProbedLayer,
@@ -129,13 +143,10 @@ class CLIPDissect(Method):
         shared_evidence: Mapping[str, Any],
     ) -> Description:
         unit_id = layer.unit(unit)
-        if not finite:
-            reason = "its activations are not all finite"
-            return Description(unit_id, self.name, None, "failed", evidence={"reason": reason})
-        if layer.dead[unit]:
+        if finite and layer.dead[unit]:
             return Description(unit_id, self.name, None, "dead")
-        if ranked["concept"][0] < 0:
-            reason = "its most activating images are all equally active, so they have no order"
+        reason = _undecided(finite, int(ranked["concept"][0]), shared_evidence)
+        if reason is not None:
             return Description(unit_id, self.name, None, "failed", evidence={"reason": reason})
         candidates = tuple(
             Candidate(self.concepts.words[entry["concept"]], float(entry["score"])) for entry in ranked
@@ -164,19 +175,23 @@ class CLIPDissect(Method):
         return evidence
 
     def _ranking(self, layer: ProbedLayer, finite: NDArray[np.bool_]) -> NDArray[np.void]:
-        """Returns [units, kept] pairs of concept and score, best first; concept -1: no scores."""
+        """Returns [units, kept] pairs of concept and score, best first.
+
+        Units without a best concept have `_UNDEFINED` or `_TIED` in place of the concepts.
+        """
         # At least two, because the evidence contains the margin over the second concept.
         kept = min(max(self.keep_candidates, 2), len(self.concepts.words))
         key = {"layer": layer.fingerprint, "kept": kept, **self._ranking_identity()}
 
         def compute() -> NDArray[np.void]:
             ranking = np.zeros((layer.n_units, kept), _RANKED)
-            ranking["concept"] = -1
+            ranking["concept"] = _UNDEFINED
             similarities = self._similarities(layer, finite)
             best = strongest(similarities.scores.T, kept)
-            best[similarities.undefined] = -1
-            ranking["concept"][finite] = best
             ranking["score"][finite] = np.take_along_axis(similarities.scores, best, axis=1)
+            best[similarities.undefined] = _UNDEFINED
+            best[similarities.tied] = _TIED
+            ranking["concept"][finite] = best
             return ranking
 
         return layer.cache.array("clip_dissect", key, compute)
@@ -198,9 +213,10 @@ class CLIPDissect(Method):
         try:
             return SIMILARITIES[self.similarity](values, EmbeddingCosines(images, texts), **settings)
         except ValueError as error:
+            parameters = ", ".join(f"{k}={v}" for k, v in self.parameters.items()) or "none"
             raise InputError(
                 f"clip_dissect.similarity={self.similarity} on {layer.name}: {error}",
-                f"its parameters: {', '.join(f'{k}={v}' for k, v in self.parameters.items()) or 'none'}",
+                f"its parameters: {parameters}; image-text model: {self.encoder.name}",
             ) from error
 
     def _population(self, layer: ProbedLayer, finite: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -229,6 +245,38 @@ def _listed_units(
             "list such units, or use alive or layer",
         )
     return units[finite[units]]
+
+
+def _lack_of_images(parameters: Mapping[str, Any], images: int) -> str | None:
+    """Returns why a similarity function needs more images than there are; None if there are enough."""
+    top_k, top_fraction = parameters.get("top_k"), parameters.get("top_fraction")
+    if top_k is not None and top_k > images:
+        return (
+            f"clip_dissect.top_k={top_k} is more than the {images} images of the probing set: "
+            f"set +method.clip_dissect.top_k={images} or lower, or add images"
+        )
+    # One image has no order.
+    if top_fraction is not None and np.floor(top_fraction * images) < 2:
+        return (
+            f"clip_dissect.top_fraction={top_fraction} is less than two of the {images} images of the "
+            "probing set: set a higher +method.clip_dissect.top_fraction, or add images"
+        )
+    return None
+
+
+def _undecided(finite: bool, best: int, evidence: Mapping[str, Any]) -> str | None:
+    """Returns why a unit that is not dead has no best concept; None if it has one."""
+    if not finite:
+        return "its activations are not all finite"
+    if best == _UNDEFINED:
+        return "its most activating images are all equally active, so they have no order"
+    if best != _TIED:
+        return None
+    reason = "all concepts have the same score, so none can be chosen"
+    if evidence.get("population", {}).get("size") == 1:
+        # With prior_weight=1 the unit's own prior cancels its scores.
+        reason += "; the prior is computed over a single unit, see prior_population and prior_weight"
+    return reason
 
 
 def _finite(layer: ProbedLayer) -> NDArray[np.bool_]:

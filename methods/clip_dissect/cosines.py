@@ -20,6 +20,11 @@ class Cosines(Protocol):
         """(images, concepts)."""
         ...
 
+    @property
+    def finite(self) -> bool:
+        """Whether no cosine is NaN or infinite."""
+        ...
+
     def block(self, images: NDArray[np.int64], concepts: slice) -> torch.Tensor:
         """Returns float32 [len(images), concepts in the slice]; the caller may change it."""
         ...
@@ -39,6 +44,11 @@ class ArrayCosines:
     def shape(self) -> tuple[int, int]:
         """(images, concepts)."""
         return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def finite(self) -> bool:
+        """See `Cosines.finite`."""
+        return bool(np.isfinite(self.values).all())
 
     def block(self, images: NDArray[np.int64], concepts: slice) -> torch.Tensor:
         """See `Cosines.block`."""
@@ -62,6 +72,11 @@ class EmbeddingCosines:
     def shape(self) -> tuple[int, int]:
         """(images, concepts)."""
         return len(self.images), len(self.texts)
+
+    @property
+    def finite(self) -> bool:
+        """See `Cosines.finite`. The embeddings are checked, so that no cosine need be computed for it."""
+        return bool(self.images.isfinite().all() and self.texts.isfinite().all())
 
     def block(self, images: NDArray[np.int64], concepts: slice) -> torch.Tensor:
         """See `Cosines.block`."""

@@ -17,6 +17,7 @@ LogSums = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From p [images, concepts] and the rows [units, k] of each unit's images to sums [units, concepts]."""
 
 _INTERPOLATION_ERROR = 1e-5  # maximum error of one logarithm
+_ROUNDINGS = 4  # in the computation of a score from L: of logsumexp, ln K, the weight and the difference
 _MAX_POWERS = 5  # of one logarithm; more would need large coefficients of opposite signs
 
 
@@ -42,7 +43,7 @@ class MutualInformation:
         cosines: Cosines | NDArray[np.floating],
         log_sums_for: Callable[[float, float], LogSums],
         constant: float = 0.0,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64], float]:
         """Returns L - prior_weight * prior, with prior = logsumexp_k L_k - ln K over K units.
 
         Args:
@@ -52,8 +53,8 @@ class MutualInformation:
             constant: added to L of every unit and concept.
 
         Returns:
-            float32 [units, concepts] scores, 0 for dead units; bool [units] which are dead; and int64,
-            the units of the population.
+            float32 [units, concepts] scores, 0 for dead units; bool [units] which are dead; int64, the
+            units of the population; and the largest difference of two scores that rounding may cause.
 
         Raises:
             ValueError: if shapes disagree, values are not finite, or a parameter is out of range.
@@ -65,20 +66,22 @@ class MutualInformation:
         if len(population) == 0:
             if not dead.all():
                 raise ValueError("the prior needs a population of at least one unit")
-            return scores, dead, population
+            return scores, dead, population, 0.0
         # p is computed only for images that are among the most activating of any unit.
         images, rows = np.unique(top, return_inverse=True)
         rows = torch.from_numpy(rows.reshape(top.shape))
         softmax = ConceptSoftmax(cosines, images, self.inverse_temperature)
         log_sums = log_sums_for(*softmax.log_range)
-        weight = self.prior_weight
+        weight, largest = self.prior_weight, 0.0
         for concepts, p in softmax.blocks():
             sums = log_sums(p, rows)
+            largest = max(largest, float(sums.abs().max()))
             prior = sums[torch.from_numpy(population)].logsumexp(dim=0) - float(np.log(len(population)))
             # The constant is in L and in the prior, so it remains with the factor 1 - weight.
             scores[:, concepts] = sums.sub_(weight * prior).add_((1 - weight) * constant).numpy()
         scores[dead] = 0
-        return scores, dead, population
+        # The prior of one unit, or of equal units, is L itself up to a few roundings in float32.
+        return scores, dead, population, _ROUNDINGS * float(np.finfo(np.float32).eps) * largest
 
     def _population(self, dead: NDArray[np.bool_]) -> NDArray[np.int64]:
         if self.population is None:

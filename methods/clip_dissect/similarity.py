@@ -23,6 +23,8 @@ from .cosines import Cosines, blocks
 from .mutual_information import LogSums, MutualInformation, interpolated_log_sums, sum_rows
 
 _NORM_FLOOR = 1e-3  # of the published program
+# Only avoids 0 / 0: the norm of a column of float32 values is 0 or far larger, computed in float64.
+_NO_FLOOR = float(np.finfo(np.float64).tiny)
 _PERMUTATIONS = 5  # of the published program
 
 
@@ -35,11 +37,18 @@ class Similarities:
         undefined: bool [units], units without scores: dead ones, and for `rank_reorder` those whose most
             activating images are all equally active and so have no order.
         population: int64, the units over which the prior was computed; empty if there is no prior.
+        tolerance: the largest difference of two scores of a unit that rounding may cause.
     """
 
     scores: NDArray[np.float32]
     undefined: NDArray[np.bool_]
     population: NDArray[np.int64]
+    tolerance: float = 0.0
+
+    @property
+    def tied(self) -> NDArray[np.bool_]:
+        """Which units have scores that are all equal, up to rounding; bool [units]."""
+        return ~self.undefined & (np.ptp(self.scores, axis=1) <= self.tolerance)
 
 
 def soft_wpmi(
@@ -182,10 +191,12 @@ def cos_similarity(
 ) -> Similarities:
     """Cosine of a unit's activations and a concept's cosines over all images, not centred.
 
+    A concept whose cosines are all 0 scores 0.
+
     Raises:
         ValueError: if shapes disagree or values are not finite.
     """
-    return _cosine(activations, cosines, lambda columns: columns, floor=1e-30)
+    return _cosine(activations, cosines, lambda columns: columns, _NO_FLOOR)
 
 
 def cos_similarity_cubed(
@@ -225,7 +236,8 @@ def _cosine(
         of_concepts = _unit_columns(cosines.block(images, concepts), transform, floor)
         scores[:, concepts] = (of_units.T @ of_concepts).numpy()
     scores[dead] = 0
-    return Similarities(scores, dead, np.empty(0, np.int64))
+    # A score is a product of two unit vectors.
+    return Similarities(scores, dead, np.empty(0, np.int64), 4 * float(np.finfo(np.float32).eps))
 
 
 def _unit_columns(

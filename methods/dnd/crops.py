@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Variant = Literal["paper", "official"]
 
+_HALF_LARGEST = np.finfo(np.float32).max / 2
+
 GRID = (375, 375)
 """(width, height) of the grid on which boxes are found: the image size of the published code."""
 
@@ -175,9 +177,15 @@ def _to_bytes(activation: NDArray[np.floating], variant: Variant) -> NDArray[np.
         raise ValueError(f"a map must be finite and [h, w], not {activation.shape}")
     values = activation.astype(np.float32)
     if variant == "paper":
+        if np.abs(values).max() > _HALF_LARGEST:
+            values /= 2  # exact, so that only the overflow of high - low is avoided
         low, high = values.min(), values.max()
         values = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    elif variant != "official":
+    elif variant == "official":
+        # From 2**32 on all float32 values are multiples of 256, so 0 has the same remainder as a product
+        # that may overflow.
+        values[np.abs(values) >= 2**32] = 0
+    else:
         raise ValueError(f"variant must be paper or official, not {variant!r}")
     # Modulo 256 is what a cast to uint8 does in the published code; scaled maps are not affected.
     return (np.trunc(values * np.float32(255)) % 256).astype(np.uint8)

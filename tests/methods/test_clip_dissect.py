@@ -1,5 +1,7 @@
 """CLIP-Dissect: descriptions, evidence, caching, settings."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -218,6 +220,48 @@ def test_a_unit_without_an_order_fails_in_rank_reorder(encoder, values, tmp_path
     assert "equally active" in description.evidence["reason"]
 
 
+@pytest.mark.parametrize("similarity", ["soft_wpmi", "wpmi"])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_a_unit_for_which_all_concepts_tie_is_undecided(encoder, values, tmp_path, similarity, copies):
+    # Equal units are their own prior, so that with prior_weight=1 all scores are 0, up to rounding.
+    layer = ArrayLayer(np.repeat(values[:, :1], copies, axis=1), Colours(), Cache(tmp_path))
+    method = CLIPDissect(encoder, WORDS, similarity, prior_weight=1.0, inverse_temperature=30.0)
+    for description in method.describe(layer, range(copies)):
+        assert (description.text, description.status, description.candidates) == (None, "failed", ())
+        assert "all concepts have the same score" in description.evidence["reason"]
+        assert ("prior_population" in description.evidence["reason"]) == (copies == 1)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_equal_embeddings_of_all_concepts_leave_every_unit_undecided(layer, encoder, similarity):
+    encoder._texts[:] = encoder._texts[0]
+    (description,) = CLIPDissect(encoder, WORDS, similarity).describe(layer, [1])
+    assert description.status == "failed"
+    assert "all concepts have the same score" in description.evidence["reason"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"top_k": 151}, r"top_k=151 is more than the 150 images.*\+method\.clip_dissect\.top_k=150"),
+        ({"similarity": "rank_reorder", "top_fraction": 0.01}, r"top_fraction=0\.01 .* two of the 150"),
+    ],
+)
+def test_too_few_images_fail_the_units_and_name_the_setting(layer, encoder, settings, message):
+    failed, dead = CLIPDissect(encoder, WORDS, **settings).describe(layer, [0, DEAD])
+    assert (failed.status, dead.status) == ("failed", "dead")
+    assert re.search(message, failed.evidence["reason"])
+    assert encoder.images == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("which", ["_images", "_texts"])
+def test_embeddings_that_are_not_finite_are_refused(layer, encoder, value, which):
+    getattr(encoder, which)[2, 3] = value
+    with pytest.raises(InputError, match=r"(?s)cosines .* not finite.*random embeddings"):
+        list(CLIPDissect(encoder, WORDS).describe(layer, [0]))
+
+
 def test_the_record_contains_settings_and_exemplars(layer, encoder, values):
     (description,) = CLIPDissect(encoder, WORDS, keep_candidates=3, inverse_temperature=5.0).describe(
         layer, [2]
@@ -257,7 +301,6 @@ def test_a_wrong_setting_is_named_when_the_method_is_made(encoder, settings, mes
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"top_k": 500}, "the 500 most activating of 150 images"),
         ({"prior_population": [0, 99]}, "must list units of layer, 0 to 7"),
         ({"prior_population": [NOT_FINITE]}, "at least one unit"),
         ({"first_membership": 1.5}, "first_membership=1.5"),

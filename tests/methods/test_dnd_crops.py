@@ -80,6 +80,17 @@ def test_boxes_do_not_depend_on_the_scale_of_the_map(seed, power):
     assert attention_boxes(activation * np.float32(2**power)) == attention_boxes(activation)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_maps_near_the_largest_float32_do_not_overflow(variant):
+    activation = blob(slice(3, 8), slice(4, 9))
+    largest = np.finfo(np.float32).max
+    scaled = np.where(activation > 0, largest, -largest)
+    # A product with 255 modulo 256 is 0 for every number of this size.
+    expected = attention_boxes(activation) if variant == "paper" else []
+    assert attention_boxes(scaled, variant=variant) == expected
+
+
 def outer_regions(active):
     """Bounding boxes of the regions (8 neighbours) not inside another one, by flood fill."""
     height, width = active.shape

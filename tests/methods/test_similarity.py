@@ -326,6 +326,22 @@ def test_the_scale_of_the_activations_does_not_matter(scale, seed):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-44, 1e-36, 1e30])
+def test_cos_similarity_has_no_lower_bound_of_the_norm(scale):
+    activations, cosines = random_inputs(0)
+    scaled = (np.round(8 * activations) * scale).astype(np.float32)
+    expected = cos_similarity(np.round(8 * activations), cosines).scores
+    # A subnormal number has few digits.
+    np.testing.assert_allclose(cos_similarity(scaled, cosines).scores, expected, atol=0.1)
+
+
+@pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
+def test_a_concept_without_any_cosine_has_finite_scores(function):
+    activations, cosines = random_inputs(0, n_images=120)
+    cosines[:, 2] = 0
+    assert np.isfinite(function(activations, cosines).scores).all()
+
+
 # Rank reorder
 
 
@@ -381,7 +397,12 @@ def test_equally_active_top_images_have_no_order():
         (lambda a, p: rank_reorder(a, p, top_fraction=0.01), "the 0 most activating"),
         (lambda a, p: rank_reorder(a, p, baseline="random"), "not 'random'"),
         (lambda a, p: wpmi(a[:-1], p), "different images"),
-        (lambda a, p: wpmi(np.where(a > 1, np.nan, a), p), "not finite"),
+        (lambda a, p: wpmi(np.where(a > 1, np.nan, a), p), "activations are not finite"),
+        *(
+            (lambda a, p, f=function, v=value: f(a, np.where(p > 0.4, v, p)), "cosines .* not finite")
+            for function in SIMILARITIES.values()
+            for value in (np.nan, np.inf)
+        ),
     ],
 )
 def test_invalid_input_is_refused(call, message):
