@@ -59,21 +59,32 @@ class LineWriter:
         self.path = path
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = path.open("ab")
+            # Unbuffered: after an error a buffer would keep the line, and `close` would write it again.
+            self._file: IO[bytes] = path.open("ab", buffering=0)
             # In append mode writes go to the end of the file, also after it was cut off.
             self._file.truncate(end)
 
     def append(self, line: str) -> None:
-        """Writes one line (without its line end) and syncs it."""
+        """Writes one line (without its line end) and syncs it.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        rest = memoryview(line.encode("utf-8") + b"\n")
         with explained(self.path):
-            self._file.write(line.encode("utf-8") + b"\n")
-            self._file.flush()
-            # flush only hands the line to the operating system, which may lose it in a power cut.
+            while rest:  # on a disk that is almost full, a write may take only a part
+                rest = rest[self._file.write(rest) :]
+            # The operating system may lose a line in a power cut until it is synced.
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file.
+
+        Raises:
+            InputError: if the file cannot be written: network file systems may report it only here.
+        """
+        with explained(self.path):
+            self._file.close()
 
 
 def read_descriptions(path: str | os.PathLike[str]) -> Iterator[Description]:
@@ -141,7 +152,11 @@ class Journal:
         self._spent = LineWriter(spent, ends[-1])
 
     def append(self, description: Description) -> None:
-        """Writes one record and syncs it."""
+        """Writes one record and syncs it.
+
+        Raises:
+            InputError: if a file cannot be written.
+        """
         line = description.to_json()  # raises for values that are not JSON, before anything is written
         spent = {"method": description.method, **asdict(description.unit)}
         spent |= {"seconds": round(description.seconds, 6), "cost_usd": description.cost_usd}
@@ -153,8 +168,10 @@ class Journal:
 
     def close(self) -> None:
         """Closes both files."""
-        self._records.close()
-        self._spent.close()
+        try:
+            self._records.close()
+        finally:
+            self._spent.close()
 
     def __enter__(self) -> Journal:
         return self

@@ -204,8 +204,10 @@ class RunFolder:
 
     def close(self) -> None:
         """Closes the files and releases the lock."""
-        self.journal.close()
-        self._lock.release()
+        try:
+            self.journal.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> RunFolder:
         return self

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from ...harness.errors import InputError, one_of
+from ...harness.errors import InputError, at_least, one_of
 
 Variant = Literal["paper", "official"]
 Strategy = Literal["greedy", "beam", "rerank", "mi-greedy", "mi-beam"]
@@ -77,8 +78,9 @@ class DecodingSettings:
     def __post_init__(self) -> None:
         one_of("decoding.strategy", self.strategy, get_args(Strategy))
         for name in ("length", "beam"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+            at_least(f"decoding.{name}", getattr(self, name), 1)
+        if not math.isfinite(self.temperature):
+            raise InputError(f"decoding.temperature={self.temperature} is not a finite number")
 
 
 @dataclass(frozen=True)

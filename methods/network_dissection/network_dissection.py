@@ -197,7 +197,8 @@ def lite_threshold(layer: ProbedLayer, quantile: float) -> NDArray[np.float64]:
     # `ProbedLayer.threshold` places an upper fraction f at position f * (M - 1) from the largest value,
     # so the position in the sketch is converted to that fraction.
     from_largest = (total - 1) - (fraction * total - 0.5)
-    if from_largest <= 0:
+    # A single value is every quantile; the fraction below would divide by total - 1.
+    if from_largest <= 0 or total == 1:
         return layer.threshold(0.5 / total, "kth")  # the largest value
     return layer.threshold(min(1.0, from_largest / (total - 1)), "linear")
 

@@ -1,7 +1,10 @@
 """A run's append-only files: nothing complete is lost, nothing torn is read."""
 
 import json
+import os
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -97,6 +100,31 @@ def test_a_damaged_entry_of_what_was_spent_is_named(tmp_path):
 
 def test_a_run_without_entries_has_spent_nothing(tmp_path):
     assert read_spent(tmp_path / "spent.jsonl") == {}
+
+
+@contextmanager
+def full_disk(path: Path):
+    """Makes the operating system refuse to write to an open file, with the error of a full disk."""
+    links = {int(fd.name): os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+    (number,) = (fd for fd, target in links.items() if target == str(path))
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, number)
+    os.close(full)
+    yield
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["d.jsonl", "spent.jsonl"])
+def test_a_full_disk_is_reported_as_a_sentence(tmp_path, name):
+    with (
+        pytest.raises(InputError, match=rf"(?s)cannot write .*{name}.*the disk is full"),
+        Journal(tmp_path / "d.jsonl") as journal,
+        full_disk(tmp_path / name),
+    ):
+        journal.append(of(0))
+    with Journal(tmp_path / "d.jsonl") as journal:
+        journal.append(of(0))
+    assert [d.unit.index for d in read_descriptions(tmp_path / "d.jsonl")] == [0]
 
 
 def test_a_record_that_cannot_be_written_leaves_no_trace(tmp_path):

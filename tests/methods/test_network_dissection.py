@@ -16,7 +16,11 @@ from dissectbench.harness.cache import Cache
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.methods.network_dissection.detectors import best_labels, detectors
-from dissectbench.methods.network_dissection.network_dissection import NetworkDissection, words
+from dissectbench.methods.network_dissection.network_dissection import (
+    NetworkDissection,
+    lite_threshold,
+    words,
+)
 from dissectbench.methods.upsample import Upsampling
 
 
@@ -227,6 +231,12 @@ def test_the_variant_chooses_rule_and_denominator_unless_they_are_given():
     official = NetworkDissection(variant="official")
     assert (official.quantile_rule, official.denominator) == ("lite", "lite")
     assert NetworkDissection(variant="official", denominator="paper").denominator == "paper"
+
+
+@pytest.mark.parametrize("quantile", [0.005, 0.6, 1.0])
+def test_a_single_value_is_its_own_threshold_in_lite(tmp_path, quantile):
+    layer = make(tmp_path, np.full((1, 1, 1, 1), 3.5))
+    assert lite_threshold(layer, quantile).tolist() == [3.5]
 
 
 def test_the_identity_contains_every_setting_that_changes_a_description():
