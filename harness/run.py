@@ -21,7 +21,7 @@ from .files import write_json
 from .finished_run import FinishedRun
 from .progress import Progress
 from .run_folder import METRICS, MODELS, SCORES, RunFolder, Selection
-from .scores import write_metrics, write_scores
+from .scores import check_method_name, write_metrics, write_scores
 from .unit_selection import select_units
 
 if TYPE_CHECKING:
@@ -129,9 +129,12 @@ def build_all(node: Any, what: str) -> list[Any]:
     """Builds the components of a group that may hold several (`method`, `metric`).
 
     Raises:
-        InputError: if two of them have the same name.
+        InputError: if two of them have the same name, or a method is named like a control.
     """
     made = [build(child, f"{what}.{key}") for key, child in (node or {}).items()]
+    if what == "method":
+        for method in made:
+            check_method_name(method.name, f"{what}: ")
     names = [component.name for component in made]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ScoreStatus = Status | Literal["missing"]
 STATUSES: tuple[ScoreStatus, ...] = (*get_args(Status), "missing")
 NO_REFERENCE = "no reference"
+_CONSTANT, _SHUFFLED = "constant:", "shuffled:"
 
 
 class ScoreRow(NamedTuple):
@@ -61,12 +62,40 @@ COLUMNS = ScoreRow._fields
 
 def constant_control(text: str) -> str:
     """Returns the name of the control that gives every unit the same text."""
-    return f"constant: {text}"
+    return f"{_CONSTANT} {text}"
 
 
 def shuffled_control(method: str) -> str:
     """Returns the name of the control that gives each unit another unit's text of the same method."""
-    return f"shuffled: {method}"
+    return f"{_SHUFFLED} {method}"
+
+
+def reserved_prefix(method: str) -> str | None:
+    """Returns the prefix of controls that a method's name begins with, regardless of case, or None.
+
+    A method with such a name would be mistaken for a control, or would have the name of one.
+    """
+    name = method.strip().lower()
+    return next((prefix for prefix in (_CONSTANT, _SHUFFLED) if name.startswith(prefix)), None)
+
+
+def check_method_name(method: str, source: str = "") -> str:
+    """Returns the name of a method if no control could have it.
+
+    Args:
+        method: the name.
+        source: where it comes from, for the message, such as "FILE, line 3: ".
+
+    Raises:
+        InputError: if it begins like the name of a control.
+    """
+    prefix = reserved_prefix(method)
+    if prefix is not None:
+        raise InputError(
+            f"{source}the method's name {method!r} begins with {prefix!r}, reserved for controls",
+            "give the method another name",
+        )
+    return method
 
 
 def score_frame(rows: Iterable[ScoreRow]) -> pd.DataFrame:

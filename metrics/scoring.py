@@ -18,6 +18,7 @@ from ..harness.scores import (
     NO_REFERENCE,
     ScoreRow,
     ScoreStatus,
+    check_method_name,
     constant_control,
     score_frame,
     shuffled_control,
@@ -101,7 +102,8 @@ def score_descriptions(
         A score table (see `ScoreRow`): one row per method or control, unit and metric, in this order.
 
     Raises:
-        InputError: if a method describes a unit twice, or the control text has no letter or digit.
+        InputError: if a method describes a unit twice or is named like a control, or the control text has
+            no letter or digit.
         ValueError: if there are no predictions, if they are of several layers, if two metrics have the
             same name, or if a metric returns a score that is not finite.
     """
@@ -125,7 +127,7 @@ def score_descriptions(
 def _by_method(predictions: Iterable[Prediction]) -> dict[str, dict[int, Prediction]]:
     by_method: dict[str, dict[int, Prediction]] = {}
     for prediction in predictions:
-        by_unit = by_method.setdefault(prediction.method, {})
+        by_unit = by_method.setdefault(check_method_name(prediction.method), {})
         if prediction.unit.index in by_unit:
             raise InputError(
                 f"{prediction.method} describes unit {prediction.unit.index} twice",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ...harness.errors import InputError, nearest
-from ...harness.scores import STATUSES, ScoreStatus
+from ...harness.scores import STATUSES, ScoreStatus, check_method_name
 from .headers import Layout, known_headers, recognise
 
 
@@ -78,7 +78,8 @@ def read_descriptions_csv(
 
     Raises:
         InputError: if the file cannot be read, its header is unknown, the layer is not in it, a cell is
-            invalid, or a unit has two different descriptions; names file, line and column.
+            invalid, a unit has two different descriptions, or a method is named like a control; names
+            file, line and column.
     """
     path = Path(path)
     records = _records(path)
@@ -263,6 +264,8 @@ class _Collector:
                 f"{self.path} has {len(methods)} methods, which cannot all be named {method!r}",
                 f"it has the methods {', '.join(methods)}",
             )
+        for name in {method} if method else methods:
+            check_method_name(name, f"{self.path}: ")
         # Published files are not always sorted by unit.
         rows.sort(key=lambda row: (row.method, layers.index(row.layer), row.unit))
         named_rows = tuple(replace(row, method=method or row.method) for row in rows)

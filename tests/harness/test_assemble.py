@@ -3,11 +3,13 @@
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 from dissectbench.harness.config import compose
+from dissectbench.harness.errors import InputError
 from dissectbench.harness.files import read_json
 from dissectbench.harness.progress import Progress
-from dissectbench.harness.run import activations, assemble, bind
+from dissectbench.harness.run import activations, assemble, bind, build_all
 from dissectbench.harness.run_folder import RunFolder
 
 COUNTING = """
@@ -44,6 +46,12 @@ def test_a_run_observes_its_network_once(parts, tmp_path):
     layers["layer4"].respond([parts.probe.image(0)])
     blank, blocks, respond = [2], [16, 16], [16]
     assert blank + blocks + respond == __import__("counting").SIZES
+
+
+def test_a_method_named_like_a_control_is_refused():
+    node = {"mine": {"_target_": "types.SimpleNamespace", "name": "shuffled: mine"}}
+    with pytest.raises(InputError, match="'shuffled: mine' begins with 'shuffled:'"):
+        build_all(OmegaConf.create(node), "method")
 
 
 def test_a_run_records_the_commit_of_its_targets_weights(parts, tmp_path):

@@ -105,8 +105,8 @@ def test_a_run_without_entries_has_spent_nothing(tmp_path):
 @contextmanager
 def full_disk(path: Path):
     """Makes the operating system refuse to write to an open file, with the error of a full disk."""
-    links = {int(fd.name): os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
-    (number,) = (fd for fd, target in links.items() if target == str(path))
+    links = {int(fd.name): fd.readlink() for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+    (number,) = (fd for fd, target in links.items() if target == path)
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, number)
     os.close(full)

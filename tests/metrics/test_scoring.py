@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dissectbench.datasets.references import References
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.records import Description, UnitId
-from dissectbench.harness.scores import COLUMNS, read_scores, write_scores
+from dissectbench.harness.scores import COLUMNS, read_scores, reserved_prefix, write_scores
 from dissectbench.metrics.accuracy import ExactAccuracy, SynonymAccuracy
 from dissectbench.metrics.metric import Metric
 from dissectbench.metrics.scoring import Prediction, score_descriptions
@@ -156,9 +156,16 @@ def test_the_table_is_the_same_after_a_parquet_file(tmp_path):
     pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.parquet"), table)
 
 
-def test_a_method_named_like_a_control_is_a_method():
-    table = score_descriptions(predictions_of(NAMES, "constant: words"), REFERENCES, METRICS)
-    assert not table[table.method == "constant: words"].control.any()
+@pytest.mark.parametrize("name", ["constant: words", "shuffled: a", " Constant:x"])
+def test_a_method_named_like_a_control_is_refused(name):
+    with pytest.raises(InputError, match="reserved for controls"):
+        score_descriptions(predictions_of(NAMES, name), REFERENCES, METRICS)
+
+
+def test_every_control_has_a_reserved_name():
+    table = score_descriptions(predictions_of(NAMES, "constants"), REFERENCES, METRICS)
+    reserved = table.method.map(reserved_prefix).notna()
+    assert reserved.tolist() == table.control.tolist()
 
 
 def test_every_distinct_text_reaches_a_metric_in_one_call():

@@ -124,6 +124,21 @@ def test_a_method_can_be_named(write):
     assert read_descriptions_csv(path, layer="fc", method="DnD").rows[0].method == "DnD"
 
 
+def test_a_method_named_like_a_control_is_refused_but_can_be_renamed(write):
+    path = write("layer,unit,method,description,status,score\nfc,0,Constant: depiction,dog,ok,0.5\n")
+    message = r"words\.csv: the method's name 'Constant: depiction' begins with 'constant:'"
+    with pytest.raises(InputError, match=message):
+        read_descriptions_csv(path)
+    assert read_descriptions_csv(path, method="depiction").rows[0].method == "depiction"
+    with pytest.raises(InputError, match=r"shuffled:"):
+        read_descriptions_csv(path, method="shuffled:depiction")
+
+
+def test_a_file_named_like_a_control_is_refused(write):
+    with pytest.raises(InputError, match="reserved for controls"):
+        read_descriptions_csv(write("layer,unit,description\nfc,0,dog\n", "shuffled: a.csv"))
+
+
 def test_a_file_of_several_methods_cannot_get_one_name(write):
     header = "layer,unit,method,description,status,score\n"
     path = write(header + "fc,0,a,dog,ok,\nfc,0,b,,dead,\n")
