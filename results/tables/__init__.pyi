@@ -3,7 +3,7 @@ from .latex import to_latex
 from .layer_scores import LayerScores
 from .overview import overview_table
 from .render import print_table, to_csv, to_markdown, write_tables
-from .scores import comparison_table, score_table, score_tables
+from .scores import score_tables
 from .table import Column, Coverage, Row, Table
 
 __all__ = [
@@ -12,11 +12,9 @@ __all__ = [
     "LayerScores",
     "Row",
     "Table",
-    "comparison_table",
     "examples_table",
     "overview_table",
     "print_table",
-    "score_table",
     "score_tables",
     "to_csv",
     "to_latex",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,15 @@ from .table import Column, Row, Table, undefined_notes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class _Resampling:
+    """The arguments of `score_tables` that every estimate and test needs."""
+
+    seed: int
+    n_resamples: int
+
 
 _NOT_COMPUTED = Summary(None, None, None, None, 0, 0, "this metric was not computed")
 
@@ -42,33 +52,27 @@ def score_tables(
         ValueError: if `metrics` lacks a metric of the table.
     """
     footer = {**(models or {}), "seed": str(seed), "resamples": str(n_resamples)}
+    resampling = _Resampling(seed, n_resamples)
     tables = []
     for _, rows in frame.groupby(["target", "layer"], sort=False):
         scores = LayerScores(rows)
         if len(scores.methods) > 1:
-            tables.append(
-                comparison_table(scores, metrics, footer=footer, seed=seed, n_resamples=n_resamples)
-            )
-        tables.append(score_table(scores, metrics, footer=footer, seed=seed, n_resamples=n_resamples))
-    return tables
+            tables.append(_comparison_table(scores, metrics, resampling))
+        tables.append(_score_table(scores, metrics, resampling))
+    return [replace(table, footer=footer) for table in tables]
 
 
-def score_table(
-    scores: LayerScores,
-    metrics: Mapping[str, MetricInfo],
-    *,
-    footer: Mapping[str, str] | None = None,
-    seed: int = 0,
-    n_resamples: int = RESAMPLES,
+def _score_table(
+    scores: LayerScores, metrics: Mapping[str, MetricInfo], resampling: _Resampling
 ) -> Table:
     """Returns one row per method, then the controls: coverage, distinct texts, each metric.
 
     The best method of a metric is marked only among methods that were scored on the same units; the notes
-    name those that were not. The arguments are those of `score_tables`.
+    name those that were not.
     """
     metrics = _properties(scores, metrics)
     estimates = {
-        (method, metric): _estimate(scores, method, metric, seed, n_resamples)
+        (method, metric): _estimate(scores, method, metric, resampling)
         for method in (*scores.methods, *scores.controls)
         for metric in metrics
     }
@@ -102,26 +106,20 @@ def score_table(
         tuple(columns),
         tuple(rows),
         notes,
-        footer or {},
     )
 
 
-def comparison_table(
-    scores: LayerScores,
-    metrics: Mapping[str, MetricInfo],
-    *,
-    footer: Mapping[str, str] | None = None,
-    seed: int = 0,
-    n_resamples: int = RESAMPLES,
+def _comparison_table(
+    scores: LayerScores, metrics: Mapping[str, MetricInfo], resampling: _Resampling
 ) -> Table:
     """Returns for every metric and pair of methods whether they differ, on the units that both have.
 
     Controls are left out. The correction counts all comparisons of the table as one family, so that no
-    metric can be picked for its small p-value. The arguments are those of `score_tables`.
+    metric can be picked for its small p-value.
     """
     metrics = _properties(scores, metrics)
     tests = {
-        (metric, *pair): _compare(scores, metric, *pair, seed=seed, n_resamples=n_resamples)
+        (metric, *pair): _compare(scores, metric, *pair, resampling)
         for metric in metrics
         for pair in combinations(scores.methods, 2)
     }
@@ -153,7 +151,6 @@ def comparison_table(
         columns,
         rows,
         tuple(notes),
-        footer or {},
     )
 
 
@@ -165,11 +162,11 @@ def _properties(scores: LayerScores, metrics: Mapping[str, MetricInfo]) -> dict[
     return {metric: metrics[metric] for metric in scores.metrics}
 
 
-def _estimate(scores: LayerScores, method: str, metric: str, seed: int, n_resamples: int) -> Summary:
+def _estimate(scores: LayerScores, method: str, metric: str, resampling: _Resampling) -> Summary:
     rows = scores.by_unit(method, metric)
     if not rows:
         return _NOT_COMPUTED
-    return summary([row.score for row in rows.values()], seed=seed, n_resamples=n_resamples)
+    return summary([row.score for row in rows.values()], **vars(resampling))
 
 
 def _best(
@@ -187,12 +184,12 @@ def _best(
 
 
 def _compare(
-    scores: LayerScores, metric: str, first: str, second: str, *, seed: int, n_resamples: int
+    scores: LayerScores, metric: str, first: str, second: str, resampling: _Resampling
 ) -> PairedTest:
     a, b = scores.by_unit(first, metric), scores.by_unit(second, metric)
     units = sorted({*a, *b})
     sides = [[side[unit].score if unit in side else math.nan for unit in units] for side in (a, b)]
-    return paired_permutation(*sides, seed=seed, n_resamples=n_resamples)
+    return paired_permutation(*sides, **vars(resampling))
 
 
 def _legend(best: Mapping[str, list[str]]) -> Iterator[str]:
