@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,22 +79,48 @@ def train_command(options: argparse.Namespace) -> int:
     _check_numbers(config.training, compose(root="milan_train").config.training, "training")
     settings = build(config.training, "training")
     layers = None if config.layers is None else list(config.layers)
-    data = [
-        open_annotated(path, options.images, layers=layers, per_unit=config.per_unit) for path in paths
-    ]
-    encoder, is_function = _encoder(options, config), ":" in options.encoder
-    trained = train_annotated(
-        data,
-        encoder,
-        options.out,
-        settings,
-        keep_encoder=not is_function,
-        device=resolve(config.device),
-        progress=Progress(),
-    )
+    with _temporary_folder(options.out) as unpacked:
+        data = [
+            open_annotated(
+                path,
+                options.images,
+                layers=layers,
+                per_unit=config.per_unit,
+                # The number, because archives in different folders may have the same name.
+                unpacked=unpacked / str(number) / Path(path).stem,
+            )
+            for number, path in enumerate(paths)
+        ]
+        encoder, is_function = _encoder(options, config), ":" in options.encoder
+        trained = train_annotated(
+            data,
+            encoder,
+            options.out,
+            settings,
+            keep_encoder=not is_function,
+            device=resolve(config.device),
+            progress=Progress(),
+        )
     usage = _usage(options.out, options.encoder if is_function else None)
     _print(f"{_summary(trained.checkpoint)}\n{_quality(trained)}\nwritten to {options.out}\n{usage}")
     return 0
+
+
+@contextmanager
+def _temporary_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder in `out` for the content of archives, which is removed at the end.
+
+    A process that is killed leaves it behind; the next command with the same `out` removes it first.
+    """
+    is_new, folder = not out.exists(), out / ".unpacked"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # it is removed only if nothing was written to it
+                out.rmdir()
 
 
 def _check_numbers(settings: Any, defaults: Any, name: str) -> None:

@@ -137,6 +137,27 @@ def test_training_is_done_once_and_the_checkpoint_contains_the_encoder(capsys, d
     assert "other data or settings" in error
 
 
+def test_an_archive_is_unpacked_in_the_output_folder_and_removed(capsys, data, tmp_path, weights):
+    def files(folder):
+        return sorted(path.name for path in folder.iterdir())
+
+    (tmp_path / "data").mkdir()
+    archive = shutil.make_archive(str(tmp_path / "data" / data.name), "zip", data)
+    (tmp_path / "mine" / ".unpacked" / "0").mkdir(parents=True)  # as a killed process leaves it
+    code, out, _ = train(capsys, archive, tmp_path / "mine", *named(weights))
+    assert code == 0
+    assert files(tmp_path / "data") == ["alexnet-places.zip"]
+    assert ".unpacked" not in files(tmp_path / "mine")
+    before = (tmp_path / "mine" / "model.safetensors").stat().st_mtime_ns
+    code, again, _ = train(capsys, archive, tmp_path / "mine", *named(weights))
+    assert (code, again) == (0, out)
+    assert (tmp_path / "mine" / "model.safetensors").stat().st_mtime_ns == before
+    code, _, error = train(capsys, archive, tmp_path / "none", "--encoder", "vgg16")
+    assert code == 2
+    assert "vgg16" in error
+    assert not (tmp_path / "none").exists()
+
+
 NETWORK = """
 import torch
 from torchvision.models.resnet import BasicBlock, ResNet

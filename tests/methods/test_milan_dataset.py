@@ -4,11 +4,13 @@ import json
 import logging
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dissectbench.datasets import zip_archives
 from dissectbench.datasets.image_folders import ImageFolder
 from dissectbench.datasets.milannotations import annotation_references, read_annotations
 from dissectbench.datasets.references import References
@@ -150,6 +152,59 @@ def test_a_zip_with_paths_outside_of_itself_is_rejected(data, tmp_path):
         open_annotated(path)
     assert not (tmp_path.parent / "evil.txt").exists()
     assert not (tmp_path / "evil.txt").exists()
+
+
+def with_declared_size(path, name, size):
+    """Changes the size that the archive's directory declares for one file."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\x01\x02")
+    while content[start + 46 :][: len(name)] != name.encode():
+        start = content.index(b"PK\x01\x02", start + 1)
+    content[start + 24 : start + 28] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_of_another_size_than_declared_is_rejected(data, tmp_path, change):
+    path = zipped(data, tmp_path / "copy.zip")
+    size = (data / "conv1" / "masks.npy").stat().st_size
+    with_declared_size(path, "conv1/masks.npy", size + change)
+    with pytest.raises(InputError, match="truncated"):
+        open_annotated(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
+
+
+@pytest.mark.parametrize("most", [1_000_000, 100_000_000])
+def test_an_archive_of_far_larger_content_is_rejected(data, tmp_path, monkeypatch, most):
+    monkeypatch.setattr(zip_archives, "UNCHECKED_SIZE", most)
+    (data / "conv1" / "zeros.npy").write_bytes(bytes(20_000_000))
+    path = zipped(data, tmp_path / "copy.zip")
+    if most > 20_000_000:
+        assert len(open_annotated(path)) == 3
+        return
+    with pytest.raises(InputError, match=r"(?s)copy\.zip has 0\.0 MB and unpacks to 20\.0 MB.*unpack it"):
+        open_annotated(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["alexnet-places", "copy.zip"]
+
+
+def test_references_of_far_larger_content_are_rejected(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(zip_archives, "UNCHECKED_SIZE", 1_000_000)
+    with (data / "annotations.csv").open("a") as file:
+        file.write(" " * 20_000_000)
+    with pytest.raises(InputError, match=r"copy\.zip has .* unpacks to 20\.0 MB"):
+        read_annotations(zipped(data, tmp_path / "copy.zip"))
+
+
+def test_an_archive_that_does_not_fit_on_the_disk_is_rejected(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match=r"has 0\.0 MB of free space"):
+        open_annotated(zipped(data, tmp_path / "copy.zip"))
+
+
+def test_a_second_copy_of_an_archive_is_the_same_data_set(data, tmp_path):
+    path = zipped(data, tmp_path / "copy.zip")
+    first, second = (open_annotated(path, unpacked=tmp_path / n / "copy") for n in ("a", "b"))
+    assert first.fingerprint() == second.fingerprint()
 
 
 def test_other_files_are_rejected(data, tmp_path):
