@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
 
 from ..harness.errors import InputError, nearest
 from .references import References
@@ -93,7 +96,7 @@ def annotation_references(
     layer: str,
     units: int | None = None,
     *,
-    per_unit: int | None = PER_UNIT,
+    per_unit: Annotated[int, Ge(1)] | None = PER_UNIT,
     name: str | None = None,
 ) -> References:
     """Returns the annotations of a layer as the true texts of its units.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, nearest
+from .setting_types import check_node
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,14 +40,22 @@ def shipped() -> Path:
 
 
 def compose(
-    overrides: Sequence[str] = (), *, root: str = "config", config_dir: str | None = None
+    overrides: Sequence[str] = (),
+    *,
+    root: str = "config",
+    config_dir: str | None = None,
+    only: str | None = None,
 ) -> Settings:
     """Composes the configuration `root` with overrides in Hydra's grammar.
+
+    A run for which neither target, nor probing set, nor experiment is chosen is the demo
+    (`experiment=demo`): nothing else works without data or weights of the user.
 
     Args:
         overrides: such as `target=resnet50`, `units=50`, `probe.root=/data/val`.
         root: "config" for runs, "score" for scoring files.
         config_dir: folder of the user's own configurations, searched first.
+        only: the node that is used, such as "target": values missing elsewhere are no error.
 
     Raises:
         InputError: for an unknown setting or choice (with the nearest names), a missing value or a
@@ -55,13 +64,24 @@ def compose(
     import hydra
     from omegaconf import OmegaConf
 
-    with _initialized(config_dir) as extra, _explained(root, config_dir):
-        config = hydra.compose(root, [*extra, *overrides])
+    demo = ["experiment=demo"] if root == "config" and _is_demo(overrides) else []
+    with _initialized(config_dir) as extra, _explained(root, [*demo, *overrides], config_dir):
+        config = hydra.compose(root, [*extra, *demo, *overrides])
         # Before resolving: an interpolation of a missing value raises an error about the
         # interpolation.
-        _refuse_missing(config)
-        text = OmegaConf.to_yaml(config, resolve=True)
+        _refuse_missing(config, only)
+        used = config if only is None else config[only]
+        text = OmegaConf.to_yaml(used, resolve=True)
     return Settings(config, text)
+
+
+def _is_demo(overrides: Sequence[str]) -> bool:
+    """Whether no override chooses an experiment, or a target or probing set other than tinyworld."""
+    chosen = [override.lstrip("+").partition("=") for override in overrides]
+    return not any(
+        group == "experiment" or (group in ("target", "probe") and choice != "tinyworld")
+        for group, _, choice in chosen
+    )
 
 
 def build(node: DictConfig | Any, what: str) -> Any:
@@ -72,11 +92,15 @@ def build(node: DictConfig | Any, what: str) -> Any:
         what: its path in the configuration, for messages.
 
     Raises:
-        InputError: if its `_target_` cannot be imported or refuses its settings.
+        InputError: if its `_target_` cannot be imported, a setting is unknown or has the wrong type, or
+            the component refuses a value.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
+    from omegaconf import OmegaConf
 
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    check_node(what, plain)
     try:
         # Components get plain lists and dictionaries: OmegaConf's containers are neither, and are not
         # JSON-able.
@@ -134,7 +158,7 @@ def _importable(folder: Path) -> None:
 
 
 @contextmanager
-def _explained(root: str, config_dir: str | None) -> Iterator[None]:
+def _explained(root: str, overrides: Sequence[str], config_dir: str | None) -> Iterator[None]:
     """Turns Hydra's errors into an `InputError` of one sentence."""
     from hydra.errors import (
         ConfigCompositionException,
@@ -154,7 +178,7 @@ def _explained(root: str, config_dir: str | None) -> Iterator[None]:
     except MissingConfigException as error:
         raise _unknown_choice(error.missing_cfg_file or "", config_dir) from error
     except (ConfigCompositionException, HydraException) as error:
-        raise _unknown_setting(_first_line(error), root) from error
+        raise _unknown_setting(_first_line(error), root, overrides, config_dir) from error
     except OmegaConfBaseException as error:
         raise InputError(f"configuration: {_first_line(error)}") from error
 
@@ -168,7 +192,9 @@ def _unknown_choice(missing: str, config_dir: str | None) -> InputError:
     )
 
 
-def _unknown_setting(message: str, root: str) -> InputError:
+def _unknown_setting(
+    message: str, root: str, overrides: Sequence[str], config_dir: str | None
+) -> InputError:
     import re
 
     from hydra import compose as hydra_compose
@@ -178,13 +204,15 @@ def _unknown_setting(message: str, root: str) -> InputError:
     if match is None:
         return InputError(f"configuration: {message}")
     key = (match.group(1) or match.group(2)).split("=")[0]
-    # Without the overrides, one of which is wrong: only the names of the settings are needed.
-    config = hydra_compose(root)
+    # Only the choices of groups: they determine which settings exist, and one of the rest is wrong.
+    known = groups(config_dir)
+    chosen = [override for override in overrides if override.partition("=")[0] in known]
+    config = hydra_compose(root, chosen)
     parent, _, last = key.rpartition(".")
     node: Any = config
     for part in parent.split(".") if parent else []:
         node = node.get(part, {}) if hasattr(node, "get") else {}
-    names = [str(name) for name in node] if hasattr(node, "keys") else []
+    names = [str(name) for name in node if name != "_target_"] if hasattr(node, "keys") else []
     close = nearest(last, names)
     return InputError(
         f"unknown setting {key!r}",
@@ -192,13 +220,16 @@ def _unknown_setting(message: str, root: str) -> InputError:
     )
 
 
-def _refuse_missing(config: DictConfig) -> None:
+def _refuse_missing(config: DictConfig, only: str | None) -> None:
     from omegaconf import OmegaConf
 
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(key for key in OmegaConf.missing_keys(config) if only in (None, key.split(".")[0]))
     if missing:
+        group = missing[0].split(".")[0]
         raise InputError(
-            f"{missing[0]} is not set", f"give it a value: {' '.join(f'{key}=...' for key in missing)}"
+            f"{missing[0]} is not set",
+            f"give it a value: {' '.join(f'{key}=...' for key in missing)} "
+            f"(`dissectbench list {group}` lists other choices)",
         )
 
 

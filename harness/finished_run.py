@@ -21,6 +21,7 @@ from .run_folder import (
     MODELS,
     SCORES,
     SELECTION,
+    SKIPPED,
     STATUS,
     RunStatus,
     Selection,
@@ -124,6 +125,11 @@ class FinishedRun:
     def models(self) -> dict[str, str]:
         """The target, the probing set and the models used, by what they are."""
         return self._json(MODELS)
+
+    @cached_property
+    def skipped_images(self) -> dict[str, str]:
+        """The images that could not be read and were left out (on_error=skip): the reason by path."""
+        return self._json(SKIPPED)
 
     @cached_property
     def metrics(self) -> dict[str, MetricInfo]:

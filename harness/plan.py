@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from .files import read_json
 from .journal import read_descriptions
 from .records import Description, UnitId
 from .run import Parts, run_name
+from .run_folder import SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,19 +27,41 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
     console.print(f"[bold]run[/]          {folder}", highlight=False)
     console.print(f"[bold]target[/]       {parts.target.name} on {parts.target.device}", highlight=False)
     console.print(
-        f"[bold]probing set[/]  {parts.probe.name}, {len(parts.probe)} images, shown once",
+        f"[bold]probing set[/]  {parts.probe.name}, {_images(parts, folder)}, shown once",
         highlight=False,
     )
     for method in parts.methods:
         models = ", ".join(method.models().values()) or "no foundation model"
         console.print(f"[bold]method[/]       {method.name}: {models}", highlight=False)
-    for metric in parts.metrics if parts.final_layer else ():  # only the final layer is scored
+    for metric in parts.metrics if parts.scored else ():
         models = ", ".join(metric.models().values()) or "no model"
         console.print(f"[bold]metric[/]       {metric.name}: {models}", highlight=False)
+    console.print(f"[bold]scored[/]       {_scored(parts)}", highlight=False)
+    if parts.tinyworld:
+        console.print(
+            f"[bold yellow]warning[/]      made for tinyworld, not for {parts.probe.name}: "
+            f"{', '.join(parts.tinyworld)}",
+            highlight=False,
+        )
     console.print(_units_table(parts, records, retry_failed=retry_failed))
     console.print(
         f"[bold]language-model calls[/] {_calls(parts, records, retry_failed)}", highlight=False
     )
+
+
+def _images(parts: Parts, folder: Path) -> str:
+    skipped = read_json(folder / SKIPPED) if (folder / SKIPPED).exists() else {}
+    left_out = f", of which {len(skipped)} are unreadable and left out" if skipped else ""
+    return f"{len(parts.probe)} images{left_out}"
+
+
+def _scored(parts: Parts) -> str:
+    """Returns which layer is scored against which references, or why none is."""
+    if parts.scored and parts.references is not None:
+        return f"{parts.final_layer} against {parts.references.name}"
+    if parts.final_layer is None and parts.settings.config.final_layer == "auto":
+        return "nothing: no layer is the target's output (final_layer=NAME scores another one)"
+    return "nothing"
 
 
 def _records(path: Path) -> Mapping[tuple[UnitId, str], Description]:

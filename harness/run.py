@@ -6,6 +6,7 @@ was interrupted or killed resumes from there (see `run_folder`, `journal` and `a
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from ..datasets.probing_set import ProbingSet
 from .cache import Cache
 from .config import Settings, build
 from .describing import describe, remaining
-from .errors import InputError
+from .errors import InputError, nearest
 from .files import write_json
 from .finished_run import FinishedRun
 from .progress import Progress
-from .run_folder import METRICS, MODELS, SCORES, RunFolder, Selection
+from .run_folder import METRICS, MODELS, SCORES, SKIPPED, RunFolder, Selection
+from .run_settings import check_run_settings
 from .scores import check_method_name, write_metrics, write_scores
+from .tinyworld_models import MADE_FOR_TINYWORLD, refuse_tinyworld_models, tinyworld_models
 from .unit_selection import select_units
 
 if TYPE_CHECKING:
@@ -71,7 +74,11 @@ def run(
 
 @dataclass(frozen=True)
 class Parts:
-    """The objects that a configuration describes. Building them loads no weights except the target's."""
+    """The objects that a configuration describes. Building them loads no weights except the target's.
+
+    `final_layer` is the layer whose descriptions are scored, None for no scores; `tinyworld` names models
+    of tinyworld that are used for other images.
+    """
 
     settings: Settings
     target: Target
@@ -82,6 +89,8 @@ class Parts:
     methods: Sequence[Method]
     metrics: Sequence[Metric]
     references: References | None
+    final_layer: str | None
+    tinyworld: Sequence[str]
 
     @property
     def layers(self) -> Mapping[str, LayerInfo]:
@@ -89,10 +98,9 @@ class Parts:
         return self.taps.info
 
     @property
-    def final_layer(self) -> str | None:
-        """The layer whose descriptions are scored, if it is among those described."""
-        name = self.settings.config.final_layer
-        return name if name in self.layers else None
+    def scored(self) -> bool:
+        """Whether descriptions of the final layer are scored."""
+        return self.final_layer is not None and self.references is not None and bool(self.metrics)
 
 
 def assemble(settings: Settings) -> Parts:
@@ -104,25 +112,66 @@ def assemble(settings: Settings) -> Parts:
     from .targets.layers import Taps
 
     config = settings.config
+    check_run_settings(config)
+    settings_of_pass = build(config.activations, "activations")
     methods = build_all(config.get("method"), "method")
     metrics = build_all(config.get("metric"), "metric")
     if not methods:
         raise InputError("no method is chosen", "choose some: method=[network_dissection,clip_dissect]")
-    references = build(config.references, "references") if config.get("references") else None
     probe = build(config.probe, "probe")
     if len(probe) == 0:
         raise InputError(f"probing set {probe.name} contains no images")
+    scored = config.final_layer is not None and bool(metrics) and config.get("references") is not None
+    tinyworld = tinyworld_models(config, scored=scored)
+    refuse_tinyworld_models(config, tinyworld, probe.name)
     # The target comes last: it alone loads weights, and mistakes elsewhere are reported before that.
     target = build(config.target, "target")
     taps = Taps(target, layer_specs(config.layers))
-    settings_of_pass = build(config.activations, "activations")
     units = {
         name: select_units(_plain(config.units), name, info.n_units, config.seed)
         for name, info in taps.info.items()
     }
-    parts = Parts(settings, target, probe, taps, settings_of_pass, units, methods, metrics, references)
+    final_layer = _final_layer(config.final_layer, taps)
+    references = _references(settings, final_layer)
+    parts = Parts(
+        settings,
+        target,
+        probe,
+        taps,
+        settings_of_pass,
+        units,
+        methods,
+        metrics,
+        references,
+        final_layer,
+        tinyworld,
+    )
     _check_references(parts)
     return parts
+
+
+def _final_layer(name: str | int | None, taps: Taps) -> str | None:
+    """Returns the layer to score; "auto": the one that the target returns, if it is among the layers."""
+    if name == "auto":
+        return taps.output
+    if name is None or str(name) in taps.info:
+        return None if name is None else str(name)
+    layers = list(taps.info)
+    raise InputError(
+        f"final_layer={name} is not among the layers of this run ({', '.join(layers)})",
+        f"{nearest(str(name), layers)} Otherwise add it to layers, or use final_layer=null for no "
+        "scores".strip(),
+    )
+
+
+def _references(settings: Settings, final_layer: str | None) -> References | None:
+    node = settings.config.get("references")
+    if final_layer is None or node is None:
+        return None
+    # MILANNOTATIONS refers to ${final_layer}, which is "auto" in the configuration as it is stored.
+    config = copy.deepcopy(settings.config)
+    config.final_layer = final_layer
+    return build(config.references, "references")
 
 
 def build_all(node: Any, what: str) -> list[Any]:
@@ -160,15 +209,18 @@ def _plain(value: Any) -> Any:
 
 
 def _check_references(parts: Parts) -> None:
-    if parts.final_layer is None or parts.references is None or not parts.metrics:
+    if not parts.scored:
         return
+    assert parts.final_layer is not None
+    assert parts.references is not None
     n_units, n_texts = parts.layers[parts.final_layer].n_units, len(parts.references.texts)
     # Equal numbers are the only sign that the references belong to this layer.
     if n_units != n_texts:
         raise InputError(
             f"layer {parts.final_layer} has {n_units} units, but references {parts.references.name} "
             f"name {n_texts}",
-            "choose the references of this target (references=...), or final_layer=null for no scores",
+            "choose the references of this target: references=probe (the classes of the probing set) or "
+            "references=file references.path=FILE (one line per unit); or final_layer=null for no scores",
         )
 
 
@@ -188,9 +240,11 @@ def execute(
     with RunFolder(runs / run_name(parts)) as folder, folder.tracked():
         layers = activations(parts.taps, parts.probe, parts.activation_settings, runs, progress)
         bind(parts, layers, folder)
+        skipped = skipped_images(layers)
+        write_json(folder.path / SKIPPED, skipped)
         describe_all(parts, layers, folder, progress, retry_failed=retry_failed)
         scored = score_final_layer(parts, folder)
-        write_models(parts, folder, scored=scored)
+        write_models(parts, folder, scored=scored, skipped=len(skipped))
         # The tables are made from the files, so that `dissectbench table` prints the same ones.
         finished = FinishedRun(folder.path)
         write_descriptions(finished.records, folder.path / "descriptions.csv")
@@ -201,7 +255,7 @@ def execute(
 
 def select(parts: Parts) -> Selection:
     """Returns what the settings ask for: units by layer, methods, and the layer to score."""
-    scored = parts.final_layer if parts.references is not None and parts.metrics else None
+    scored = parts.final_layer if parts.scored else None
     units = {name: parts.units[name] for name in parts.layers}
     return Selection(parts.target.name, units, [method.name for method in parts.methods], scored)
 
@@ -248,6 +302,12 @@ def activations(
     return probe_layers(
         taps.target, probe, taps, store=store, cache=cache, settings=settings, progress=progress
     )
+
+
+def skipped_images(layers: Mapping[str, StoredLayer]) -> dict[str, str]:
+    """Returns the images that could not be read (on_error=skip): the reason by path."""
+    # All layers are computed in one pass, but a layer may have been stored by an earlier one.
+    return dict(sorted({image for layer in layers.values() for image in layer.skipped}))
 
 
 def describe_all(
@@ -300,22 +360,32 @@ def score_final_layer(parts: Parts, folder: RunFolder) -> bool:
     return True
 
 
-def write_models(parts: Parts, folder: RunFolder, *, scored: bool) -> None:
+def write_models(parts: Parts, folder: RunFolder, *, scored: bool, skipped: int = 0) -> None:
     """Writes `models.json` (names, for the tables) and `metrics.json` (see `MetricInfo`)."""
     # Metrics that score nothing are not asked: their weights may not even be installed.
     metrics = parts.metrics if scored else ()
-    write_json(folder.path / MODELS, models_used(parts), sort_keys=False)  # in the order of the tables
+    models = models_used(parts, skipped=skipped)
+    write_json(folder.path / MODELS, models, sort_keys=False)  # in the order of the tables
     write_metrics({metric.name: metric.info() for metric in metrics}, folder.path / METRICS)
 
 
-def models_used(parts: Parts) -> dict[str, str]:
-    """Returns the target, the probing set and the models of methods and metrics, by what they are."""
+def models_used(parts: Parts, *, skipped: int = 0) -> dict[str, str]:
+    """Returns the target, the probing set and the models of methods and metrics, by what they are.
+
+    Args:
+        parts: the parts of the run.
+        skipped: number of images that could not be read and were left out.
+    """
+    left_out = f" ({skipped} unreadable images left out)" if skipped else ""
     models = {
         "target": parts.target.name,
-        "probing set": f"{parts.probe.name}, {len(parts.probe)} images",
+        "probing set": f"{parts.probe.name}, {len(parts.probe) - skipped} images{left_out}",
     }
-    for component in (*parts.methods, *(parts.metrics if parts.final_layer else ())):
+    for component in (*parts.methods, *(parts.metrics if parts.scored else ())):
         models |= named_models(component)
+    if parts.tinyworld:
+        # In the footer of every table: nothing in a description shows it.
+        models[MADE_FOR_TINYWORLD] = ", ".join(parts.tinyworld)
     return models
 
 

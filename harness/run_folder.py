@@ -26,6 +26,7 @@ FORMAT = 1
 STATUS, SELECTION, IDENTITY = "status.json", "selection.json", "identity.json"
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
 MODELS, METRICS, SCORES = "models.json", "metrics.json", "scores.parquet"
+SKIPPED = "skipped_images.json"
 
 PACKAGES = (
     *("dissectbench", "torch", "torchvision", "timm", "transformers", "diffusers", "openai"),

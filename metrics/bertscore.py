@@ -8,9 +8,10 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from ..harness.errors import InputError
@@ -54,7 +55,7 @@ class BERTScore(PairMetric):
     def __init__(
         self,
         model: str = "roberta-large",
-        layer: int = 17,
+        layer: Annotated[int, Ge(1)] = 17,
         part: Part = "f1",
         device: str = "auto",
         batch_size: int = 64,

@@ -92,7 +92,7 @@ def _layers(settings: list[str], config_dir: str | None) -> Listing:
     from ..config import build, compose
     from ..targets.layers import list_layers
 
-    target = build(compose(settings, config_dir=config_dir).config.target, "target")
+    target = build(compose(settings, config_dir=config_dir, only="target").config.target, "target")
     rows = [
         {
             "layer": layer.name,

@@ -10,6 +10,7 @@ from ..finished_run import FinishedRun
 from ..plan import print_plan
 from ..progress import Progress
 from ..run import assemble, execute
+from ..run_folder import SKIPPED
 from .console import notices, show, show_json, terminal
 
 
@@ -33,6 +34,12 @@ def run_command(options: argparse.Namespace) -> int:
     else:
         show(tables, "terminal", terminal())
         console.print(f"results: {finished.path}", highlight=False, markup=False)
+    skipped = finished.skipped_images
+    if skipped:
+        console.print(
+            f"[yellow]{len(skipped)} unreadable images were left out[/]: see {finished.path / SKIPPED}",
+            highlight=False,
+        )
     failed = finished.details.failed_units
     if failed:
         console.print(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+from annotated_types import Ge
 
 from ..errors import InputError
 from ..files import fingerprint
@@ -47,7 +49,7 @@ class ConceptCaptioner:
         encoder: ImageTextEncoder,
         concepts: Concepts,
         template: str = "{}",
-        batch_size: int = 16,
+        batch_size: Annotated[int, Ge(1)] = 16,
     ) -> None:
         if not concepts.words:
             raise InputError(f"captioner.concepts: {concepts.name} has no concepts")

@@ -13,7 +13,9 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
 
 from ..devices import resolve
 from ..errors import InputError, at_least, nearest, one_of
@@ -62,7 +64,7 @@ class DrawSettings:
 
     # The defaults are the settings of Describe-and-Dissect's code for Stable Diffusion 1.4.
     steps: int = 50
-    guidance: float = 7.5
+    guidance: Annotated[float, Ge(0)] = 7.5
     size: Sequence[int] | None = (512, 512)
     scheduler: str | None = "DPMSolverMultistepScheduler"
     template: str = "One realistic image of {}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 
 from ..errors import InputError
 
@@ -51,7 +54,7 @@ class Budget:
         InputError: if the prices are not two numbers from 0.
     """
 
-    max_cost_usd: float | None = None
+    max_cost_usd: Annotated[float, Ge(0)] | None = None
     prices: Sequence[float] | None = None
 
     def __post_init__(self) -> None:

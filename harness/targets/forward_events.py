@@ -56,6 +56,7 @@ class Observation:
 
     Attributes:
         events: the runs of the modules, in order of completion.
+        output: the (first) tensor that the network returns; None if it returns none.
 
     Raises:
         InputError: if the network does not accept the example.
@@ -71,8 +72,9 @@ class Observation:
         self._batch = torch.stack([image, image]).to(target.device)
         self._target, self._modules = target, modules
         self._geometry = Geometry.of(target.model, (image.shape[-2], image.shape[-1]))
+        self.output: Tensor | None = None
         try:
-            self.events = self._observe(self._batch, keep=keep)
+            self.events, self.output = self._observe(self._batch, keep=keep)
         except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
             raise InputError(
                 f"{target.name} does not accept a batch of shape {list(self._batch.shape)}: {error}",
@@ -155,7 +157,20 @@ class Observation:
             self._observe(torch.cat([self._batch, self._batch], dim=-1), keep=False, events=events)
         return events
 
-    def _observe(self, batch: Tensor, *, keep: bool, events: list[Event] | None = None) -> list[Event]:
+    def is_output(self, event: Event) -> bool:
+        """Whether a run's output is what the network returns, up to its shape. Needs kept outputs."""
+        # The same memory: a module may compute equal values that the network does not return.
+        return (
+            self.output is not None
+            and event.output is not None
+            and event.output.data_ptr() == self.output.data_ptr()
+            and event.output.numel() == self.output.numel()
+            and not event.overwritten()
+        )
+
+    def _observe(
+        self, batch: Tensor, *, keep: bool, events: list[Event] | None = None
+    ) -> tuple[list[Event], Tensor | None]:
         import torch
 
         observed: list[Event] = [] if events is None else events
@@ -170,8 +185,11 @@ class Observation:
             observed.append(Event(name, kept, tuple(tensor.shape), part, version(tensor)))
 
         with _hooked(self._modules, observe), torch.no_grad():
-            self._target.model(batch)
-        return observed
+            returned = self._target.model(batch)
+        try:
+            return observed, first_tensor(returned)[0]
+        except InputError:
+            return observed, None
 
 
 @contextmanager

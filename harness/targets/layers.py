@@ -66,11 +66,13 @@ class _Observed:
         info: how each layer is read, by name.
         order: position of each layer's output among all outputs, in order of execution.
         overwritten: layers whose output a later operation overwrites in place.
+        outputs: layers whose output is the network's.
     """
 
     info: dict[str, LayerInfo]
     order: dict[str, int]
     overwritten: frozenset[str]
+    outputs: frozenset[str]
 
     def only(self, names: Sequence[str]) -> _Observed:
         """Returns the part about these layers."""
@@ -78,6 +80,7 @@ class _Observed:
             {name: self.info[name] for name in names},
             {name: self.order[name] for name in names},
             self.overwritten & set(names),
+            self.outputs & set(names),
         )
 
 
@@ -135,6 +138,11 @@ class Taps:
         """
         return self._observed.info
 
+    @property
+    def output(self) -> str | None:
+        """The first of the layers whose output is what the target returns; None if there is none."""
+        return next((name for name in self.info if name in self._observed.outputs), None)
+
     def only(self, names: Sequence[str]) -> Taps:
         """Returns taps for some of the layers, without observing the network again."""
         part = Taps(self.target, [spec for spec in self._specs if spec.name in names], self._example)
@@ -154,6 +162,7 @@ class Taps:
             info,
             {name: observation.events.index(event) for name, event in events.items()},
             frozenset(name for name, event in events.items() if event.overwritten()),
+            frozenset(name for name, event in events.items() if observation.is_output(event)),
         )
 
     def __enter__(self) -> Taps:

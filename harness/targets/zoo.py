@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
 
 from ..errors import InputError, nearest
 from ..weights import hub_commit, snapshot
@@ -22,7 +24,7 @@ def torchvision_model(
     name: str = "resnet50",
     weights: str | None = "DEFAULT",
     checkpoint: str | None = None,
-    num_classes: int | None = None,
+    num_classes: Annotated[int, Ge(1)] | None = None,
     classes: Sequence[str] | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -82,7 +84,7 @@ def timm_model(
     pretrained: bool = True,
     revision: str | None = None,
     checkpoint: str | None = None,
-    num_classes: int | None = None,
+    num_classes: Annotated[int, Ge(1)] | None = None,
     classes: Sequence[str] | None = None,
     device: str = "auto",
     seed: int = 0,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from ...harness.errors import InputError, one_of
 from ...harness.foundation.image_cache import Format
@@ -128,7 +131,7 @@ class LabelSettings:
     """
 
     count: int = 1
-    max_similarity: float = 0.81
+    max_similarity: Annotated[float, Ge(-1), Le(1)] = 0.81
     sentence_encoder: SentenceEncoder | None = None
 
     def __post_init__(self) -> None:

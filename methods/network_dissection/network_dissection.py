@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from ...datasets.concepts import readable
@@ -69,11 +70,11 @@ class NetworkDissection(Method):
         quantile: float = 0.005,
         quantile_rule: Rule | None = None,
         denominator: Denominator | None = None,
-        iou_threshold: float = 0.04,
+        iou_threshold: Annotated[float, Ge(0), Le(1)] = 0.04,
         variant: Literal["paper", "official"] = "paper",
         upsampling: Upsampling | None = None,
         keep_candidates: int = 5,
-        workers: int | None = None,
+        workers: Annotated[int, Ge(1)] | None = None,
     ) -> None:
         one_of("network_dissection.variant", variant, ("paper", "official"))
         official = variant == "official"

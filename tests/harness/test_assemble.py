@@ -34,7 +34,13 @@ def parts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "counting", raising=False)
     monkeypatch.setenv("DISSECTBENCH_HOME", str(tmp_path / "home"))
-    choices = ["target=factory", "target.factory=counting:make", "device=cpu", "probe.images=20"]
+    choices = [
+        "experiment=demo",
+        "target=factory",
+        "target.factory=counting:make",
+        "device=cpu",
+        "probe.images=20",
+    ]
     chosen = ["layers=[layer4,fc]", "method=[network_dissection]", "metric=[]"]
     return assemble(compose([*choices, *chosen]))
 

@@ -67,7 +67,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "probe/imagenet_val": {**IMAGES, "class_names": "[ant,bee]"},
     "probe/tinyworld": {"images": 4, "root": "world"},
-    "references/milannotations": {"path": "annotations.csv"},
+    "references/milannotations": {"path": "annotations.csv", "layer": "fc"},
     "references/file": {"path": "names.txt"},
     "target/checkpoint": {"name": "resnet18", "checkpoint": "weights.pth", "num_classes": 3},
     "target/factory": {"factory": "package.module:function"},
@@ -140,7 +140,7 @@ def test_a_configuration_is_composed_and_built(data, file):
         pytest.importorskip(NEEDS[file])
     if file == "probe/huggingface":
         write_table(data)
-    config = compose(overrides(file)).config
+    config = compose(overrides(file), only=None if group == EXPERIMENTS else group).config
     if group == EXPERIMENTS:
         return
     nodes = config[group] if group in SEVERAL else {choice: config[group]}

@@ -40,7 +40,7 @@ def last_line(tmp_path, *methods, done=()):
     records = [Description(UnitId("net", "fc", u), m, "words") for u, m in done]
     (folder / "descriptions.jsonl").write_text("".join(r.to_json() + "\n" for r in records))
     parts: Any = SimpleNamespace(
-        settings=SimpleNamespace(config=SimpleNamespace(name="plan")),
+        settings=SimpleNamespace(config=SimpleNamespace(name="plan", final_layer=None)),
         target=SimpleNamespace(name="net", device="cpu"),
         probe=Squares(),
         layers={"fc": SimpleNamespace(kind="vector", map_shape=(1, 1), n_units=4)},
@@ -48,6 +48,8 @@ def last_line(tmp_path, *methods, done=()):
         methods=methods,
         metrics=(),
         final_layer=None,
+        scored=False,
+        tinyworld=[],
     )
     console = Console(width=200, record=True, file=io.StringIO())
     print_plan(parts, tmp_path, console)
