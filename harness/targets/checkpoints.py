@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from ..errors import InputError
+from ..weights import PACKAGE_PREFIX, package_path
+from . import renaming
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,15 +33,39 @@ _REFUSED = re.compile(
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 
 
+def load_into(model: nn.Module, path: str, rename: str | None = None) -> None:
+    """Loads the weights of a file into `model`.
+
+    Args:
+        model: the network.
+        path: see `load_checkpoint`.
+        rename: how to rename the tensors, see `renaming.rename`; None: not at all.
+
+    Raises:
+        InputError: if the file cannot be read, or does not fit the network.
+    """
+    state = load_checkpoint(path)
+    # safetensors stores tensors sorted by type and name.
+    ordered = not path.endswith(".safetensors")
+    if rename is not None:
+        state = renaming.rename(state, model.state_dict(), rename, ordered=ordered)
+    apply(model, state, ordered=ordered)
+
+
 def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """Reads the weights of a `.pth`, `.pth.tar`, `.pt`, `.bin` or `.safetensors` file, on the CPU.
 
     The state dict may be nested under one of `NESTED`; `PREFIXES` that all names share are removed. No
     code in the file is run.
 
+    Args:
+        path: a file, or `package:<package>/<path>` for one that an installed package contains.
+
     Raises:
         InputError: if the file does not exist, is damaged, or contains no weights or more than tensors.
     """
+    if str(path).startswith(PACKAGE_PREFIX):
+        path = package_path(str(path))
     path = Path(path).expanduser()
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
@@ -48,8 +74,13 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return _without_prefixes(_state(content, path))
 
 
-def apply(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def apply(model: nn.Module, state: Mapping[str, Tensor], *, ordered: bool = True) -> None:
     """Loads `state` into `model`; every name and shape must agree.
+
+    Args:
+        model: the network.
+        state: the tensors by name.
+        ordered: whether `state` has the order in which the tensors were saved, for the hint.
 
     Raises:
         InputError: with the names that are missing, unexpected, or of another shape; the model is then
@@ -57,8 +88,7 @@ def apply(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """
     expected = model.state_dict()
     state = {_OLD_DENSENET.sub(r"\1", name): tensor for name, tensor in state.items()}
-    # Files from before torch 0.4 have no batch counts, which only training reads.
-    missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
+    missing = [n for n in expected if n not in state and not n.endswith(renaming.COUNTER)]
     unexpected = [n for n in state if n not in expected]
     mismatched = [n for n in state if n in expected and state[n].shape != expected[n].shape]
     if not (missing or unexpected or mismatched):
@@ -72,7 +102,7 @@ def apply(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     ]
     raise InputError(
         "the checkpoint does not fit the network: " + "; ".join(filter(None, problems)),
-        _hint(missing + unexpected, mismatched, state, len(expected)),
+        _hint(missing + unexpected, mismatched, state, expected, ordered=ordered),
     )
 
 
@@ -177,12 +207,19 @@ def _few(what: str, names: list[str]) -> str:
 
 
 def _hint(
-    unmatched: list[str], mismatched: list[str], state: Mapping[str, Tensor], total: int
+    unmatched: list[str],
+    mismatched: list[str],
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    ordered: bool,
 ) -> str | None:
-    """Guesses the mistake: another number of classes, or another architecture."""
+    """Guesses the mistake: another number of classes, other names, or another architecture."""
     modules = {name.rpartition(".")[0] for name in mismatched}
     if not unmatched and len(modules) == 1 and len(mismatched) <= 2:  # weight and bias of a linear layer
         return f"the last layer has another size: set num_classes={state[mismatched[0]].shape[0]}"
-    if len(mismatched) + len(unmatched) > total / 2:
+    if names_differ := renaming.suggestion(state, expected, ordered=ordered):
+        return names_differ
+    if len(mismatched) + len(unmatched) > len(expected) / 2:
         return "these look like the weights of another architecture"
     return None

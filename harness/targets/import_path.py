@@ -49,10 +49,10 @@ def import_object(path: str) -> Callable[..., Any]:
     return function
 
 
-def call_user(path: str, function: Callable[..., Any], **settings: Any) -> Any:
+def call_user(path: str, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
     """Calls a user function; turns any exception into an `InputError` with file and line."""
     try:
-        return function(**settings)
+        return function(*arguments, **settings)
     except InputError:
         raise
     except Exception as error:

@@ -24,6 +24,7 @@ def torchvision_model(
     name: str = "resnet50",
     weights: str | None = "DEFAULT",
     checkpoint: str | None = None,
+    rename: str | None = None,
     num_classes: Annotated[int, Ge(1)] | None = None,
     classes: Sequence[str] | None = None,
     device: str = "auto",
@@ -38,7 +39,8 @@ def torchvision_model(
         weights: a member of the model's weights enum; read from torch's hub cache, or downloaded. With
             `checkpoint`, only its preprocessing is used. None: random weights, and the preprocessing
             of the enum's first member.
-        checkpoint: a local file with weights for this architecture.
+        checkpoint: a file with weights for this architecture, or `package:<package>/<path>`.
+        rename: how to rename the checkpoint's tensors, see `renaming.rename`; None: not at all.
         num_classes: number of outputs, if it is not ImageNet's 1000.
         classes: names of the outputs; by default those of the weights enum.
         device: device to run on.
@@ -65,7 +67,7 @@ def torchvision_model(
                 seed, torchvision.models.get_model, name, **_no_weights(name), **settings
             )
             if checkpoint is not None:
-                checkpoints.apply(model, checkpoints.load_checkpoint(checkpoint))
+                checkpoints.load_into(model, checkpoint, rename)
                 # The enum's names are kept only where the checkpoint may have the same classes.
                 categories = categories if num_classes in (None, len(categories or ())) else None
         return Loaded(
@@ -84,6 +86,7 @@ def timm_model(
     pretrained: bool = True,
     revision: str | None = None,
     checkpoint: str | None = None,
+    rename: str | None = None,
     num_classes: Annotated[int, Ge(1)] | None = None,
     classes: Sequence[str] | None = None,
     device: str = "auto",
@@ -97,7 +100,9 @@ def timm_model(
         name: a name from `timm.list_models(pretrained=True)`, or "hf-hub:<org>/<model>".
         pretrained: whether to load timm's weights, from the Hugging Face cache or by download.
         revision: branch, tag or commit of these weights on the Hub; None: main.
-        checkpoint: a local file with weights for this architecture, instead of timm's.
+        checkpoint: a file with weights for this architecture, instead of timm's, or
+            `package:<package>/<path>`.
+        rename: how to rename the checkpoint's tensors, see `renaming.rename`; None: not at all.
         num_classes: number of outputs, if the checkpoint has another than the architecture's.
         classes: names of the outputs.
         device: device to run on.
@@ -116,19 +121,10 @@ def timm_model(
         if ":" not in name and not timm.is_model(name):
             raise unknown_model("timm", name)
         weights = _timm_weights(name, revision) if pretrained else None
-        overlay = {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
         path = f"{name}@{revision}" if revision and ":" in name else name
-        try:
-            model = build_seeded(
-                seed, timm.create_model, path, pretrained=pretrained, **overlay, **settings
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"timm cannot load {name}: {error}",
-                "without a network, set checkpoint= to a local file, or pretrained=false",
-            ) from error
+        model = _create_timm(path, weights, settings, pretrained=pretrained, seed=seed)
         if checkpoint is not None:
-            checkpoints.apply(model, checkpoints.load_checkpoint(checkpoint))
+            checkpoints.load_into(model, checkpoint, rename)
         preprocess: Any = create_transform(**resolve_model_data_config(model), is_training=False)
         identity = {"source": "timm", "name": name, **settings}
         commit = hub_commit(weights.parent) if weights else None
@@ -181,6 +177,24 @@ def _no_weights(name: str) -> dict[str, None]:
 
     parameters = inspect.signature(get_model_builder(name)).parameters
     return {key: None for key in ("weights", "weights_backbone") if key in parameters}
+
+
+def _create_timm(
+    name: str, weights: Path | None, settings: Mapping[str, Any], *, pretrained: bool, seed: int
+) -> nn.Module:
+    """Builds a model of timm; `weights` is the file to read if timm need not find it."""
+    import timm
+
+    overlay = dict(settings.get("pretrained_cfg_overlay", {}))
+    overlay |= {"file": str(weights)} if weights else {}
+    merged = {**settings, "pretrained_cfg_overlay": overlay or None}
+    try:
+        return build_seeded(seed, timm.create_model, name, pretrained=pretrained, **merged)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"timm cannot load {name}: {error}",
+            "without a network, set checkpoint= to a local file, or pretrained=false",
+        ) from error
 
 
 def _timm_weights(name: str, revision: str | None) -> Path | None:

@@ -72,7 +72,7 @@ def test_a_folder_of_an_installed_package_is_found_without_importing_it():
     [
         ("package:no_such_package_here/weights", "no package 'no_such_package_here'"),
         ("package:no_such.inner/weights", "no package 'no_such.inner'"),
-        ("package:dissectbench.harness/no-such-folder", "has no folder 'no-such-folder'"),
+        ("package:dissectbench.harness/no-such-folder", "has no file or folder 'no-such-folder'"),
     ],
 )
 def test_the_error_names_a_missing_package_or_folder(name, message):

@@ -380,7 +380,7 @@ def test_the_error_for_a_missing_checkpoint_says_what_to_download(tmp_path):
         MILAN(str(tmp_path / "milan-base.pth"))
     assert "milan-base.pth" in rejected.value.message
     assert "http://milan.csail.mit.edu/models/" in str(rejected.value)
-    with pytest.raises(InputError, match="has no folder 'nowhere'"):
+    with pytest.raises(InputError, match="has no file or folder 'nowhere'"):
         MILAN("package:dissectbench.datasets.tinyworld/nowhere")
 
 
