@@ -73,6 +73,8 @@ class Broden(ImageFiles):
         InputError: if a table is missing or invalid; names file, line and column.
     """
 
+    upright = False  # the label planes refer to the pixels as they are stored
+
     def __init__(
         self,
         root: str | os.PathLike[str],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..harness.errors import InputError, UnreadableImageError, nearest
 from ..harness.files import fingerprint
 from .annotations import Kind, annotate
-from .decoding import decode
+from .decoding import decode, decoding_identity
 from .image_listing import Identity, choose, identify
 from .probing_set import ProbingSet
 
@@ -91,14 +91,15 @@ class HuggingFace(ProbingSet):
         return f"{self.source} row {self.rows[index]}"
 
     def fingerprint(self) -> str:
-        """Hash of the files of the table, the column and the rows."""
+        """Hash of the decoding, the files of the table, the column and the rows."""
         files = [Path(file["filename"]) for file in self._table.cache_files]
         # Small tables may be loaded into memory, without files: hash their cells.
         if not files:
-            return fingerprint([self._content(), self._column])
+            return fingerprint([decoding_identity(), self._content(), self._column])
         states = [identify(file.parent, [file.name], self.identity) for file in files]
         # The split without the path: a copy in another folder has the same fingerprint.
-        return fingerprint([states, self.source.rpartition("[")[2], self._column, self.rows])
+        split = self.source.rpartition("[")[2]
+        return fingerprint([decoding_identity(), states, split, self._column, self.rows])
 
     def _content(self) -> str:
         digest = hashlib.sha256()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..harness.errors import InputError
+from ..harness.files import fingerprint
 from .annotations import Kind, annotate
 from .class_names import names_of_folders
-from .decoding import decode
+from .decoding import decode, decoding_identity
 from .image_listing import (
     EXTENSIONS,
     Identity,
@@ -36,7 +37,12 @@ class ImageFiles(ProbingSet):
         paths: paths relative to it, with `/`.
         name: name of the set.
         identity: what the fingerprint uses, see `image_listing.identify`.
+
+    Attributes:
+        upright: whether the orientation in EXIF data is applied, see `decode`.
     """
+
+    upright: ClassVar[bool] = True
 
     def __init__(self, root: Path, paths: Sequence[str], name: str, identity: Identity = "stat") -> None:
         self.root, self.paths, self.name = root, tuple(paths), name
@@ -53,16 +59,20 @@ class ImageFiles(ProbingSet):
             UnreadableImageError: if it cannot be decoded; names the file.
         """
         path = self.locate(index)
-        return decode(path, path)
+        return decode(path, path, upright=self.upright)
 
     def locate(self, index: int) -> str:
         """Returns the path of image `index`."""
         return str(self.root / self.paths[index])
 
     def fingerprint(self) -> str:
-        """Hash of the relative paths with sizes and mtimes, or contents; computed once per object."""
+        """Hash of the decoding and of the relative paths with sizes and mtimes, or contents.
+
+        Computed once per object.
+        """
         if self._fingerprint is None:
-            self._fingerprint = identify(self.root, self.paths, self.identity)
+            files = identify(self.root, self.paths, self.identity)
+            self._fingerprint = fingerprint([decoding_identity(self.upright), files])
         return self._fingerprint
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from dissectbench.datasets.decoding import decode
 from dissectbench.datasets.image_folders import FlatFolder, ImageFolder
@@ -221,11 +221,60 @@ def test_greyscale_without_a_defined_white_is_refused(array):
         decode(encoded(Image.fromarray(array), "TIFF"), "x")
 
 
-def test_the_exif_orientation_is_ignored():
+def photograph(orientation, format_="PNG", size=(6, 4)):
+    """An image file with an orientation in its EXIF data."""
+    pixels = np.arange(3 * size[0] * size[1], dtype=np.uint8).reshape(size[1], size[0], 3)
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees
-    image = decode(encoded(Image.new("RGB", (6, 4)), "JPEG", exif=exif), "x")
-    assert image.size == (6, 4)
+    exif[0x0112] = orientation
+    return encoded(Image.fromarray(pixels), format_, exif=exif)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright_like_in_image_viewers(orientation, format_):
+    content = photograph(orientation, format_)
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(content))).convert("RGB")
+    assert decode(content, "x").tobytes() == expected.tobytes()
+    assert decode(content, "x").size == ((4, 6) if orientation > 4 else (6, 4))
+
+
+def test_jpeg_photographs_are_turned_upright():
+    assert decode(photograph(6, "JPEG", (16, 8)), "x").size == (8, 16)
+
+
+def test_the_stored_pixels_can_be_read(root):
+    assert decode(photograph(6), "x", upright=False).size == (6, 4)
+
+    class Stored(ImageFolder):
+        upright = False
+
+    (root / "cat" / "1.png").write_bytes(photograph(6))
+    upright, stored = ImageFolder(root), Stored(root)
+    assert (upright.image(4).size, stored.image(4).size) == ((4, 6), (6, 4))
+    assert upright.fingerprint() != stored.fingerprint()
+
+
+def test_damaged_exif_data_do_not_matter():
+    content = photograph(6, "JPEG", (16, 8))
+    start = content.index(b"Exif") + 6
+    assert decode(content[:start] + b"\xff" * 8 + content[start + 8 :], "x").size == (16, 8)
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (1, 1), (1, 40)])
+def test_images_that_are_too_thin_name_the_file(root, size):
+    Image.new("RGB", size).save(root / "cat" / "1.png")
+    with pytest.raises(UnreadableImageError, match=rf"1\.png: {size[0]} x {size[1]} pixels are too few"):
+        ImageFolder(root).image(4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_large_images_give_no_warning_and_huge_ones_name_the_file(root, monkeypatch):
+    Image.new("RGB", (60, 60)).save(root / "cat" / "1.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)
+    assert ImageFolder(root).image(4).size == (60, 60)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UnreadableImageError, match=r"1\.png: it has more pixels than 2,000"):
+        ImageFolder(root).image(4)
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
@@ -252,7 +301,7 @@ def test_the_error_for_an_undecodable_image_names_the_file(root, monkeypatch, co
     assert probe.image(3).size == (6, 4)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP"]), st.data())
 def test_a_damaged_file_decodes_or_raises_the_documented_error(format_, data):

@@ -43,6 +43,12 @@ class AnnotatedUnit:
     texts: tuple[str, ...]
 
 
+class _StoredPixels(ImageFolder):
+    """The images of published exemplars, whose masks were computed for the pixels as they are stored."""
+
+    upright = False
+
+
 class AnnotatedExemplars:
     """Units with annotations and exemplars; images and masks are read when they are accessed.
 
@@ -270,7 +276,7 @@ def _probing_set(
             f"{without[0].path} contains no {IMAGES}: the images are not part of the data set",
             f"give the folder of the images that {IDS} refers to (--images imagenet/val)",
         )
-    probe = images if isinstance(images, ProbingSet) else ImageFolder(images)
+    probe = images if isinstance(images, ProbingSet) else _StoredPixels(images)
     for folder in without:
         if folder.ids.size and (folder.ids.max() >= len(probe) or folder.ids.min() < 0):
             raise InputError(
