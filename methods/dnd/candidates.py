@@ -14,7 +14,7 @@ import numpy as np
 
 from ...harness.foundation.protocols import LanguageModel, Message
 from ...harness.records import UnitId
-from .parsing import Parsed, parse_label
+from .parsing import Parsed, parse_label, shortened
 from .prompts import retry, simplify, summarise
 
 # A simplified caption may name several things; a candidate is one concept.
@@ -28,7 +28,7 @@ class Try:
     """One reply to a request.
 
     Attributes:
-        reply: the unchanged reply; None if there was none.
+        reply: the reply, see `shortened`; None if there was none.
         problem: why the reply is unusable; None if it is usable.
     """
 
@@ -77,7 +77,7 @@ class Proposal:
     def evidence(self) -> dict[str, Any]:
         """Returns the part that is stored in a record."""
         return {
-            "captions": list(self.captions),
+            "captions": [shortened(caption) for caption in self.captions],
             "simplified": [_as_json(answer) for answer in self.simplified],
             "orders": [list(order) for order in self.orders],
             "summaries": [_as_json(answer) for answer in self.summaries],
@@ -197,11 +197,13 @@ def _ask(
             parsed = (
                 Parsed(problem=reply.failure) if reply.failure else parse_label(reply.text, max_words)
             )
+            # Before it is sent back with the problem, too: its tokens would be paid a second time.
+            text = None if reply.text is None else shortened(reply.text)
             before = answers[index]
             answers[index] = replace(
                 before,
                 label=parsed.label,
-                tries=(*before.tries, Try(reply.text, parsed.problem)),
+                tries=(*before.tries, Try(text, parsed.problem)),
                 cost_usd=before.cost_usd + reply.cost_usd,
             )
         todo = [index for index in todo if answers[index].label is None]

@@ -7,6 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 
 MAX_CHARACTERS = 100
+KEPT_CHARACTERS = 2000
+"""Length up to which records keep replies and captions unchanged; usable ones are far shorter."""
 
 # Reasoning models put their thoughts between tags, before the reply.
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
@@ -76,6 +78,12 @@ def parse_label(text: str | None, max_words: int = 8) -> Parsed:
         return Parsed(problem="the reply has no words")
     problem = _problem(label, max_words)
     return Parsed(problem=problem) if problem else Parsed(label)
+
+
+def shortened(text: str) -> str:
+    """Returns at most the first `KEPT_CHARACTERS` characters, followed by how many were cut, if any."""
+    cut = len(text) - KEPT_CHARACTERS
+    return text if cut <= 0 else f"{text[:KEPT_CHARACTERS]} ... [{cut} more characters]"
 
 
 def _bare(line: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...harness.probe import ProbedLayer
 from .crops import GRID, Variant, crops
+from .parsing import shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,7 +46,7 @@ class TopImage:
         """Returns the part that is stored in a record."""
         box = None if self.box is None else list(self.box)
         evidence = {"image": self.index, "box": box, "response": self.response}
-        return evidence if self.caption is None else {**evidence, "caption": self.caption}
+        return evidence if self.caption is None else {**evidence, "caption": shortened(self.caption)}
 
 
 def top_images(

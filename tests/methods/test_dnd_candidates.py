@@ -101,6 +101,18 @@ def test_an_unusable_reply_is_requested_again_with_the_reason():
     assert proposal.candidates == ("things",)
 
 
+def test_a_long_reply_is_cut_in_the_evidence_and_when_it_is_sent_back():
+    model = Scripted(lambda turns, _: "word " * 20_000 if len(turns[-1].content) else "")
+    proposal = propose({unit(0): ["long " * 20_000]}, model, summaries=1, tries=2)[unit(0)]
+    evidence = proposal.evidence()
+    cut = " ... [98000 more characters]"
+    for text in (evidence["captions"][0], evidence["summaries"][0]["tries"][0]["reply"]):
+        assert len(text) == 2000 + len(cut)
+        assert text.endswith(cut)
+    assert len(model.batches[1][0][-2].content) == 2000 + len(cut)
+    assert len(json.dumps(evidence)) < 12_000
+
+
 def test_a_candidate_that_fails_in_all_tries_has_the_reasons():
     def answer(conversation, sample):
         return Reply(None, "refused") if len(captions_in(conversation)) > 1 else "thing"
