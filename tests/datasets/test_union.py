@@ -14,14 +14,14 @@ def folders(tmp_path):
     for k, path in enumerate(["a/cat/1", "a/cat/2", "a/dog/1", "b/dog/1", "b/elk/1", "flat/1"]):
         file = tmp_path / f"{path}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (k + 1, 2)).save(file)
+        Image.new("RGB", (k + 2, 2)).save(file)
     return tmp_path
 
 
 def test_the_images_of_the_sets_follow_each_other(folders):
     union = Union([ImageFolder(folders / "a"), FlatFolder(folders / "flat"), ImageFolder(folders / "b")])
     assert len(union) == 6
-    assert [union.image(i).size[0] for i in range(6)] == [1, 2, 3, 6, 4, 5]
+    assert [union.image(i).size[0] for i in range(6)] == [2, 3, 4, 7, 5, 6]
     assert union.locate(3) == str(folders / "flat" / "1.png")
     assert union.name == "a+flat+b"
     for index in (-1, 6):
