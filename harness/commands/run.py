@@ -9,7 +9,7 @@ from ..config import compose
 from ..finished_run import FinishedRun
 from ..plan import print_plan
 from ..progress import Progress
-from ..run import assemble, execute
+from ..run import assemble, check_models, execute
 from ..run_folder import SKIPPED
 from .console import notices, show, show_json, terminal
 
@@ -26,6 +26,7 @@ def run_command(options: argparse.Namespace) -> int:
         console.print(settings.text, highlight=False, markup=False)
     print_plan(parts, options.runs, console, retry_failed=options.retry_failed)
     if options.dry_run:
+        check_models(parts)
         return exit_codes.OK
     finished = execute(parts, runs=options.runs, retry_failed=options.retry_failed, progress=Progress())
     tables = run_tables(finished)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
@@ -60,16 +61,17 @@ def torchvision_model(
         chosen = _weights_member(name, enum, weights)
         preset = chosen or next(iter(enum), None)
         categories = None if chosen is None else chosen.meta.get("categories")
-        if checkpoint is None and chosen is not None:
-            model = _pretrained_torchvision(name, chosen, settings)
-        else:
-            model = build_seeded(
-                seed, torchvision.models.get_model, name, **_no_weights(name), **settings
-            )
-            if checkpoint is not None:
-                checkpoints.load_into(model, checkpoint, rename)
-                # The enum's names are kept only where the checkpoint may have the same classes.
-                categories = categories if num_classes in (None, len(categories or ())) else None
+        with _accepted(name, settings):
+            if checkpoint is None and chosen is not None:
+                model = _pretrained_torchvision(name, chosen, settings)
+            else:
+                model = build_seeded(
+                    seed, torchvision.models.get_model, name, **_no_weights(name), **settings
+                )
+        if checkpoint is not None:
+            checkpoints.load_into(model, checkpoint, rename)
+            # The enum's names are kept only where the checkpoint may have the same classes.
+            categories = categories if num_classes in (None, len(categories or ())) else None
         return Loaded(
             model,
             preset.transforms() if preset else ImageClassification(crop_size=224),
@@ -122,7 +124,8 @@ def timm_model(
             raise unknown_model("timm", name)
         weights = _timm_weights(name, revision) if pretrained else None
         path = f"{name}@{revision}" if revision and ":" in name else name
-        model = _create_timm(path, weights, settings, pretrained=pretrained, seed=seed)
+        with _accepted(name, settings):
+            model = _create_timm(path, weights, settings, pretrained=pretrained, seed=seed)
         if checkpoint is not None:
             checkpoints.load_into(model, checkpoint, rename)
         preprocess: Any = create_transform(**resolve_model_data_config(model), is_training=False)
@@ -135,6 +138,22 @@ def timm_model(
     return Target(
         label or (f"{default}@{revision}" if revision and pretrained else default), load, device
     )
+
+
+@contextmanager
+def _accepted(name: str, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Turns a builder's refusal of a further setting into an `InputError`."""
+    try:
+        yield
+    except TypeError as error:
+        # Without further settings, it is not the user's mistake.
+        if not settings:
+            raise
+        raise InputError(
+            f"{name} cannot be built with the settings {', '.join(f'target.{key}' for key in settings)}: "
+            f"{error}",
+            "remove the unknown setting, or correct its value",
+        ) from error
 
 
 def _default_label(name: str, random: bool, seed: int) -> str:
