@@ -1,10 +1,11 @@
 from .config import Settings, compose
 from .errors import InputError
 from .finished_run import FinishedRun
+from .parts import assemble
 from .probe import ProbedLayer
 from .progress import Progress
 from .records import Candidate, Description, UnitId
-from .run import assemble, execute, run
+from .run import execute, run
 
 __version__: str
 

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from .files import read_json
 from .journal import read_descriptions
+from .parts import Parts, run_name
 from .records import Description, UnitId
-from .run import Parts, run_name
 from .run_folder import SKIPPED
 
 if TYPE_CHECKING:

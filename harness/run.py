@@ -6,37 +6,30 @@ was interrupted or killed resumes from there (see `run_folder`, `journal` and `a
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..datasets.probing_set import ProbingSet
 from .cache import Cache
-from .config import Settings, build
+from .config import Settings
 from .describing import describe, remaining
-from .errors import InputError, nearest
 from .files import write_json
 from .finished_run import FinishedRun
+from .parts import Parts, assemble, check_models, run_name
 from .progress import Progress
 from .run_folder import METRICS, MODELS, SCORES, SKIPPED, RunFolder, Selection
-from .run_settings import check_run_settings
-from .scores import check_method_name, write_metrics, write_scores
-from .tinyworld_models import MADE_FOR_TINYWORLD, refuse_tinyworld_models, tinyworld_models
-from .unit_selection import select_units
+from .scores import write_metrics, write_scores
+from .tinyworld_models import MADE_FOR_TINYWORLD
 
 if TYPE_CHECKING:
-    from ..datasets.references import References
     from ..methods.method import Method
     from ..metrics.metric import Metric
     from .activations.settings import ActivationSettings
     from .activations.stored_layer import StoredLayer
     from .probe import ProbedLayer
-    from .targets.layers import LayerInfo, Taps
-    from .targets.target import Target
+    from .targets.layers import Taps
 
 
 def run(
@@ -71,189 +64,6 @@ def run(
         'red'
     """
     return execute(assemble(settings), runs=runs, retry_failed=retry_failed, progress=progress)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The objects that a configuration describes. Building them loads no weights except the target's.
-
-    `final_layer` is the layer whose descriptions are scored, None for no scores; `tinyworld` names models
-    of tinyworld that are used for other images.
-    """
-
-    settings: Settings
-    target: Target
-    probe: ProbingSet
-    taps: Taps
-    activation_settings: ActivationSettings
-    units: Mapping[str, list[int]]
-    methods: Sequence[Method]
-    metrics: Sequence[Metric]
-    references: References | None
-    final_layer: str | None
-    tinyworld: Sequence[str]
-
-    @property
-    def layers(self) -> Mapping[str, LayerInfo]:
-        """How each layer is read, by name."""
-        return self.taps.info
-
-    @property
-    def scored(self) -> bool:
-        """Whether descriptions of the final layer are scored."""
-        return self.final_layer is not None and self.references is not None and bool(self.metrics)
-
-
-def assemble(settings: Settings) -> Parts:
-    """Builds every component once and checks what can be checked before any work is done.
-
-    Raises:
-        InputError: for invalid settings, before anything is computed.
-    """
-    from .targets.layers import Taps
-
-    config = settings.config
-    check_run_settings(config)
-    settings_of_pass = build(config.activations, "activations")
-    methods = build_all(config.get("method"), "method")
-    metrics = build_all(config.get("metric"), "metric")
-    if not methods:
-        raise InputError("no method is chosen", "choose some: method=[network_dissection,clip_dissect]")
-    probe = build(config.probe, "probe")
-    if len(probe) == 0:
-        raise InputError(f"probing set {probe.name} contains no images")
-    scored = config.final_layer is not None and bool(metrics) and config.get("references") is not None
-    tinyworld = tinyworld_models(config, scored=scored)
-    refuse_tinyworld_models(config, tinyworld, probe.name)
-    # The target comes last: it alone loads weights, and mistakes elsewhere are reported before that.
-    target = build(config.target, "target")
-    taps = Taps(target, layer_specs(config.layers))
-    units = {
-        name: select_units(_plain(config.units), name, info.n_units, config.seed)
-        for name, info in taps.info.items()
-    }
-    final_layer = _final_layer(config.final_layer, taps)
-    references = _references(settings, final_layer)
-    parts = Parts(
-        settings,
-        target,
-        probe,
-        taps,
-        settings_of_pass,
-        units,
-        methods,
-        metrics,
-        references,
-        final_layer,
-        tinyworld,
-    )
-    _check_references(parts)
-    return parts
-
-
-def _final_layer(name: str | int | None, taps: Taps) -> str | None:
-    """Returns the layer to score; "auto": the one that the target returns, if it is among the layers."""
-    if name == "auto":
-        return taps.output
-    if name is None or str(name) in taps.info:
-        return None if name is None else str(name)
-    layers = list(taps.info)
-    raise InputError(
-        f"final_layer={name} is not among the layers of this run ({', '.join(layers)})",
-        f"{nearest(str(name), layers)} Otherwise add it to layers, or use final_layer=null for no "
-        "scores".strip(),
-    )
-
-
-def _references(settings: Settings, final_layer: str | None) -> References | None:
-    node = settings.config.get("references")
-    if final_layer is None or node is None:
-        return None
-    # MILANNOTATIONS refers to ${final_layer}, which is "auto" in the configuration as it is stored.
-    config = copy.deepcopy(settings.config)
-    config.final_layer = final_layer
-    return build(config.references, "references")
-
-
-def build_all(node: Any, what: str) -> list[Any]:
-    """Builds the components of a group that may hold several (`method`, `metric`).
-
-    Raises:
-        InputError: if two of them have the same name, or a method is named like a control.
-    """
-    made = [build(child, f"{what}.{key}") for key, child in (node or {}).items()]
-    if what == "method":
-        for method in made:
-            check_method_name(method.name, f"{what}: ")
-    names = [component.name for component in made]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise InputError(f"two {what}s are named {twice.pop()!r}", "give one of them another name")
-    return made
-
-
-def layer_specs(layers: Any) -> list[Any]:
-    """Returns the layers of the `layers` setting, which holds names or mappings."""
-    from .targets.layers import LayerSpec
-
-    plain = _plain(layers)
-    plain = [plain] if isinstance(plain, str) else plain
-    if not plain:
-        raise InputError("layers is empty", "give at least one, such as layers=[layer4,fc]")
-    return [LayerSpec.of(layer) for layer in plain]
-
-
-def _plain(value: Any) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-
-def _check_references(parts: Parts) -> None:
-    if not parts.scored:
-        return
-    assert parts.final_layer is not None
-    assert parts.references is not None
-    n_units, n_texts = parts.layers[parts.final_layer].n_units, len(parts.references.texts)
-    # Equal numbers are the only sign that the references belong to this layer.
-    if n_units != n_texts:
-        raise InputError(
-            f"layer {parts.final_layer} has {n_units} units, but references {parts.references.name} "
-            f"name {n_texts}",
-            "choose the references of this target: references=probe (the classes of the probing set) or "
-            "references=file references.path=FILE (one line per unit); or final_layer=null for no scores",
-        )
-
-
-def check_models(parts: Parts) -> None:
-    """Checks that the weights of every model that the run needs are available, before any work.
-
-    A missing file would otherwise end the run hours later, when the model is first used.
-
-    Raises:
-        InputError: names the missing model, what to download, and what works without it.
-    """
-    for method in parts.methods:
-        others = [other.name for other in parts.methods if other is not method]
-        instead = f"method=[{','.join(others or ['network_dissection'])}] works without it"
-        with _or(instead):
-            method.identity()
-    for metric in parts.metrics if parts.scored else ():
-        with _or(
-            f"leave out {metric.name}: exact_accuracy and synonym_accuracy need no model, and the "
-            'models of minilm_... are in the extra "offline"'
-        ):
-            metric.identity()
-
-
-@contextmanager
-def _or(instead: str) -> Iterator[None]:
-    """Adds an alternative to the hint of an `InputError`."""
-    try:
-        yield
-    except InputError as error:
-        hint = f"{error.hint}; or {instead}" if error.hint else instead
-        raise InputError(error.message, hint) from error
 
 
 def execute(
@@ -314,15 +124,6 @@ def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> 
         "seed": settings.config.seed,
     }
     folder.write_settings(settings.text, select(parts), str(target.device), details)
-
-
-def run_name(parts: Parts) -> str:
-    """Returns the `name` setting; by default it is made of target and probing set."""
-    name = parts.settings.config.name or f"{parts.target.name}-{parts.probe.name}"
-    # A slash would place the run outside of the folder of all runs.
-    if Path(name).name != name:
-        raise InputError(f"name={name}: must be a plain folder name, without slashes")
-    return name
 
 
 def activations(

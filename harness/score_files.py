@@ -11,8 +11,9 @@ from .config import Settings, build
 from .errors import InputError
 from .files import atomic_open, write_json
 from .finished_run import FinishedRun
+from .parts import build_all
 from .records import UnitId
-from .run import build_all, named_models
+from .run import named_models
 from .run_folder import CONFIG, METRICS, MODELS, SCORES, RunFolder
 from .scores import MetricInfo, write_metrics, write_scores
 

@@ -16,7 +16,10 @@ LAYERS = (
     ("harness.targets", "harness.foundation", "harness.conf"),
     ("harness.activations",),
     ("methods", "metrics", "results"),
-    ("harness.run", "harness.plan", "harness.describing", "harness.score_files", "harness.export"),
+    (
+        *("harness.parts", "harness.run", "harness.plan"),
+        *("harness.describing", "harness.score_files", "harness.export"),
+    ),
     ("harness.commands",),
     ("harness.cli", "harness.__main__"),
 )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..config import build, compose
 from ..devices import resolve
 from ..errors import InputError
+from ..parts import layer_specs
 from ..progress import Progress
-from ..run import activations, layer_specs
+from ..run import activations
 from ..unit_selection import select_units
 from .console import terminal
 

@@ -7,9 +7,10 @@ import argparse
 from .. import exit_codes
 from ..config import compose
 from ..finished_run import FinishedRun
+from ..parts import assemble, check_models
 from ..plan import print_plan
 from ..progress import Progress
-from ..run import assemble, check_models, execute
+from ..run import execute
 from ..run_folder import SKIPPED
 from .console import notices, show, show_json, terminal
 

@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 from dissectbench.harness.config import compose
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.files import read_json
+from dissectbench.harness.parts import assemble, build_all
 from dissectbench.harness.progress import Progress
-from dissectbench.harness.run import activations, assemble, bind, build_all
+from dissectbench.harness.run import activations, bind
 from dissectbench.harness.run_folder import RunFolder
 
 COUNTING = """

@@ -7,7 +7,7 @@ from torchvision.transforms import ToTensor
 from dissectbench.harness.cli import main
 from dissectbench.harness.config import compose
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.run import assemble
+from dissectbench.harness.parts import assemble
 from dissectbench.harness.targets import Taps, Target
 
 

@@ -14,7 +14,7 @@ from dissectbench.harness.config import build, compose
 from dissectbench.harness.describing import describe
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.journal import Journal
-from dissectbench.harness.run import build_all
+from dissectbench.harness.parts import build_all
 from dissectbench.harness.targets.fingerprints import weights_digest
 from dissectbench.harness.targets.target import Target
 from dissectbench.methods.milan import milan, unit_features
