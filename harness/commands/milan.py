@@ -155,7 +155,10 @@ def _torchvision(name: str, weights: Path | None, num_classes: int | None) -> nn
 
     try:
         file = str(weights) if weights else None
-        return torchvision_model(name, "IMAGENET1K_V1", file, num_classes, device="cpu").model
+        target = torchvision_model(
+            name, "IMAGENET1K_V1", checkpoint=file, num_classes=num_classes, device="cpu"
+        )
+        return target.model
     except InputError as error:
         # The option of this command, instead of the setting of a target.
         hint = error.hint and error.hint.replace("set checkpoint= to", "give --weights with")
