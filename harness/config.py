@@ -52,7 +52,8 @@ def compose(
     (`experiment=demo`): nothing else works without data or weights of the user.
 
     Args:
-        overrides: such as `target=resnet50`, `units=50`, `probe.root=/data/val`.
+        overrides: such as `target=resnet50`, `units=50`, `probe.root=/data/val`. `target=module:function`
+            is short for `target=factory target.factory=module:function`.
         root: "config" for runs, "score" for scoring files.
         config_dir: folder of the user's own configurations, searched first.
         only: the node that is used, such as "target": values missing elsewhere are no error.
@@ -64,6 +65,7 @@ def compose(
     import hydra
     from omegaconf import OmegaConf
 
+    overrides = [part for override in overrides for part in _expanded(override)]
     demo = ["experiment=demo"] if root == "config" and _is_demo(overrides) else []
     with _initialized(config_dir) as extra, _explained(root, [*demo, *overrides], config_dir):
         config = hydra.compose(root, [*extra, *demo, *overrides])
@@ -73,6 +75,14 @@ def compose(
         used = config if only is None else config[only]
         text = OmegaConf.to_yaml(used, resolve=True)
     return Settings(config, text)
+
+
+def _expanded(override: str) -> list[str]:
+    """Returns `target=my_models:build` as the two settings that it abbreviates."""
+    group, _, choice = override.partition("=")
+    if group == "target" and ":" in choice:
+        return ["target=factory", f"target.factory={choice}"]
+    return [override]
 
 
 def _is_demo(overrides: Sequence[str]) -> bool:

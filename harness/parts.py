@@ -150,7 +150,7 @@ def layer_specs(layers: Any) -> list[Any]:
     from .targets.layers import LayerSpec
 
     plain = _plain(layers)
-    plain = [plain] if isinstance(plain, str) else plain
+    plain = [plain] if isinstance(plain, (str, int)) else plain
     if not plain:
         raise InputError("layers is empty", "give at least one, such as layers=[layer4,fc]")
     return [LayerSpec.of(layer) for layer in plain]

@@ -10,7 +10,7 @@ from torch.nn import functional
 from dissectbench.datasets.image_folders import ImageFolder
 from dissectbench.harness.activations.forward_pass import probe_layers
 from dissectbench.harness.cache import Cache
-from dissectbench.harness.targets.target import from_factory
+from dissectbench.harness.targets.factory import from_factory
 from dissectbench.methods.network_dissection.network_dissection import NetworkDissection
 
 LAYERS = ["conv1", "layer1", "layer2", "layer3", "linear"]

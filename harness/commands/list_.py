@@ -102,7 +102,7 @@ def _layers(settings: list[str], config_dir: str | None) -> Listing:
             "map": None if layer.map_shape in (None, (1, 1)) else list(layer.map_shape),
             "note": layer.note,
         }
-        for layer in list_layers(target)
+        for layer in list_layers(target.untrained())
     ]
     return Listing(f"layers of {target.name}", rows)
 

@@ -137,7 +137,7 @@ def _check_numbers(settings: Any, defaults: Any, name: str) -> None:
 def _encoder(options: argparse.Namespace, config: Any) -> PyramidEncoder:
     """Returns the encoder that `--encoder` and `--weights` name."""
     from ...methods.milan.encoder import PyramidEncoder
-    from ..targets.target import from_factory
+    from ..targets.factory import from_factory
 
     name, pixels = options.encoder, config.encoder
     if ":" not in name:

@@ -1,8 +1,9 @@
+from .factory import from_factory
 from .huggingface import huggingface_model
 from .layers import Taps, list_layers
 from .output_layouts import LayerInfo, LayerSpec
 from .preprocess import Preprocess
-from .target import Target, from_factory
+from .target import Target
 from .zoo import timm_model, torchvision_model
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ from .target import Loaded, Target, build_seeded
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+# What the architecture and the preprocessing of a model are read from.
+_CONFIGURATION = ("config.json", "*.json")
 
 
 def huggingface_model(
@@ -35,9 +40,10 @@ def huggingface_model(
         label: name of the target in records; by default the last part of `name_or_path`.
     """
 
-    def load() -> Loaded:
-        folder = snapshot(name_or_path, revision=revision)
-        config, model, processor = _read(folder, name_or_path)
+    def load(read_weights: bool = True) -> Loaded:
+        patterns = None if read_weights else _CONFIGURATION
+        folder = snapshot(name_or_path, revision=revision, patterns=patterns)
+        config, model, processor = _read(folder, name_or_path, read_weights=read_weights)
         settings = config.to_dict()
         # Where the model was read from, and how: not what it computes (its weights become float32).
         for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
@@ -48,15 +54,21 @@ def huggingface_model(
         return Loaded(model, preprocess, names, identity, hub_commit(folder))
 
     name = name_or_path.rstrip("/").rpartition("/")[2]
-    return Target(label or with_revision(name, name_or_path, revision), load, device)
+    label = label or with_revision(name, name_or_path, revision)
+    return Target(label, load, device, load_untrained=partial(load, read_weights=False))
 
 
-def _read(folder: Path, name: str) -> tuple[Any, nn.Module, Any]:
-    """Reads configuration, network and image processor."""
+def _read(folder: Path, name: str, *, read_weights: bool) -> tuple[Any, nn.Module, Any]:
+    """Reads configuration, network and image processor; without weights, they are random."""
     from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoImageProcessor
 
     try:
-        return _from_pretrained(folder, name)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        model = _from_pretrained(folder, name, config) if read_weights else _from_config(config)
+        if hasattr(config, "vision_config"):
+            model = model.vision_model
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
@@ -64,16 +76,24 @@ def _read(folder: Path, name: str) -> tuple[Any, nn.Module, Any]:
             "give a local folder with config.json, preprocessor_config.json and the weights, "
             "or download the whole model into the Hugging Face cache first",
         ) from error
+    return config, model.float(), processor
 
 
-def _from_pretrained(folder: Path, name: str) -> tuple[Any, nn.Module, Any]:
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
+def _auto_class(config: Any) -> Any:
+    from transformers import AutoModel, AutoModelForImageClassification
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
     classifies = any("ImageClassification" in kind for kind in config.architectures or ())
+    return AutoModelForImageClassification if classifies else AutoModel
+
+
+def _from_config(config: Any) -> Any:
+    return build_seeded(0, _auto_class(config).from_config, config)
+
+
+def _from_pretrained(folder: Path, name: str, config: Any) -> Any:
     model, report = build_seeded(
         0,  # weights that the file lacks (often a pooling layer) are random, but always the same
-        (AutoModelForImageClassification if classifies else AutoModel).from_pretrained,
+        _auto_class(config).from_pretrained,
         folder,
         config=config,
         local_files_only=True,
@@ -82,10 +102,7 @@ def _from_pretrained(folder: Path, name: str) -> tuple[Any, nn.Module, Any]:
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"]))
         warnings.warn(f"{name} has no weights for {missing}: they are random", stacklevel=2)
-    if hasattr(config, "vision_config"):
-        model = model.vision_model
-    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    return config, model.float(), processor
+    return model
 
 
 def _class_names(config: Any) -> list[str] | None:

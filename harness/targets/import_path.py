@@ -13,7 +13,7 @@ from ..errors import InputError, nearest
 
 
 def import_object(path: str) -> Callable[..., Any]:
-    """Returns the function that "package.module:function" names.
+    """Returns the function that "package.module:function" or "path/to/file.py:function" names.
 
     Modules in the working directory are found too, which Python does not search for a console script;
     installed packages take precedence.
@@ -24,10 +24,15 @@ def import_object(path: str) -> Callable[..., Any]:
     module_name, colon, attribute = path.partition(":")
     if not (module_name and colon and attribute):
         raise InputError(f"{path!r} is not an import path", "write package.module:function")
-    here = str(Path.cwd())
+    file = Path(module_name).expanduser().resolve() if module_name.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise InputError(f"no such file: {module_name}")
+    # The folder of a file stays on the path: worker processes import the module under the same name.
+    here = str(Path.cwd() if file is None else file.parent)
     if here not in sys.path:
         sys.path.append(here)
         importlib.invalidate_caches()
+    module_name = module_name if file is None else file.stem
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -40,6 +45,11 @@ def import_object(path: str) -> Callable[..., Any]:
         raise _failed(f"importing {module_name}", error) from error
     except Exception as error:
         raise _failed(f"importing {module_name}", error) from error
+    if file is not None and Path(module.__file__ or "").resolve() != file:
+        raise InputError(
+            f"{path!r}: another module is called {module_name!r} too ({module.__file__})",
+            "rename the file",
+        )
     if not hasattr(module, attribute):
         hint = nearest(attribute, [name for name in vars(module) if not name.startswith("_")])
         raise InputError(f"module {module_name} has no {attribute!r}", hint or None)

@@ -115,7 +115,7 @@ class Taps:
     def __init__(
         self,
         target: Target,
-        layers: Sequence[str | Mapping[str, Any] | LayerSpec],
+        layers: Sequence[str | int | Mapping[str, Any] | LayerSpec],
         example: Tensor | None = None,
     ) -> None:
         self.target = target

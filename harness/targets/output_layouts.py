@@ -70,16 +70,18 @@ class LayerSpec:
             object.__setattr__(self, "grid", _pair(self.name, self.grid))
 
     @classmethod
-    def of(cls, value: str | Mapping[str, Any] | LayerSpec) -> LayerSpec:
+    def of(cls, value: str | int | Mapping[str, Any] | LayerSpec) -> LayerSpec:
         """Returns the spec of a layer given by name, or by a mapping of this class's attributes.
+
+        The modules of a `Sequential` have numbers for names, which may be given as integers.
 
         Raises:
             InputError: if the mapping has an unknown setting or an invalid value.
         """
         if isinstance(value, LayerSpec):
             return value
-        if isinstance(value, str):
-            return cls(value)
+        if isinstance(value, (str, int, float)):
+            return cls(_name(value))
         if not isinstance(value, Mapping) or "name" not in value:
             raise InputError(
                 f"cannot read the layer {value!r}", "give a name, or a mapping with the key `name`"
@@ -91,7 +93,17 @@ class LayerSpec:
                     f"layer {value['name']}: unknown setting {key!r}",
                     nearest(str(key), known) or f"use {', '.join(known)}",
                 )
-        return cls(**{str(key): item for key, item in value.items()})
+        return cls(**{**{str(key): item for key, item in value.items()}, "name": _name(value["name"])})
+
+
+def _name(name: Any) -> Any:
+    """Returns a layer's name as text; YAML and overrides read `4` as an integer, `1.10` as a float."""
+    if isinstance(name, float):
+        raise InputError(
+            f"the layer {name} is read as a number, in which final zeros are lost",
+            f"write it in quotes: layers=['{name}']",
+        )
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
 
 
 def _pair(name: str, grid: Any) -> tuple[int, int]:

@@ -5,17 +5,17 @@ Making a target is cheap: nothing is read before its network is first used.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import devices
 from ..errors import InputError
 from ..files import fingerprint
 from ..probe import Region
 from .fingerprints import architecture, describe, weights_digest
-from .import_path import call_user, import_object
 from .preprocess import Preprocess, RegionGauge
 
 if TYPE_CHECKING:
@@ -51,11 +51,17 @@ class Loaded:
 class Target:
     """A network under study; loads itself when first used.
 
+    For a network that is already in memory, use `Target.of`.
+
     Args:
         name: name of the target in records and tables.
         load: returns the network; raises `InputError` if that is not possible.
         device: device to run on: "auto", "cpu", "cuda", "cuda:1".
         example_size: (width, height) of the blank image that `example_input` preprocesses.
+        load_untrained: returns the same network with any weights, if that needs no files.
+
+    Raises:
+        InputError: if an argument has the wrong type.
     """
 
     def __init__(
@@ -64,25 +70,56 @@ class Target:
         load: Callable[[], Loaded],
         device: str = "auto",
         example_size: Sequence[int] = (224, 224),
+        load_untrained: Callable[[], Loaded] | None = None,
     ) -> None:
+        _check_name(name)
+        if not callable(load) or _is_module(load):
+            raise _wrong_role("load", load, "a function that returns `Loaded`")
         self.name = name
         self._load = load
+        self._load_untrained = load_untrained or load
         self._device = device
         self._example_size = (int(example_size[0]), int(example_size[1]))
 
     @classmethod
     def of(
         cls,
-        name: str,
         model: nn.Module,
         preprocess: Preprocess,
         *,
+        name: str | None = None,
         classes: Sequence[str] | None = None,
         device: str = "auto",
         example_size: Sequence[int] = (224, 224),
     ) -> Target:
-        """Returns the target of a network that is already in memory."""
+        """Returns the target of a network that is already in memory.
+
+        Args:
+            model: the network.
+            preprocess: from an RGB image (PIL) to the network's input, float [C, H, W].
+            name: name of the target in records and tables; by default the network's class.
+            classes: names of the outputs, if they are known.
+            device: device to run on: "auto", "cpu", "cuda", "cuda:1".
+            example_size: (width, height) of the image that is preprocessed to learn the shapes of
+                layers, for a preprocessing that does not resize.
+
+        Raises:
+            InputError: if an argument has the wrong type.
+        """
+        if not _is_module(model):
+            raise _wrong_role("model", model, "a torch.nn.Module")
+        if not callable(preprocess):
+            raise _wrong_role("preprocess", preprocess, "a function from an image to a tensor")
+        name = type(model).__name__ if name is None else name
         return cls(name, lambda: Loaded(model, preprocess, classes), device, example_size)
+
+    def untrained(self) -> Target:
+        """Returns the same network with any weights, for looking at its layers.
+
+        No file of weights is read if the architecture alone can be built; else this target is returned
+        in a new object.
+        """
+        return Target(self.name, self._load_untrained, self._device, self._example_size)
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"
@@ -93,7 +130,8 @@ class Target:
         return devices.resolve(self._device)
 
     @cached_property
-    def _loaded(self) -> Loaded:
+    def loaded(self) -> Loaded:
+        """The network in memory, with what belongs to it."""
         loaded = self._load()
         loaded.model.eval().requires_grad_(False).to(self.device)
         return loaded
@@ -101,22 +139,22 @@ class Target:
     @property
     def model(self) -> nn.Module:
         """The network: in evaluation mode, on `device`, without gradients."""
-        return self._loaded.model
+        return self.loaded.model
 
     @property
     def preprocess(self) -> Preprocess:
         """From an RGB image to the network's input [C, H, W]."""
-        return self._loaded.preprocess
+        return self.loaded.preprocess
 
     @property
     def classes(self) -> Sequence[str] | None:
         """Names of the final layer's units, where they are known."""
-        return self._loaded.classes
+        return self.loaded.classes
 
     @property
     def commit(self) -> str | None:
         """Commit of weights from the Hugging Face Hub, a value for `revision`; None for other weights."""
-        return self._loaded.commit
+        return self.loaded.commit
 
     def fingerprint(self) -> str:
         """Hash of architecture, weights (every byte) and preprocessing; not of name or device."""
@@ -127,7 +165,7 @@ class Target:
         return fingerprint(
             {
                 "architecture": architecture(self.model),
-                "identity": describe(dict(self._loaded.identity)),
+                "identity": describe(dict(self.loaded.identity)),
                 "preprocess": describe(self.preprocess),
                 "weights": weights_digest(self.model),
             }
@@ -166,52 +204,22 @@ class Target:
         return example
 
 
-def from_factory(
-    factory: str,
-    name: str | None = None,
-    device: str = "auto",
-    classes: Sequence[str] | None = None,
-    example_size: Sequence[int] = (224, 224),
-    **settings: Any,
-) -> Target:
-    """Builds a target from a user function.
-
-    Args:
-        factory: "package.module:function"; modules in the working directory are found too. The
-            function returns `(model, preprocess)`, `(model, preprocess, classes)` or a `Target`;
-            `preprocess` turns an RGB image into a float tensor [C, H, W] and can be pickled.
-        name: name of the target in records; by default the function's name.
-        device: device to run on.
-        classes: names of the outputs; by default those that the function returns.
-        example_size: (width, height) of the image that is preprocessed to learn the shapes of layers,
-            for a preprocessing that does not resize.
-        settings: passed on to the function.
-    """
-
-    def load() -> Loaded:
-        returned = call_user(factory, import_object(factory), **settings)
-        loaded = _from_user(factory, returned)
-        names = loaded.classes if classes is None else classes
-        identity = {"factory": factory, **settings, **loaded.identity}
-        return Loaded(loaded.model, loaded.preprocess, names, identity, loaded.commit)
-
-    return Target(name or factory.rpartition(":")[2], load, device, example_size)
+def _is_module(value: Any) -> bool:
+    # Without importing torch, which takes seconds: where it is not imported, there is no module.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
 
 
-def _from_user(factory: str, returned: Any) -> Loaded:
-    from torch import nn
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise _wrong_role("name", name, "a text")
 
-    if isinstance(returned, Target):
-        return returned._loaded
-    parts: list[Any] = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-    model, preprocess, classes = (*parts, None, None, None)[:3]
-    if not (2 <= len(parts) <= 3 and isinstance(model, nn.Module) and callable(preprocess)):
-        types = ", ".join(type(part).__name__ for part in parts)
-        raise InputError(
-            f"factory {factory} returned ({types})",
-            "it must return (model, preprocess), (model, preprocess, classes) or a Target",
-        )
-    return Loaded(model, cast("Preprocess", preprocess), classes)
+
+def _wrong_role(argument: str, value: Any, expected: str) -> InputError:
+    return InputError(
+        f"Target: the argument `{argument}` must be {expected}, got {type(value).__name__}",
+        "for a network in memory: Target.of(model, preprocess, name=...)",
+    )
 
 
 def build_seeded(seed: int, build: Callable[..., T], *args: Any, **settings: Any) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
@@ -51,7 +52,7 @@ def torchvision_model(
     """
     settings |= {} if num_classes is None else {"num_classes": num_classes}
 
-    def load() -> Loaded:
+    def load(read_weights: bool = True) -> Loaded:
         import torchvision
         from torchvision.transforms._presets import ImageClassification
 
@@ -62,13 +63,13 @@ def torchvision_model(
         preset = chosen or next(iter(enum), None)
         categories = None if chosen is None else chosen.meta.get("categories")
         with _accepted(name, settings):
-            if checkpoint is None and chosen is not None:
+            if read_weights and checkpoint is None and chosen is not None:
                 model = _pretrained_torchvision(name, chosen, settings)
             else:
                 model = build_seeded(
                     seed, torchvision.models.get_model, name, **_no_weights(name), **settings
                 )
-        if checkpoint is not None:
+        if read_weights and checkpoint is not None:
             checkpoints.load_into(model, checkpoint, rename)
             # The enum's names are kept only where the checkpoint may have the same classes.
             categories = categories if num_classes in (None, len(categories or ())) else None
@@ -80,7 +81,12 @@ def torchvision_model(
         )
 
     random = weights is None and checkpoint is None
-    return Target(label or _default_label(name, random, seed), load, device)
+    return Target(
+        label or _default_label(name, random, seed),
+        load,
+        device,
+        load_untrained=partial(load, read_weights=False),
+    )
 
 
 def timm_model(
@@ -115,18 +121,20 @@ def timm_model(
     pretrained = pretrained and checkpoint is None
     settings |= {} if num_classes is None else {"num_classes": num_classes}
 
-    def load() -> Loaded:
+    def load(read_weights: bool = True) -> Loaded:
         import timm
         from timm.data.config import resolve_model_data_config
         from timm.data.transforms_factory import create_transform
 
         if ":" not in name and not timm.is_model(name):
             raise unknown_model("timm", name)
-        weights = _timm_weights(name, revision) if pretrained else None
+        # The architecture of "hf-hub:..." is known from files on the Hub only.
+        from_timm = pretrained and (read_weights or ":" in name)
+        weights = _timm_weights(name, revision) if from_timm else None
         path = f"{name}@{revision}" if revision and ":" in name else name
         with _accepted(name, settings):
-            model = _create_timm(path, weights, settings, pretrained=pretrained, seed=seed)
-        if checkpoint is not None:
+            model = _create_timm(path, weights, settings, pretrained=from_timm, seed=seed)
+        if read_weights and checkpoint is not None:
             checkpoints.load_into(model, checkpoint, rename)
         preprocess: Any = create_transform(**resolve_model_data_config(model), is_training=False)
         identity = {"source": "timm", "name": name, **settings}
@@ -136,7 +144,10 @@ def timm_model(
     random = not pretrained and checkpoint is None
     default = _default_label(name, random, seed)
     return Target(
-        label or (f"{default}@{revision}" if revision and pretrained else default), load, device
+        label or (f"{default}@{revision}" if revision and pretrained else default),
+        load,
+        device,
+        load_untrained=partial(load, read_weights=False),
     )
 
 

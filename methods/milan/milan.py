@@ -20,7 +20,8 @@ from ...harness.errors import InputError, one_of
 from ...harness.files import file_digest
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
-from ...harness.targets.target import Target, from_factory
+from ...harness.targets.factory import from_factory
+from ...harness.targets.target import Target
 from ...harness.weights import PACKAGE_PREFIX, snapshot
 from ..method import Method
 from .checkpoint_files import CONFIG, load_checkpoint

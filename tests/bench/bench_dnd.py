@@ -167,7 +167,7 @@ def run() -> dict[str, Any]:
     from dissectbench.datasets.tinyworld import probing_set
     from dissectbench.harness.activations.forward_pass import probe_layers
     from dissectbench.harness.cache import Cache
-    from dissectbench.harness.targets.target import from_factory
+    from dissectbench.harness.targets.factory import from_factory
     from dissectbench.methods.dnd.describe_and_dissect import DescribeAndDissect
 
     torch.set_num_threads(1)

@@ -58,7 +58,7 @@ network = torch.nn.Sequential(
     torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(4), torch.nn.Flatten(),
     torch.nn.Linear(800, 1024),
 )
-target = Target.of("small", network, Look(), device="cpu", example_size=(24, 24))
+target = Target.of(network, Look(), name="small", device="cpu", example_size=(24, 24))
 with tempfile.TemporaryDirectory() as folder:
     probe_layers(
         target, Noise(int(sys.argv[1])), ["1", "4"], store=Path(folder), cache=Cache(folder),

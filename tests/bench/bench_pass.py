@@ -40,7 +40,7 @@ def resnet50() -> Any:
     torch.manual_seed(0)
     model = torchvision.models.resnet50()
     look = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
-    return Target.of("resnet50", model, look, device="cpu")
+    return Target.of(model, look, name="resnet50", device="cpu")
 
 
 def bare_loop(target: Any, probe: Any) -> None:

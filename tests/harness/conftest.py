@@ -53,7 +53,7 @@ def resnet() -> Callable[[], object]:
         torch.manual_seed(0)
         model = torchvision.models.resnet18()
     preprocess = Compose([Resize(48), CenterCrop(48), ToTensor(), Normalize([0.45] * 3, [0.25] * 3)])
-    return lambda: Target.of("resnet18", model, preprocess, device="cpu", example_size=(48, 48))
+    return lambda: Target.of(model, preprocess, name="resnet18", device="cpu", example_size=(48, 48))
 
 
 class CountingFolder(FlatFolder):

@@ -6,6 +6,7 @@ import pytest
 
 from dissectbench.harness.config import build, compose, groups
 from dissectbench.harness.errors import InputError
+from dissectbench.harness.parts import layer_specs
 
 
 def refused(*overrides, **options) -> str:
@@ -24,6 +25,27 @@ def test_settings_of_the_pass_have_a_node_of_their_own():
 def test_an_unknown_setting_names_the_nearest():
     assert "did you mean units?" in refused("unit=50")
     assert "did you mean similarity?" in refused("method.clip_dissect.similarty=wpmi")
+
+
+def test_an_unknown_setting_lists_all_settings_of_the_chosen_component():
+    message = refused("target=torchvision", "target.name=resnet18", "target.foo=1")
+    for setting in ("name", "weights", "checkpoint", "rename", "num_classes", "classes", "seed", "label"):
+        assert setting in message.partition("Settings of target: ")[2]
+
+
+def test_a_function_is_a_target():
+    config = compose(["target=my_models:build", "+target.width=3"], only="target").config
+    assert config.target.factory == "my_models:build"
+    assert config.target.width == 3
+    path = compose(["target=models/my_net.py:build"], only="target").config.target.factory
+    assert path == "models/my_net.py:build"
+
+
+@pytest.mark.parametrize(
+    ("layers", "names"), [("[0,4]", ["0", "4"]), ("0", ["0"]), ("[a,{name:2}]", ["a", "2"])]
+)
+def test_layers_may_have_numbers_for_names(layers, names):
+    assert [spec.name for spec in layer_specs(compose([f"layers={layers}"]).config.layers)] == names
 
 
 def test_an_unknown_choice_names_those_there_are():

@@ -24,7 +24,7 @@ class Net(nn.Module):
 
 
 def taps(last, layers):
-    return Taps(Target.of("net", Net(last), ToTensor(), device="cpu", example_size=(8, 8)), layers)
+    return Taps(Target.of(Net(last), ToTensor(), name="net", device="cpu", example_size=(8, 8)), layers)
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_activations_that_are_not_finite_are_refused(tmp_path: Path, value: floa
     folder.mkdir()
     for number in range(20):
         Image.new("RGB", (9, 9), "white" if number == 18 else "gray").save(folder / f"{number:02}.png")
-    target = Target.of("broken", NonFinite(value), Shrink(), device="cpu", example_size=(8, 8))
+    target = Target.of(NonFinite(value), Shrink(), name="broken", device="cpu", example_size=(8, 8))
     with pytest.raises(InputError, match=r"layer body, unit 1: .*(nan|inf).*18\.png"):
         stored(target, FlatFolder(folder), tmp_path / "store", ["body"])
 
@@ -157,7 +157,7 @@ class ShapeByWidth:
 def test_a_preprocessing_that_fails_is_named(
     image_folder: Path, resnet, tmp_path: Path, workers: int, stored
 ):
-    target = Target.of("odd", resnet().model, ShapeByWidth(), device="cpu", example_size=(80, 48))
+    target = Target.of(resnet().model, ShapeByWidth(), name="odd", device="cpu", example_size=(80, 48))
     with pytest.raises(InputError, match=r"fails for image .*001\.jpg: no squares"):
         stored(target, FlatFolder(image_folder), tmp_path, workers=workers)
 
@@ -166,7 +166,7 @@ def test_images_of_several_shapes_are_refused(copied: Path, resnet, tmp_path: Pa
     for path in copied.glob("*.jpg"):
         if Image.open(path).size == (64, 64):
             path.unlink()
-    target = Target.of("odd", resnet().model, ShapeByWidth(), device="cpu", example_size=(80, 48))
+    target = Target.of(resnet().model, ShapeByWidth(), name="odd", device="cpu", example_size=(80, 48))
     with pytest.raises(InputError, match="different shapes"):
         stored(target, FlatFolder(copied), tmp_path / "store")
 
@@ -178,7 +178,7 @@ def test_an_example_size_of_another_shape_is_refused(image_folder: Path, resnet,
             side = 64 if image.getpixel((0, 0)) == (127, 127, 127) else 48
             return torch.zeros(3, side, side)
 
-    target = Target.of("odd", resnet().model, LargerForGrey(), device="cpu")
+    target = Target.of(resnet().model, LargerForGrey(), name="odd", device="cpu")
     with pytest.raises(InputError, match="example_size"):
         stored(target, FlatFolder(image_folder), tmp_path / "store", ["layer2"])
 
@@ -251,7 +251,7 @@ forward_pass.SHARD = 16
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.ReLU(), torch.nn.Conv2d(6, 4, 3, 2))
 preprocess = Compose([Resize((12, 12)), ToTensor()])
-target = Target.of("net", model, preprocess, device="cpu", example_size=(12, 12))
+target = Target.of(model, preprocess, name="net", device="cpu", example_size=(12, 12))
 probe = FlatFolder(Path(sys.argv[1]))
 root = Path(sys.argv[2])
 

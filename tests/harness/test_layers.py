@@ -23,7 +23,7 @@ def example_inputs(n, size, width=None):
 
 def wrapped(model: nn.Module, size: int, width: int | None = None) -> Target:
     """Returns the target of a network; its example input is `size` pixels high."""
-    return Target.of("test", model, ToTensor(), device="cpu", example_size=(width or size, size))
+    return Target.of(model, ToTensor(), name="test", device="cpu", example_size=(width or size, size))
 
 
 @pytest.fixture(autouse=True)
@@ -291,6 +291,26 @@ def test_the_first_tensor_of_an_output_dataclass_is_read():
         got = taps.read(x)["vit"]
     assert torch.equal(got[:, :, 0, 0], outer(x).last_hidden_state[:, 0])
     assert taps.info["vit"].part == ".last_hidden_state"
+
+
+def test_numbers_are_names_of_layers():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 5, 3)))
+    taps = Taps(wrapped(net, 8), [0, {"name": 1}])
+    assert {name: info.n_units for name, info in taps.info.items()} == {"0": 4, "1": 5}
+    assert list(Taps(wrapped(net, 8), ["1.0"]).info) == ["1.0"]
+
+
+@pytest.mark.parametrize("layer", [1.1, {"name": 1.1}])
+def test_a_name_that_yaml_reads_as_a_decimal_number_must_be_quoted(layer):
+    # 1.1 may have been written as 1.10.
+    with pytest.raises(InputError, match=r"the layer 1\.1 is read as a number.*\n.*layers=\['1\.1'\]"):
+        LayerSpec.of(layer)
+
+
+@pytest.mark.parametrize("layer", [True, {"name": True}, None, ["fc"]])
+def test_other_values_are_not_names_of_layers(layer):
+    with pytest.raises(InputError, match=r"needs a name|cannot read the layer"):
+        LayerSpec.of(layer)
 
 
 class Patches(nn.Module):
@@ -625,7 +645,7 @@ def test_a_module_without_a_tensor_is_an_error():
         ([], "no layers"),
         (["0", {"name": "0", "call": 0}], "given 2 times"),
         ([{"tokens": "mean"}], "the key `name`"),
-        ([3], "the key `name`"),
+        ([None], "the key `name`"),
         ([""], "needs a name"),
         ([{"name": "0", "token": "mean"}], "unknown setting 'token'.*\n.*tokens"),
         ([{"name": "0", "tokens": "cls"}], "tokens is 'cls'\n.*class, mean or grid"),

@@ -195,7 +195,7 @@ def test_maps_that_overflow_half_precision_are_recomputed_and_this_is_recorded(
 ):
     from dissectbench.harness.targets.target import Target
 
-    target = Target.of("huge", resnet().model, HugeInputs(), device="cpu", example_size=(48, 48))
+    target = Target.of(resnet().model, HugeInputs(), name="huge", device="cpu", example_size=(48, 48))
     layer = stored(target, counted, tmp_path, ["conv1"], keep_maps="float16")["conv1"]
     assert "conv1: its values overflow float16" in caplog.text
     manifest = json.loads(next(tmp_path.glob("*/manifest.json")).read_text())

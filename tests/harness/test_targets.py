@@ -1,4 +1,4 @@
-"""Targets: lazy loading, fingerprints, and user functions that build them."""
+"""Tests targets: lazy loading, fingerprints, and user functions that build them."""
 
 import json
 import re
@@ -12,11 +12,13 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
+from dissectbench.harness.config import build, compose
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import Region
 from dissectbench.harness.targets import torchvision_model
+from dissectbench.harness.targets.factory import from_factory
 from dissectbench.harness.targets.fingerprints import describe
-from dissectbench.harness.targets.target import Target, from_factory
+from dissectbench.harness.targets.target import Target
 
 
 def network() -> nn.Sequential:
@@ -29,7 +31,7 @@ PREPROCESS = Compose([Resize((32, 32)), ToTensor(), Normalize([0.5] * 3, [0.5] *
 
 
 def target(model=None, preprocess: Any = PREPROCESS, name="test") -> Target:
-    return Target.of(name, model or network(), preprocess, device="cpu")
+    return Target.of(model or network(), preprocess, name=name, device="cpu")
 
 
 # Targets ------------------------------------------------------------------------------------------
@@ -42,6 +44,29 @@ def test_a_target_is_ready_for_reading():
     assert ready.device == torch.device("cpu")
     assert ready.example_input().shape == (3, 32, 32)
     assert ready.region((64, 48)) == Region()
+
+
+def test_a_network_in_memory_is_named_after_its_class():
+    net = Target.of(network(), PREPROCESS, classes=["a", "b"], device="cpu")
+    assert (net.name, net.classes) == ("Sequential", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda of, new: new(network(), PREPROCESS), "`name` must be a text, got Sequential"),
+        (lambda of, new: new("net", network()), "`load` must be a function that .* got Sequential"),
+        (lambda of, new: new("net", "resnet18"), "`load` must be a function that .* got str"),
+        (lambda of, new: of("net", network()), r"`model` must be a torch\.nn\.Module, got str"),
+        (lambda of, new: of(PREPROCESS, network()), "`model` must be .* got Compose"),
+        (lambda of, new: of(network(), "net"), "`preprocess` must be .* got str"),
+        (lambda of, new: of(network(), PREPROCESS, name=3), "`name` must be a text, got int"),
+    ],
+)
+def test_arguments_in_wrong_roles_are_named(make, argument):
+    with pytest.raises(InputError, match=argument) as caught:
+        make(Target.of, Target)
+    assert "Target.of(model, preprocess, name=...)" in str(caught.value)
 
 
 def test_nothing_is_loaded_before_it_is_used():
@@ -198,10 +223,13 @@ def pair():
 
 def made():
     from dissectbench.harness.targets import Target
-    return Target.of("inner", *pair(), classes=["x"], device="cpu")
+    return Target.of(*pair(), name="inner", classes=["x"], device="cpu")
 
-def no_preprocessing():
+def alone():
     return make()[0]
+
+def other(image):
+    return ToTensor()(image) * 2
 
 def swapped():
     return make()[1], make()[0]
@@ -228,6 +256,38 @@ def test_a_factory_may_return_a_pair_or_a_target(module):
     assert from_factory(f"{name}:pair", device="cpu", classes=["u", "v"]).classes == ("u", "v")
     wrapped = from_factory(f"{name}:made", name="outer", device="cpu")
     assert (wrapped.name, wrapped.classes) == ("outer", ("x",))
+
+
+def test_a_network_takes_the_preprocessing_of_its_module(module):
+    name = module(FACTORY + "\ndef preprocess(image):\n    return ToTensor()(image) + 1\n")
+    image = Image.new("RGB", (2, 2))
+    for path in (f"{name}:alone", f"{name}.py:alone"):
+        built = from_factory(path, device="cpu")
+        assert built.preprocess(image).max() == 1
+        assert isinstance(built.model, nn.Sequential)
+    # What the function returns is used before what its module contains.
+    assert from_factory(f"{name}:pair", device="cpu").preprocess(image).max() == 0
+
+
+@pytest.mark.parametrize("function", ["alone", "pair", "made"])
+def test_a_named_preprocessing_is_used(module, function):
+    name = module(FACTORY)
+    white = Image.new("RGB", (2, 2), "white")
+    for preprocess in ("other", f"{name}:other"):
+        built = from_factory(f"{name}:{function}", preprocess=preprocess, device="cpu")
+        assert built.preprocess(white).max() == 2
+
+
+def test_a_file_is_found_by_its_path_and_hidden_ones_are_reported(module, tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "users_net_in_a_folder.py").write_text(FACTORY)
+    assert from_factory("deep/users_net_in_a_folder.py:pair", device="cpu").loaded.classes is None
+    (tmp_path / "json.py").write_text(FACTORY)
+    with pytest.raises(InputError, match=r"another module is called 'json' too.*\n.*rename"):
+        _ = from_factory(f"{tmp_path}/json.py:pair").model
+    with pytest.raises(InputError, match=r"no such file: none\.py"):
+        _ = from_factory("none.py:pair").model
+    sys.modules.pop("users_net_in_a_folder")
 
 
 def test_settings_of_a_factory_enter_the_fingerprint(module):
@@ -263,7 +323,8 @@ def make():
         ("no_such_package.models:make", "no module named 'no_such_package'"),
         ("{}:mak", "has no 'mak'.*\n.*did you mean .*make"),
         ("{}:number", "is a int, not a function"),
-        ("{}:no_preprocessing", r"returned \(Sequential\).*\n.*\(model, preprocess\)"),
+        ("{}:alone", r"has no 'preprocess'\n.*define preprocess\(image\) in the module"),
+        ("{}:other", "missing 1 required positional argument"),
         ("{}:swapped", r"returned \(ToTensor, Sequential\)"),
         ("{}:broken", r"calling .*:broken failed: NameError.*\n.*users_module.*\.py:\d+"),
     ],
@@ -293,10 +354,15 @@ def test_an_unknown_setting_of_a_factory_is_explained(module):
 
 def test_the_guide_works_as_written(repository, tmp_path, monkeypatch, capsys):
     guide = (repository / "docs" / "add_a_model.md").read_text()
-    factory, use = re.findall(r"```python\n(.*?)```", guide, re.S)
+    factory, *use = re.findall(r"```python\n(.*?)```", guide, re.S)
     (tmp_path / "my_models.py").write_text(factory)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    exec(use, {})
+    monkeypatch.syspath_prepend(tmp_path)
+    exec("\n".join(use), {})
+    command = compose(["target=my_models:build", "+target.width=32", "device=cpu"], only="target")
+    first, second = (build(command.config.target, "target") for _ in range(2))
+    assert first.model[0].out_channels == 32
+    # A run under the same settings must find the same weights.
+    assert first.fingerprint() == second.fingerprint()
     sys.modules.pop("my_models")
     assert f"prints `{capsys.readouterr().out.strip()}`" in guide

@@ -14,7 +14,12 @@ from safetensors.torch import save_file
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import Region
-from dissectbench.harness.targets import huggingface_model, timm_model, torchvision_model
+from dissectbench.harness.targets import (
+    huggingface_model,
+    list_layers,
+    timm_model,
+    torchvision_model,
+)
 from dissectbench.harness.targets.known_models import known_models
 
 # torchvision --------------------------------------------------------------------------------------
@@ -70,6 +75,22 @@ def test_without_a_network_missing_weights_are_named(tmp_path, monkeypatch):
     ) as caught:
         _ = torchvision_model("resnet18", "IMAGENET1K_V1").model
     assert str(tmp_path / "hub" / "checkpoints") in str(caught.value)
+
+
+def test_layers_are_listed_without_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
+    targets = [
+        torchvision_model("resnet18", "IMAGENET1K_V1", device="cpu"),
+        torchvision_model("resnet18", None, checkpoint="none.pth", num_classes=3, device="cpu"),
+        timm_model("resnet18", checkpoint="none.pth", device="cpu"),
+    ]
+    for target, outputs in zip(targets, (1000, 3, 1000), strict=True):
+        layers = {layer.name: layer for layer in list_layers(target.untrained())}
+        assert (layers["layer4"].n_units, layers["fc"].n_units) == (512, outputs)
+        assert target.untrained().name == target.name
+    with pytest.raises(InputError, match=r"none\.pth does not exist"):
+        _ = targets[1].model
 
 
 def _no_network(*_args):
@@ -231,6 +252,15 @@ def test_a_hugging_face_folder_is_read(tmp_path):
         assert torch.equal(loaded.model(x[None]).logits, source(x[None]).logits)
     assert loaded.region((60, 40)) == Region()
     assert loaded.fingerprint() == huggingface_model(str(tmp_path / "pets"), device="cpu").fingerprint()
+
+
+@pytest.mark.parametrize("classify", [True, False])
+def test_layers_of_a_hugging_face_model_are_listed_without_weights(tmp_path, classify):
+    save_vit(tmp_path, classify=classify)
+    target = huggingface_model(str(tmp_path), device="cpu")
+    whole = list_layers(target)
+    (tmp_path / "model.safetensors").unlink()
+    assert list_layers(target.untrained()) == whole
 
 
 def test_a_hugging_face_model_without_a_head_has_no_classes(tmp_path):

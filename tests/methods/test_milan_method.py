@@ -44,7 +44,9 @@ def network(seed=0):
 
 
 def target(seed=0):
-    return Target.of(f"small-{seed}", network(seed), lambda image: torch.zeros(3, 8, 8), device="cpu")
+    return Target.of(
+        network(seed), lambda image: torch.zeros(3, 8, 8), name=f"small-{seed}", device="cpu"
+    )
 
 
 def random_weights(build):

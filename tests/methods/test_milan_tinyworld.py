@@ -149,7 +149,7 @@ def test_the_shipped_milan_accepts_tinyworlds_classifier_as_its_encoder(shipped)
 def test_the_shipped_milan_names_the_classes(shipped, tmp_path):
     rendered_folder.ensure_folder(tmp_path / "images", 600, 7)  # a seed that no training has used
     network, prepare = resnet()
-    target = Target.of("tinyworld-resnet", network, prepare, device="cpu")
+    target = Target.of(network, prepare, name="tinyworld-resnet", device="cpu")
     probe = probing_set(600, 7, tmp_path / "images")
     cache = Cache(tmp_path / "cache")
     layer = probe_layers(target, probe, ["fc"], store=tmp_path / "store", cache=cache)["fc"]

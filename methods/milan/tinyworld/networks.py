@@ -123,7 +123,7 @@ def trained_network(spec: NetworkSpec, images: ImageSet, folder: Path, progress:
             )
     network.load_state_dict(load_file(path))
     preprocess = partial(prepare, size=SIZE, mean=MEAN, std=STD)
-    return Target.of(spec.name, network, preprocess, device="cpu", example_size=(SIZE, SIZE))
+    return Target.of(network, preprocess, name=spec.name, device="cpu", example_size=(SIZE, SIZE))
 
 
 def _labels(task: Task, images: ImageSet) -> NDArray[np.int64] | NDArray[np.float32]:

@@ -100,7 +100,7 @@ class UnitSource:
     def __init__(self, folder: Path, scale: Scale, progress: Progress) -> None:
         self.folder, self.scale, self.progress = folder, scale, progress
         network, prepare = resnet()
-        self.classifier = Target.of(ENCODER, network, prepare, device="cpu")
+        self.classifier = Target.of(network, prepare, name=ENCODER, device="cpu")
         self.encoder = PyramidEncoder(network, ENCODER, MEAN, STD)
 
     def target(self, spec: NetworkSpec) -> Target:
