@@ -4,9 +4,10 @@ The key of a value contains everything that the value depends on. Unreadable val
 Keys are built in these modules:
 
 * harness/foundation: caption_cache, image_cache and reply_cache;
+* harness/activations: exemplar_maps;
 * methods/clip_dissect: embeddings and clip_dissect;
 * methods/network_dissection: network_dissection;
-* methods/milan: unit_vectors.
+* methods/milan: unit_features.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -14,6 +16,8 @@ from .records import Description
 
 if TYPE_CHECKING:
     from ..methods.method import Method
+    from .activations.map_pass import MapConsumer
+    from .progress import Progress
 
 # A method that fails this often in a row for the same reason will not succeed on the next unit either.
 GIVE_UP_AFTER = 10
@@ -31,6 +35,50 @@ def remaining(
         for unit, record in records.items()
         if record is None or (retry_failed and record.status == "failed")
     ]
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The units of a layer that a method has to describe."""
+
+    method: Method
+    layer: ProbedLayer
+    units: Sequence[int]
+
+
+def read_maps(todo: Iterable[Todo], progress: Progress) -> None:
+    """Reads the feature maps that methods need, in one pass for all layers and methods (see `map_pass`).
+
+    Raises:
+        InputError: an error of the user (such as an image that was removed) aborts the run.
+    """
+    from .activations.map_pass import run_map_pass
+
+    consumers: list[MapConsumer] = []
+    for part in todo:
+        with _errors_left_to_describe():
+            consumers += part.method.map_consumers(part.layer, part.units)
+    with _errors_left_to_describe():
+        run_map_pass(consumers, progress)
+
+
+@contextmanager
+def _errors_left_to_describe() -> Iterator[None]:
+    """Suppresses errors that a method meets again when it describes: its records then have the reason."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception:
+        log.debug("reading feature maps failed", exc_info=True)
+
+
+def describe_all(todo: Iterable[Todo], journal: Journal, progress: Progress) -> None:
+    """Lets every method describe its units, see `describe`."""
+    for part in todo:
+        title = f"{part.method.name} · {part.layer.name}"
+        with progress.task(title, len(part.units)) as advance:
+            describe(part.method, part.layer, part.units, journal, advance)
 
 
 def describe(

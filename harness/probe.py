@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -80,6 +80,7 @@ class ProbedLayer(ABC):
         probe: the images of the rows of `values`, with annotations if there are any.
         fingerprint: hash of everything the activations depend on: weights, layer, preprocessing, images.
         cache: for results that a method derives from this layer or its images.
+        maps_at_once: largest number of images in a `MapBatch`.
     """
 
     target: str
@@ -93,6 +94,12 @@ class ProbedLayer(ABC):
     probe: ProbingSet
     fingerprint: str
     cache: Cache
+    maps_at_once: int = 64
+
+    @property
+    def shown_with(self) -> Hashable:
+        """Identifies target and images: maps of layers with equal values are read in one pass."""
+        return id(self.probe)
 
     def unit(self, index: int) -> UnitId:
         """Returns the identifier of unit `index` (0-based) in records."""
@@ -219,8 +226,8 @@ class ArrayLayer(ProbedLayer):
     def maps(self, images: Sequence[int] | None = None) -> Iterator[MapBatch]:
         """See `ProbedLayer.maps`."""
         indices = np.arange(len(self._maps)) if images is None else np.asarray(images, np.int64)
-        for start in range(0, len(indices), 64):
-            chosen = indices[start : start + 64]
+        for start in range(0, len(indices), self.maps_at_once):
+            chosen = indices[start : start + self.maps_at_once]
             yield MapBatch(chosen.astype(np.int64), self._maps[chosen])
 
     def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:

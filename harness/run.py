@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..datasets.probing_set import ProbingSet
 from .cache import Cache
 from .config import Settings
-from .describing import describe, remaining
+from .describing import Todo, describe_all, read_maps, remaining
 from .files import write_json
 from .finished_run import FinishedRun
 from .parts import Parts, assemble, check_models, run_name
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..metrics.metric import Metric
     from .activations.settings import ActivationSettings
     from .activations.stored_layer import StoredLayer
+    from .journal import Journal
     from .probe import ProbedLayer
     from .targets.layers import Taps
 
@@ -85,7 +86,9 @@ def execute(
         bind(parts, layers, folder)
         skipped = skipped_images(layers)
         write_json(folder.path / SKIPPED, skipped)
-        describe_all(parts, layers, folder, progress, retry_failed=retry_failed)
+        todo = to_describe(parts, layers, folder.journal, retry_failed=retry_failed)
+        read_maps(todo, progress)
+        describe_all(todo, folder.journal, progress)
         scored = score_final_layer(parts, folder)
         write_models(parts, folder, scored=scored, skipped=len(skipped))
         # The tables are made from the files, so that `dissectbench table` prints the same ones.
@@ -144,24 +147,20 @@ def skipped_images(layers: Mapping[str, StoredLayer]) -> dict[str, str]:
     return dict(sorted({image for layer in layers.values() for image in layer.skipped}))
 
 
-def describe_all(
-    parts: Parts,
-    layers: Mapping[str, ProbedLayer],
-    folder: RunFolder,
-    progress: Progress,
-    *,
-    retry_failed: bool = False,
-) -> None:
-    """Lets every method describe the selected units of every layer that have no record yet."""
-    for method in parts.methods:
-        for name, layer in layers.items():
-            todo = remaining(
-                folder.journal, method.name, layer, parts.units[name], retry_failed=retry_failed
-            )
-            if not todo:
-                continue
-            with progress.task(f"{method.name} · {name}", len(todo)) as advance:
-                describe(method, layer, todo, folder.journal, advance)
+def to_describe(
+    parts: Parts, layers: Mapping[str, ProbedLayer], journal: Journal, *, retry_failed: bool
+) -> list[Todo]:
+    """Returns what has no record yet: each method with each layer and the selected units."""
+    todo = [
+        Todo(
+            method,
+            layer,
+            remaining(journal, method.name, layer, parts.units[name], retry_failed=retry_failed),
+        )
+        for method in parts.methods
+        for name, layer in layers.items()
+    ]
+    return [part for part in todo if part.units]
 
 
 def score_final_layer(parts: Parts, folder: RunFolder) -> bool:

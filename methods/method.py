@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..harness.probe import ProbedLayer
 from ..harness.records import Description
+
+if TYPE_CHECKING:
+    from ..harness.activations.map_pass import MapConsumer
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ class Method(ABC):
         status "failed", both with `evidence["reason"]`. The answer for a unit does not depend on which
         other units are asked for.
         """
+
+    def map_consumers(self, layer: ProbedLayer, units: Sequence[int]) -> Sequence[MapConsumer]:
+        """Returns what the method computes from feature maps of `units` and does not find in the cache.
+
+        A run reads the maps of all layers for all methods in one pass before it describes. The consumers
+        store their results where `describe` finds them. `describe` must also work if it is called without
+        a run, and finds nothing. Default: no consumers.
+        """
+        del layer, units
+        return ()
 
     def models(self) -> Mapping[str, str]:
         """Returns the foundation models used, as {role: name}, for tables; empty if there are none."""

@@ -85,8 +85,7 @@ def probe_layers(
         if writers:
             _Pass(taps, probe, writers, settings).run(progress)
     return {
-        name: StoredLayer(request, taps.only([name]), probe, settings, cache)
-        for name, request in requests.items()
+        name: StoredLayer(request, taps, probe, settings, cache) for name, request in requests.items()
     }
 
 

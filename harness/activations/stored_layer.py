@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ...datasets.probing_set import ProbingSet, Subset
 from ..cache import Cache
-from ..devices import full_precision
 from ..errors import InputError
 from ..files import fingerprint
 from ..fixed_batches import fill
 from ..probe import Exemplars, MapBatch, ProbedLayer, QuantileRule, Region, tail_length, upper_quantile
-from .batches import block_size, load
+from .batches import block_size
+from .recomputation import Recomputation
 from .store import MANIFEST, MAPS, Manifest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class StoredLayer(ProbedLayer):
     Args:
         request: the layer and its folder. Stored maps (float16) are used only if the request asks for
             them: maps that another run has kept do not change the results of this one.
-        taps: reads this layer only.
+        taps: reads all layers of the pass.
         probe: all images of the pass.
         settings: pooling of maps, and loading of images for recomputation.
         cache: for arrays that methods derive.
@@ -46,6 +46,9 @@ class StoredLayer(ProbedLayer):
     Attributes:
         skipped: (path, reason) of each image that could not be read; `probe` contains the others.
         manifest: describes the stored files.
+        recomputed: whether maps are computed again when they are needed. Others are read from the disk:
+            maps that were kept, and maps of one cell, which are their own maxima.
+        recomputation: computes maps, also those of the other layers of the pass.
     """
 
     def __init__(
@@ -70,8 +73,9 @@ class StoredLayer(ProbedLayer):
         depends_on = [request.key, sorted(skipped), self.pool]
         self.fingerprint = fingerprint([*depends_on, "float16"] if self._half else depends_on)
         self._folder, self._taps = request.folder, taps
-        self._block = block_size(taps.target, settings.batch_size)
-        self._workers = settings.workers
+        self.maps_at_once = block_size(taps.target, settings.batch_size)
+        self.recomputed = not self._half and self.map_shape != (1, 1)
+        self.recomputation = Recomputation(taps, self.probe, self.maps_at_once, settings.workers)
         self.values: NDArray[np.float32] = self._array(f"{self.pool}.npy")
         self.maxima: NDArray[np.float32] = self._array("max.npy")
         self._columns = lru_cache(maxsize=2)(self._read_columns)
@@ -122,23 +126,26 @@ class StoredLayer(ProbedLayer):
         outside = indices[(indices < 0) | (indices >= len(self.probe))]
         if outside.size:
             raise IndexError(f"no image {outside[0]}: there are {len(self.probe)} images")
-        starts = range(0, len(indices), self._block)
-        batches = [indices[start : start + self._block] for start in starts]
-        return self._kept_maps(batches) if self._half else self._computed_maps(batches)
+        starts = range(0, len(indices), self.maps_at_once)
+        batches = [indices[start : start + self.maps_at_once] for start in starts]
+        if self.recomputed:
+            maps = self.recomputation.maps([(batch, [self.name]) for batch in batches])
+            return (
+                MapBatch(batch, of_batch[self.name])
+                for batch, of_batch in zip(batches, maps, strict=True)
+            )
+        return self._stored_maps(batches)
 
-    def _kept_maps(self, batches: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
-        stored = self._array(MAPS)
+    def _stored_maps(self, batches: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
+        kept = self._array(MAPS) if self._half else self.maxima[:, :, None, None]
         for indices in batches:
-            yield MapBatch(indices, stored[indices].astype(np.float32))
+            yield MapBatch(indices, kept[indices].astype(np.float32))
 
-    def _computed_maps(self, batches: list[NDArray[np.int64]]) -> Iterator[MapBatch]:
-        lists = [indices.tolist() for indices in batches]
-        for block in load(self.probe, self._taps.target, lists, self._block, self._workers):
-            if block.skipped:
-                raise block.skipped[0].error()
-            assert block.inputs is not None  # all images of the block were read
-            maps = block.readable(self._forward(block.inputs))
-            yield MapBatch(block.indices, maps.cpu().numpy())
+    @property
+    def shown_with(self) -> Hashable:
+        """See `ProbedLayer.shown_with`."""
+        left_out = tuple(image.index for image in self.manifest.skipped)
+        return id(self._taps), left_out
 
     def respond(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """See `ProbedLayer.respond`. The response to an image does not depend on the other images."""
@@ -146,20 +153,12 @@ class StoredLayer(ProbedLayer):
 
         responses = [np.empty((0, self.n_units), np.float32)]
         preprocess = self._taps.target.preprocess
-        for start in range(0, len(images), self._block):
-            batch = images[start : start + self._block]
+        for start in range(0, len(images), self.maps_at_once):
+            batch = images[start : start + self.maps_at_once]
             inputs = torch.stack([preprocess(image.convert("RGB")) for image in batch])
-            maps = self._forward(fill(inputs, self._block))[: len(batch)]
-            responses.append(_pooled(maps, self.pool).cpu().numpy())
+            maps = self.recomputation.forward(fill(inputs, self.maps_at_once), [self.name])[self.name]
+            responses.append(_pooled(maps[: len(batch)], self.pool).cpu().numpy())
         return np.concatenate(responses)
-
-    def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns the maps of one block.
-
-        The network has hooks for this block only, because maps of several layers may be read in turns.
-        """
-        with self._taps as taps, full_precision(taps.target.device):
-            return taps.read(inputs)[self.name]
 
     @cached_property
     def _sizes(self) -> NDArray[np.int32]:

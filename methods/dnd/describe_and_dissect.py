@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...harness.activations.map_pass import MapConsumer
 from ...harness.errors import InputError, one_of
 from ...harness.foundation.caption_cache import cached_captions
 from ...harness.foundation.pricing import Prices
@@ -48,7 +49,7 @@ from .settings import (
 )
 from .steps import Steps
 from .synthetic import SyntheticImages, SyntheticResults
-from .top_images import Cropping, TopImage, top_images
+from .top_images import Cropping, TopImage, map_consumers, top_images
 
 _FORMAT = 1  # version of everything between activations and descriptions
 _BETWEEN_LABELS = "; "  # a label may contain commas
@@ -186,6 +187,10 @@ class DescribeAndDissect(Method):
             max_tokens=self.language_model.max_tokens or 0,
             prices=account.prices if account else _FREE,
         )
+
+    def map_consumers(self, layer: ProbedLayer, units: Sequence[int]) -> Sequence[MapConsumer]:
+        """See `Method.map_consumers`: maps of the units' exemplars, for the crops."""
+        return map_consumers(layer, units, self.exemplars.count, self.cropping)
 
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
         """See `Method.describe`. A unit's seconds are its share of its block's."""

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...harness.activations.exemplar_maps import exemplar_consumers, read_exemplar_maps
+from ...harness.activations.map_pass import MapConsumer
 from ...harness.probe import ProbedLayer
 from .crops import GRID, Variant, crops
 from .parsing import shortened
@@ -49,13 +52,26 @@ class TopImage:
         return evidence if self.caption is None else {**evidence, "caption": shortened(self.caption)}
 
 
+def map_consumers(
+    layer: ProbedLayer, units: Sequence[int], count: int, cropping: Cropping
+) -> Sequence[MapConsumer]:
+    """Returns what gathers the maps that `top_images` needs for crops and does not find in the cache."""
+    finite = np.atleast_1d(np.isfinite(layer.values[:, list(units)]).all(axis=0))
+    alive = [unit for unit, fine in zip(units, finite, strict=True) if fine and not layer.dead[unit]]
+    if cropping == "off" or not alive:
+        return ()
+    exemplars = {unit: layer.exemplars(unit, count).indices.tolist() for unit in alive}
+    return exemplar_consumers(layer, *_as_matrix(exemplars))
+
+
 def top_images(
     layer: ProbedLayer, units: Sequence[int], count: int, cropping: Cropping
 ) -> dict[int, tuple[TopImage, ...]]:
-    """Shows the target the exemplars of `units` and their crops, and sorts them by each unit's response.
+    """Sorts the exemplars of `units` and crops of them by each unit's response.
 
-    The layer's maps are read once, every image is decoded once, and an image or crop that several units
-    share is shown once. Ties: whole images before crops, in the order of the exemplars.
+    Every image is decoded once, and an image that several units share is shown to the target once. Whole
+    images are not shown again: their responses are the layer's values. The exception is the official
+    cropping, which resizes them. Ties: whole images before crops, in the order of the exemplars.
 
     Args:
         layer: the layer; vector layers have no crops.
@@ -76,12 +92,35 @@ def top_images(
             raise ValueError("its activations are not all finite")
     exemplars = {unit: layer.exemplars(unit, count).indices.tolist() for unit in units}
     by_unit = _exemplars_and_crops(layer, exemplars, cropping)
-    # One call for all units: the target gets large batches, and each image once.
-    distinct = {top.key: top.image for of_unit in by_unit.values() for top in of_unit}
-    responses = layer.respond([image for image in distinct.values() if image is not None])
-    rows = {key: row for row, key in enumerate(distinct)}
+    responses = _responses(layer, by_unit, resized=cropping == "official")
+    return {unit: _sorted(of_unit, responses[unit], count) for unit, of_unit in by_unit.items()}
+
+
+def _responses(
+    layer: ProbedLayer, by_unit: Mapping[int, Sequence[TopImage]], *, resized: bool
+) -> dict[int, list[float]]:
+    """Returns the responses of each unit to its images and crops.
+
+    Args:
+        layer: the layer.
+        by_unit: images and crops by unit.
+        resized: whether whole images are not as the first pass showed them.
+    """
+    # One call for all units: the target gets large batches, and each crop once.
+    new = {
+        top.key: top.image
+        for of_unit in by_unit.values()
+        for top in of_unit
+        if resized or top.box is not None
+    }
+    images = [image for image in new.values() if image is not None]
+    responses = layer.respond(images) if images else layer.values[:0]
+    rows = {key: row for row, key in enumerate(new)}
     return {
-        unit: _sorted(of_unit, responses[[rows[top.key] for top in of_unit], unit].tolist(), count)
+        unit: [
+            float(responses[rows[top.key], unit] if top.key in rows else layer.values[top.index, unit])
+            for top in of_unit
+        ]
         for unit, of_unit in by_unit.items()
     }
 
@@ -90,16 +129,13 @@ def _exemplars_and_crops(
     layer: ProbedLayer, exemplars: Mapping[int, Sequence[int]], cropping: Cropping
 ) -> dict[int, list[TopImage]]:
     """Returns each unit's exemplars, then the crops of each of them."""
-    units_of: dict[int, list[int]] = {}
-    for unit, indices in exemplars.items():
-        for index in indices:
-            units_of.setdefault(index, []).append(unit)
     crops_of: dict[tuple[int, int], list[TopImage]] = {}
     if cropping == "off" or layer.map_shape == (1, 1):
-        images = {index: layer.probe.image(index) for index in sorted(units_of)}
+        distinct = sorted({index for indices in exemplars.values() for index in indices})
+        images = {index: layer.probe.image(index) for index in distinct}
     else:
         variant: Variant = "official" if cropping == "official" else "paper"
-        images, crops_of = _cropped(layer, units_of, variant)
+        images, crops_of = _cropped(layer, exemplars, variant)
     if cropping == "official":  # the published program resizes whole images, too
         images = {index: image.resize(GRID) for index, image in images.items()}
     return {
@@ -110,19 +146,26 @@ def _exemplars_and_crops(
 
 
 def _cropped(
-    layer: ProbedLayer, units_of: Mapping[int, Sequence[int]], variant: Variant
+    layer: ProbedLayer, exemplars: Mapping[int, Sequence[int]], variant: Variant
 ) -> tuple[dict[int, Image], dict[tuple[int, int], list[TopImage]]]:
-    """Returns images by index, and crops by (unit, image index), for the units of each image."""
+    """Returns images by index, and crops by (unit, image index)."""
     images: dict[int, Image] = {}
     crops_of: dict[tuple[int, int], list[TopImage]] = {}
-    for batch in layer.maps(sorted(units_of)):  # in the order in which maps are stored
-        for index, maps in zip(batch.indices.tolist(), batch.maps, strict=True):
-            images[index] = image = layer.probe.image(index)
-            region = layer.region(index)
-            for unit in units_of[index]:
-                parts = crops(image, maps[unit], region, variant=variant)
-                crops_of[unit, index] = [TopImage(index, part.box, image=part.image) for part in parts]
+    units, indices = _as_matrix(exemplars)
+    for index, positions, maps in read_exemplar_maps(layer, units, indices):
+        images[index] = image = layer.probe.image(index)
+        region = layer.region(index)
+        for row, unit_map in zip((positions // indices.shape[1]).tolist(), maps, strict=True):
+            parts = crops(image, unit_map, region, variant=variant)
+            crops_of[units[row], index] = [TopImage(index, p.box, image=p.image) for p in parts]
     return images, crops_of
+
+
+def _as_matrix(exemplars: Mapping[int, Sequence[int]]) -> tuple[list[int], NDArray[np.int64]]:
+    """Returns the units, and their exemplars [units, count]: every unit has equally many."""
+    if not exemplars:
+        return [], np.empty((0, 0), np.int64)
+    return list(exemplars), np.array(list(exemplars.values()), np.int64)
 
 
 def _sorted(images: Sequence[TopImage], responses: Sequence[float], count: int) -> tuple[TopImage, ...]:

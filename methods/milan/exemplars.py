@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...harness.activations.exemplar_maps import read_exemplar_maps
 from ...harness.errors import InputError
 from ...harness.probe import ProbedLayer, Region
 from ..upsample import Upsampling, grid, upsample
@@ -189,8 +190,9 @@ def stream_exemplars(
 ) -> Iterator[ExemplarImage]:
     """Yields the exemplars of all units, image by image in ascending order.
 
-    The target processes each image once, however many units have it among their top images, and only the
-    maps and images of one batch are in memory. An image that is an exemplar of very many units is yielded
+    Maps are read from the cache if the second pass of a run has gathered them. Otherwise the target
+    processes each image once, however many units have it among their top images. Only the maps and images
+    of one batch are in memory. An image that is an exemplar of very many units is yielded
     several times in a row, each time with other units.
 
     Args:
@@ -200,16 +202,12 @@ def stream_exemplars(
         after: only images with a higher index, to resume an interrupted stream.
     """
     thresholds = mask_thresholds(layer, settings)[top.units]
-    # The positions (row, rank) in `top.indices` of each distinct image.
-    order = np.argsort(top.indices, axis=None, kind="stable")
-    images, starts = np.unique(top.indices.ravel()[order], return_index=True)
-    positions = dict(zip(images.tolist(), np.split(order, starts)[1:], strict=True))
-    for batch in layer.maps(images[images > after].tolist()):
-        for index, maps in zip(batch.indices.tolist(), batch.maps, strict=True):
-            region = None if settings.variant == "official" else layer.region(index)
-            pixels = exemplar_pixels(layer.probe.image(index), settings.image_size, region)
-            for start in range(0, len(positions[index]), _MASKS):
-                block = positions[index][start : start + _MASKS]
-                rows, ranks = np.divmod(block, top.indices.shape[1])
-                active = masks(maps[top.units[rows]], thresholds[rows], settings)
-                yield ExemplarImage(index, pixels, rows, ranks, active)
+    stream = read_exemplar_maps(layer, top.units.tolist(), top.indices, after=after)
+    for index, positions, maps in stream:
+        region = None if settings.variant == "official" else layer.region(index)
+        pixels = exemplar_pixels(layer.probe.image(index), settings.image_size, region)
+        for start in range(0, len(positions), _MASKS):
+            block = slice(start, start + _MASKS)
+            rows, ranks = np.divmod(positions[block], top.indices.shape[1])
+            active = masks(maps[block], thresholds[rows], settings)
+            yield ExemplarImage(index, pixels, rows, ranks, active)

@@ -15,6 +15,8 @@ from typing import Any, get_args
 
 import numpy as np
 
+from ...harness.activations.exemplar_maps import exemplar_consumers
+from ...harness.activations.map_pass import MapConsumer
 from ...harness.devices import resolve
 from ...harness.errors import InputError, one_of
 from ...harness.files import file_digest
@@ -153,10 +155,15 @@ class MILAN(Method):
     def _encoder_name(self) -> str:
         return encoder_fingerprint(self._encoder)
 
+    def map_consumers(self, layer: ProbedLayer, units: Sequence[int]) -> Sequence[MapConsumer]:
+        """See `Method.map_consumers`: maps of the units' exemplars, unless their features are cached."""
+        top = top_images(layer, _alive(layer, units), self.exemplars.count)
+        top = top.rows(self._features(layer, top).missing())
+        return exemplar_consumers(layer, top.units.tolist(), top.indices)
+
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
         """See `Method.describe`. A unit's seconds include its share of the work for several units."""
-        finite = np.isfinite(layer.maxima.max(axis=0)) & np.isfinite(layer.maxima.min(axis=0))
-        alive = [unit for unit in units if finite[unit] and not layer.dead[unit]]
+        alive = _alive(layer, units)
         top = top_images(layer, alive, self.exemplars.count)
         thresholds, captions = mask_thresholds(layer, self.exemplars), self._captions(layer, top)
         rows = {unit: row for row, unit in enumerate(alive)}
@@ -172,12 +179,15 @@ class MILAN(Method):
                 description = self._description(layer, top, rows[unit], best, float(thresholds[unit]))
                 yield replace(description, seconds=seconds)
 
+    def _features(self, layer: ProbedLayer, top: TopImages) -> UnitFeatures:
+        return UnitFeatures(layer, top, self.exemplars, self._encoder, self._encoder_name)
+
     def _captions(self, layer: ProbedLayer, top: TopImages) -> Iterator[tuple[list[Caption], float]]:
         """Yields the best captions of each unit, the best one first, and its share of the seconds."""
         if not len(top.units):
             return
         started = time.perf_counter()
-        features = UnitFeatures(layer, top, self.exemplars, self._encoder, self._encoder_name)
+        features = self._features(layer, top)
         features.compute()
         encoding = (time.perf_counter() - started) / len(top.units)
         for start in range(0, len(top.units), self.block):
@@ -206,6 +216,12 @@ class MILAN(Method):
             evidence = {"reason": "its best caption contains no words", **evidence}
             return Description(unit, self.name, None, "failed", candidates=candidates, evidence=evidence)
         return Description(unit, self.name, best.text, "ok", best.score, candidates, evidence=evidence)
+
+
+def _alive(layer: ProbedLayer, units: Sequence[int]) -> list[int]:
+    """Returns the units that have exemplars: those that are not dead and have only finite values."""
+    finite = np.isfinite(layer.maxima.max(axis=0)) & np.isfinite(layer.maxima.min(axis=0))
+    return [unit for unit in units if finite[unit] and not layer.dead[unit]]
 
 
 def locate(checkpoint: str, setting: str) -> Path:

@@ -68,6 +68,10 @@ class UnitFeatures:
             "encoder": name,
         }
 
+    def missing(self) -> list[int]:
+        """Returns the rows of the units that the cache lacks."""
+        return [row for row in range(len(self._top.units)) if not self._file(row).is_file()]
+
     def compute(self) -> None:
         """Computes the features that the cache lacks."""
         units = {**self._identity, "units": self._top.units.tolist()}
@@ -111,8 +115,7 @@ class UnitFeatures:
         if file.is_file() and part.is_file():
             state = read_json(file)
         else:
-            missing = [row for row in range(len(self._top.units)) if not self._file(row).is_file()]
-            state = {"rows": missing, "after": -1}
+            state = {"rows": self.missing(), "after": -1}
         if not state["rows"]:
             return []
         top = self._top.rows(state["rows"])

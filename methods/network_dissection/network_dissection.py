@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 
 from ...datasets.concepts import readable
 from ...datasets.probing_set import Label
+from ...harness.activations.map_pass import MapConsumer, run_map_pass
 from ...harness.errors import InputError, one_of
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method
 from ..upsample import Upsampling
 from .detectors import BestLabels, DetectorCounts, best_labels, detectors
+from .labelled_images import labels_of
 from .tally import DENOMINATORS, Denominator, Pixels, Tally, category_of
-from .tally_pass import TallySettings, labels_of, tally_layer
+from .tally_pass import TallyCounter, TallySettings
+from .tally_store import TallyStore
 
 Rule = Literal["linear", "kth", "lite"]
 _FORMAT = 2  # of cached tallies
@@ -117,37 +120,51 @@ class NetworkDissection(Method):
             return lite_threshold(layer, self.quantile)
         return layer.threshold(self.quantile, self.quantile_rule)
 
-    def tally(self, layer: ProbedLayer) -> Tally:
-        """Returns the tally of all units of a layer.
+    def map_consumers(self, layer: ProbedLayer, units: Sequence[int]) -> Sequence[MapConsumer]:
+        """See `Method.map_consumers`: the tally of those units that are not in the cache."""
+        store = self._store(layer)
+        missing = store.missing(units)
+        if not missing:
+            return ()
+        thresholds = self.thresholds(layer)
+        return [
+            TallyCounter(layer, missing, thresholds, self.settings, workers=self.workers, store=store)
+        ]
 
-        It is loaded from the layer's cache if it is there, as it is after a run with the same settings:
-        then no image is read and the target is not called. Otherwise it is counted in one pass over the
-        layer's maps and stored in the cache.
+    def tally(self, layer: ProbedLayer, units: Sequence[int] | None = None) -> Tally:
+        """Returns the tally of units of a layer.
+
+        What the layer's cache holds, as it does after a run with the same settings, is read from there:
+        no image is read and the target is not called. Units that it lacks are counted in one pass over
+        the layer's maps and added to the cache.
+
+        Args:
+            layer: a layer whose probing set has annotations.
+            units: unit indices, in the order of the rows; None: all.
 
         Raises:
             InputError: if the layer's probing set has no labels.
         """
-        annotations = labels_of(layer)
-        key = {
-            "layer": layer.fingerprint,
-            "annotations": annotations.fingerprint(),
-            **self._tally_identity(),
-        }
-        path = layer.cache.path("network_dissection", key, ".npz")
-        tally = Tally.load(path)
+        chosen = list(range(layer.n_units)) if units is None else [int(unit) for unit in units]
+        run_map_pass(self.map_consumers(layer, chosen))
+        tally = self._store(layer).find(chosen)
         if tally is None:
-            tally = tally_layer(
-                layer,
-                self.thresholds(layer),
-                self.settings,
-                workers=self.workers,
-                checkpoint=path.with_suffix(".partial.npz"),
-            )
-            tally.save(path)
+            raise ValueError("the tally of no units")
         return tally
 
+    def _store(self, layer: ProbedLayer) -> TallyStore:
+        key = {
+            "layer": layer.fingerprint,
+            "annotations": labels_of(layer).fingerprint(),
+            **self._tally_identity(),
+        }
+        return TallyStore(layer.cache.path("network_dissection", key, ""))
+
     def detectors(self, layer: ProbedLayer) -> DetectorCounts:
-        """Counts the layer's detectors by both published rules, see `DetectorCounts`."""
+        """Counts the layer's detectors by both published rules, see `DetectorCounts`.
+
+        Needs the tally of all units: those that are not in the cache are counted.
+        """
         annotations = labels_of(layer)
         category = category_of(annotations)
         best = best_labels(
@@ -156,14 +173,17 @@ class NetworkDissection(Method):
         return detectors(best, annotations.categories, self.iou_threshold)
 
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
-        """See `Method.describe`. All units of the layer are tallied, even if few are described."""
+        """See `Method.describe`."""
+        if not units:
+            return
         started = time.perf_counter()
-        results = _Results(self.tally(layer), layer, self.denominator)
+        results = _Results(self.tally(layer, units), layer, self.denominator)
+        thresholds = self.thresholds(layer)
         # One NaN or infinity makes its unit's sum NaN or infinite; saves a bool array [images, units].
-        finite = np.isfinite(np.sum(layer.values, axis=0, dtype=np.float64))
-        thresholds = np.where(finite, self.thresholds(layer), np.nan)
-        for unit in units:
-            description = self._describe(layer, unit, float(thresholds[unit]), results)
+        finite = np.isfinite(np.sum(layer.values[:, list(units)], axis=0, dtype=np.float64))
+        for unit, is_finite in zip(units, finite.tolist(), strict=True):
+            threshold = float(thresholds[unit]) if is_finite else float("nan")
+            description = self._describe(layer, unit, threshold, results)
             yield replace(description, seconds=time.perf_counter() - started)
             started = time.perf_counter()
 
@@ -205,13 +225,14 @@ def lite_threshold(layer: ProbedLayer, quantile: float) -> NDArray[np.float64]:
 
 
 class _Results:
-    """The tally of a layer, read unit by unit: candidates and evidence."""
+    """The tally of some units of a layer, read unit by unit: candidates and evidence."""
 
     def __init__(self, tally: Tally, layer: ProbedLayer, denominator: Denominator) -> None:
         annotations = labels_of(layer)
         self.labels, self.categories = annotations.labels, annotations.categories
         category = category_of(annotations)
         self.tally = tally
+        self.rows = {unit: row for row, unit in enumerate(tally.units.tolist())}
         self.pixels: dict[Denominator, Pixels] = {d: tally.pixels(d, category) for d in DENOMINATORS}
         self.iou = {d: pixels.iou() for d, pixels in self.pixels.items()}
         self.denominator: Denominator = denominator
@@ -220,7 +241,7 @@ class _Results:
 
     def candidates(self, unit: int, count: int) -> tuple[Candidate, ...]:
         """Returns the labels with the highest IoU; ties: earliest category, then smallest number."""
-        iou = self.iou[self.denominator][unit, 1:]
+        iou = self.iou[self.denominator][self.rows[unit], 1:]
         # The last key of lexsort is the primary one; it is stable, so label numbers break further ties.
         order = np.lexsort((self.category, -iou))[:count]
         best = (self.labels[i] for i in order if iou[i] > 0)
@@ -235,30 +256,31 @@ class _Results:
 
     def evidence(self, unit: int) -> dict[str, Any]:
         """Returns the best label overall and of each category, with its IoU by every definition."""
+        row = self.rows[unit]
         per_category = {
-            name: self._label(unit, int(number))
-            for name, number in zip(self.categories, self.best.number[unit], strict=True)
+            name: self._label(row, int(number))
+            for name, number in zip(self.categories, self.best.number[row], strict=True)
             if number
         }
-        overall = self.best.overall[unit]
+        overall = self.best.overall[row]
         best = per_category[self.categories[overall]] if overall >= 0 else {}
-        mask_pixels = int(self.tally.activation[unit])
+        mask_pixels = int(self.tally.activation[row])
         settings = {"denominator": self.denominator, "mask_pixels": mask_pixels}
         return {**settings, **best, "categories": per_category}
 
-    def _label(self, unit: int, number: int) -> dict[str, Any]:
+    def _label(self, row: int, number: int) -> dict[str, Any]:
         label, pixels = self.labels[number - 1], self.pixels[self.denominator]
         return {
             "label": label.name,
             "number": number,
             "category": label.category,
-            "iou": float(self.iou["paper"][unit, number]),
-            "iou_lite": float(self.iou["lite"][unit, number]),
-            "iou_all": float(self.iou["all"][unit, number]),
-            "iou_dissect": float(self.iou["dissect"][unit, number]),
+            "iou": float(self.iou["paper"][row, number]),
+            "iou_lite": float(self.iou["lite"][row, number]),
+            "iou_all": float(self.iou["all"][row, number]),
+            "iou_dissect": float(self.iou["dissect"][row, number]),
             "truth": int(pixels.truth[number]),
-            "activation": int(pixels.activation[unit, number]),
-            "intersection": int(pixels.shared[unit, number]),
+            "activation": int(pixels.activation[row, number]),
+            "intersection": int(pixels.shared[row, number]),
         }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from ...datasets.probing_set import Annotations
 from ...harness.files import atomic_path
 
 Denominator = Literal["paper", "lite", "all", "dissect"]
+_NOT_OF_UNITS = ("images", "truth", "truth_unique")
 DENOMINATORS: tuple[Denominator, ...] = ("paper", "lite", "all", "dissect")
 
 
@@ -58,6 +60,7 @@ class Tally:
     """Pixel counts over images; label axes are indexed by label number, so column 0 means unlabelled.
 
     Attributes:
+        units: [units] the unit of each row; all arrays are int64.
         images: number of images counted.
         intersection: [units, labels + 1] mask pixels with the label, once per plane that contains it.
         intersection_unique: the same, a pixel counted once per label.
@@ -70,6 +73,7 @@ class Tally:
             overlaps a label of the category.
     """
 
+    units: NDArray[np.int64]
     images: NDArray[np.int64]
     intersection: NDArray[np.int64]
     intersection_unique: NDArray[np.int64]
@@ -80,16 +84,38 @@ class Tally:
     activation_lite: NDArray[np.int64]
 
     @classmethod
-    def empty(cls, units: int, labels: int, categories: int) -> Tally:
-        """Returns the tally of zero images, for label numbers 1 ... `labels`."""
-        shapes = ((), (units, labels + 1), (units, labels + 1), (labels + 1,), (labels + 1,), (units,))
-        shapes = (*shapes, (units, categories), (units, categories))
-        return cls(*(np.zeros(shape, np.int64) for shape in shapes))
+    def empty(cls, units: Sequence[int], labels: int, categories: int) -> Tally:
+        """Returns the tally of zero images, for some units and label numbers 1 ... `labels`."""
+        n = len(units)
+        shapes = ((), (n, labels + 1), (n, labels + 1), (labels + 1,), (labels + 1,), (n,))
+        shapes = (*shapes, (n, categories), (n, categories))
+        return cls(np.array(units, np.int64), *(np.zeros(shape, np.int64) for shape in shapes))
 
     def merge(self, other: Tally) -> Tally:
-        """Returns the tally of both sets of images, which must not overlap."""
-        sums = (getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
-        return Tally(*(np.asarray(total) for total in sums))
+        """Returns the tally of both sets of images, which must not overlap, for the same units."""
+        if not np.array_equal(self.units, other.units):
+            raise ValueError("tallies of different units")
+        names = [f.name for f in fields(self) if f.name != "units"]
+        sums = (getattr(self, name) + getattr(other, name) for name in names)
+        return Tally(self.units, *(np.asarray(total) for total in sums))
+
+    def select(self, units: Sequence[int]) -> Tally:
+        """Returns the tally of some of its units, in the order given."""
+        rows = {unit: row for row, unit in enumerate(self.units.tolist())}
+        return self._by_rows(lambda array: array[[rows[unit] for unit in units]])
+
+    def join(self, others: Sequence[Tally]) -> Tally:
+        """Returns the tally of the units of several tallies of the same images."""
+        rows = iter(zip(*(other._of_units() for other in (self, *others)), strict=True))
+        return self._by_rows(lambda _: np.concatenate(next(rows)))
+
+    def _of_units(self) -> list[NDArray[np.int64]]:
+        return [getattr(self, f.name) for f in fields(self) if f.name not in _NOT_OF_UNITS]
+
+    def _by_rows(self, change: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> Tally:
+        """Returns the tally with changed rows of units; sums over images alone remain."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Tally(**{n: a if n in _NOT_OF_UNITS else change(a) for n, a in arrays.items()})
 
     def pixels(self, denominator: Denominator, category: NDArray[np.int64]) -> Pixels:
         """Returns the pixel counts that make up the IoUs by one definition.

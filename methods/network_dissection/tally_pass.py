@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,14 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing_set import Annotations
-from ...harness.errors import InputError
+from ...harness.activations.map_pass import SAVE_SECONDS, MapConsumer, Shared, run_map_pass
 from ...harness.probe import MapBatch, ProbedLayer
-from ..upsample import Grid, Upsampling, grid
-from .tally import Tally, category_of
+from ...harness.progress import Progress
+from ..upsample import Upsampling
+from .labelled_images import LabelCounts, LabelledImages, compile_loops, labels_of
+from .tally import Tally
+from .tally_store import TallyStore
 
 if TYPE_CHECKING:
-    from .tally_kernel import Patterns, Placement
+    from .tally_kernel import Placement
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,19 @@ def tally_layer(
     thresholds: NDArray[np.float64],
     settings: TallySettings | None = None,
     *,
+    units: Sequence[int] | None = None,
     images: Sequence[int] | None = None,
     workers: int | None = None,
     checkpoint: Path | None = None,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: float = SAVE_SECONDS,
 ) -> Tally:
-    """Counts the mask pixels of every unit of a layer.
+    """Counts the mask pixels of units of a layer, in a pass of its own.
 
     Args:
         layer: a layer whose probing set has annotations.
-        thresholds: float64 [units]; mask pixels are strictly above.
+        thresholds: float64 [units of the layer]; mask pixels are strictly above.
         settings: up-sampling and label 0; None: the defaults.
+        units: unit indices; None: all.
         images: image indices; None: all.
         workers: threads; None: one per processor core of this process, at most 8.
         checkpoint: file with the counts so far; a later call with the same arguments resumes from it.
@@ -62,26 +65,14 @@ def tally_layer(
     Raises:
         InputError: if the layer's probing set has no labels, or an image has an unknown label number.
     """
-    annotations = labels_of(layer)
-    tally = Tally.empty(layer.n_units, len(annotations.labels), len(annotations.categories))
-    tally = (Tally.load(checkpoint) if checkpoint else None) or tally
-    workers = workers or _cores()
-    indices = np.arange(len(layer.probe)) if images is None else np.asarray(images)
-    last_checkpoint = time.monotonic()
-    with ThreadPoolExecutor(workers) as pool:
-        shares = _shares(layer.n_units, workers)
-        counter = _Counter(
-            layer, settings or TallySettings(), round_down(thresholds), tally, pool, shares
-        )
-        # Images are counted in order, so their number says where a checkpoint ends.
-        for batch in layer.maps(indices[int(tally.images) :].tolist()):
-            counter.add(batch)
-            if checkpoint and time.monotonic() - last_checkpoint >= checkpoint_seconds:
-                tally.save(checkpoint)
-                last_checkpoint = time.monotonic()
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
-    return tally
+    chosen = range(layer.n_units) if units is None else units
+    counter = TallyCounter(
+        layer, chosen, thresholds, settings or TallySettings(), workers=workers, checkpoint=checkpoint
+    )
+    if images is not None:
+        counter.images = np.unique(images)
+    run_map_pass([counter], save_seconds=checkpoint_seconds)
+    return counter.tally
 
 
 def round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -94,149 +85,126 @@ def round_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
-def labels_of(layer: ProbedLayer) -> Annotations:
-    """Returns the annotations of the layer's probing set.
-
-    Raises:
-        InputError: if it has none.
-    """
-    if layer.probe.annotations is None:
-        raise InputError(
-            f"Network Dissection needs labelled images; {layer.probe.name!r} has no labels",
-            "use a probing set with labels (Broden, or an image folder with one folder per class), "
-            "or leave out network_dissection",
-        )
-    return layer.probe.annotations
-
-
-@dataclass(frozen=True)
-class _Image:
-    """One image, prepared for counting; nothing here depends on the units.
-
-    Attributes:
-        placement: positions of the maps' cells over the label planes.
-        patterns: combinations of labels in the image.
-        truth: int64 [labels + 1] labelled pixels, once per plane.
-        truth_unique: int64 [labels + 1] labelled pixels, once per label.
-        has_category: bool [categories] whether the image contains a label of the category.
-    """
-
-    placement: Placement
-    patterns: Patterns
-    truth: NDArray[np.int64]
-    truth_unique: NDArray[np.int64]
-    has_category: NDArray[np.bool_]
-
-
-class _Counter:
-    """Adds batches of images to a tally.
+class TallyCounter(MapConsumer):
+    """Counts the mask pixels of some units of a layer.
 
     Each thread counts its own share of the units, so threads never write to the same array element and
     no lock is needed.
+
+    Args:
+        layer: a layer whose probing set has annotations.
+        units: unit indices, distinct.
+        thresholds: float64 [units of the layer]; mask pixels are strictly above.
+        settings: up-sampling and label 0.
+        workers: threads; None: one per processor core of this process, at most 8.
+        store: where the tally is stored; None: it is not.
+        checkpoint: file with the counts of an interrupted pass; None: the one of the store, if any.
+
+    Attributes:
+        tally: the counts so far.
+        images: indices of the images to count, ascending.
+
+    Raises:
+        InputError: if the layer's probing set has no labels.
     """
 
     def __init__(
         self,
         layer: ProbedLayer,
+        units: Sequence[int],
+        thresholds: NDArray[np.float64],
         settings: TallySettings,
-        thresholds: NDArray[np.float32],
-        tally: Tally,
-        pool: ThreadPoolExecutor,
-        shares: Sequence[tuple[int, int]],
+        *,
+        workers: int | None = None,
+        store: TallyStore | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
+        self.layer, self._units, self._store = layer, np.array(units, np.int64), store
+        self.result = store.file(units) if store else None
+        self._checkpoint = store.partial_file(units) if store else checkpoint
+        self._thresholds = round_down(thresholds[self._units])
+        self._labelled = LabelledImages(
+            layer, settings.upsampling, count_label_zero=settings.count_label_zero
+        )
+        workers = workers or _cores()
+        # At least one share of the images: there may be no unit.
+        self._workers, self._shares = workers, _shares(len(self._units), workers)
+        self.images = np.arange(len(layer.probe))
+        annotations = labels_of(layer)
+        self.tally = Tally.empty(units, len(annotations.labels), len(annotations.categories))
+        self._pool: ThreadPoolExecutor | None = None
+
+    def finished(self) -> bool:
+        """See `MapConsumer.finished`."""
+        return self._store is not None and not self._store.missing(self._units.tolist())
+
+    def open(self, progress: Progress) -> NDArray[np.int64]:
+        """See `MapConsumer.open`."""
         from .tally_kernel import Sums
 
-        self.layer, self.settings, self.thresholds, self.tally = layer, settings, thresholds, tally
-        self.pool, self.shares = pool, shares
-        self.category = category_of(labels_of(layer))
-        self.sums = Sums(*(getattr(tally, name) for name in Sums._fields))
+        compile_loops(progress)
+        saved = Tally.load(self._checkpoint) if self._checkpoint else None
+        if saved is not None and np.array_equal(saved.units, self._units):
+            self.tally = saved
+        self._sums = Sums(*(getattr(self.tally, name) for name in Sums._fields))
+        self._pool = ThreadPoolExecutor(self._workers)
+        # Images are counted in order, so their number says where the checkpoint ended.
+        return self.images[int(self.tally.images) :]
 
-    def add(self, batch: MapBatch) -> None:
-        """Adds a batch of images.
+    def add(self, batch: MapBatch, shared: Shared) -> None:
+        """See `MapConsumer.add`.
 
         Raises:
             InputError: if an image has an unknown label number.
         """
         from .tally_kernel import add_masks
 
+        assert self._pool is not None
         indices = batch.indices.tolist()
-        parts = [indices[slice(*share)] for share in _shares(len(indices), len(self.shares))]
-        images = [image for part in self.pool.map(self._prepared, parts) for image in part]
+        parts = [indices[slice(*share)] for share in _shares(len(indices), self._workers)]
+        prepared = self._pool.map(lambda part: self._prepare(part, shared), parts)
+        images = [image for part in prepared for image in part]
+        all_units = np.array_equal(self._units, np.arange(batch.maps.shape[1]))
+        # In C order, for which the loops are compiled.
+        maps = np.ascontiguousarray(batch.maps if all_units else batch.maps[:, self._units])
 
         def count(units: tuple[int, int]) -> None:
-            for image, maps in zip(images, batch.maps, strict=True):
+            for (placement, labels), of_image in zip(images, maps, strict=True):
                 add_masks(
-                    maps,
-                    self.thresholds,
-                    image.placement,
-                    image.patterns,
-                    image.has_category,
-                    self.sums,
+                    of_image,
+                    self._thresholds,
+                    placement,
+                    labels.patterns,
+                    labels.has_category,
+                    self._sums,
                     units,
                 )
 
-        list(self.pool.map(count, self.shares))  # the compiled loops release the interpreter lock
-        for image in images:
-            self.tally.truth += image.truth
-            self.tally.truth_unique += image.truth_unique
+        list(self._pool.map(count, self._shares))  # the compiled loops release the interpreter lock
+        for _, labels in images:
+            self.tally.truth += labels.truth
+            self.tally.truth_unique += labels.truth_unique
         self.tally.images += len(images)
 
-    def _prepared(self, indices: Sequence[int]) -> list[_Image]:
-        return [self._image(index) for index in indices]
+    def _prepare(self, indices: Sequence[int], shared: Shared) -> list[tuple[Placement, LabelCounts]]:
+        return [self._labelled.prepare(index, shared) for index in indices]
 
-    def _image(self, index: int) -> _Image:
-        from .tally_kernel import add_labels
+    def save(self) -> None:
+        """See `MapConsumer.save`."""
+        if self._checkpoint:
+            self.tally.save(self._checkpoint)
 
-        annotation = labels_of(self.layer).of(index)
-        region, upsampling = self.layer.region(index), self.settings.upsampling
-        over = grid(annotation.shape, self.layer.map_shape, region, upsampling)
-        whole = [number for number in annotation.whole if number or self.settings.count_label_zero]
-        planes = annotation.planes[:, over.window[0], over.window[1]]
-        patterns = label_patterns(planes, whole, self.category)
-        if isinstance(patterns, int):
-            raise InputError(
-                f"labels of {self.layer.probe.locate(index)}: label number {patterns} is not in the list "
-                f"of labels, whose last number is {len(self.category) - 1}",
-                "correct the label files of the data set",
-            )
-        truth, truth_unique = np.zeros((2, len(self.category)), np.int64)
-        has_category = np.zeros(self.tally.activation_paper.shape[1], np.bool_)
-        every = np.arange(len(patterns.area))
-        # add_labels assigns label 0 to the last category, as NetDissect-Lite does; by the paper's rule it
-        # belongs to none. So the flags that it sets are discarded.
-        add_labels(patterns, every, patterns.area, truth, truth_unique, has_category.copy())
-        has_category[self.category[patterns.labels[patterns.labels > 0]]] = True
-        return _Image(placement(over), patterns, truth, truth_unique, has_category)
+    def finish(self) -> None:
+        """See `MapConsumer.finish`."""
+        if self.result:
+            self.tally.save(self.result)
+        if self._checkpoint:
+            self._checkpoint.unlink(missing_ok=True)
 
-
-def label_patterns(
-    planes: NDArray[np.int32], whole: Sequence[int], category: NDArray[np.int64]
-) -> Patterns | int:
-    """Finds the combinations of labels that occur in an image.
-
-    Args:
-        planes: int32 [P, H, W] label numbers, 0 where unlabelled.
-        whole: labels of the whole image.
-        category: int64 [labels + 1] category of each label.
-
-    Returns:
-        The patterns, or a label number that is out of range if there is one.
-    """
-    from .tally_kernel import Patterns, find_patterns, tabulate
-
-    flat = np.ascontiguousarray(planes).reshape(len(planes), planes.shape[1] * planes.shape[2])
-    of_pixel, first, area = find_patterns(flat)
-    labels, repeated, out_of_range = tabulate(flat, first, np.array(whole, np.int64), len(category))
-    return out_of_range or Patterns(of_pixel, labels, repeated, area, category)
-
-
-def placement(over: Grid) -> Placement:
-    """Converts a grid to the form that the compiled loops use."""
-    from .tally_kernel import Placement
-
-    rows, columns = over.rows, over.columns
-    starts = np.searchsorted(columns.lower, np.arange(over.map_shape[1] + 2))
-    return Placement(rows.lower, rows.weight, starts, columns.weight, over.zero_padded)
+    def close(self) -> None:
+        """See `MapConsumer.close`."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
 
 def _shares(units: int, workers: int) -> list[tuple[int, int]]:

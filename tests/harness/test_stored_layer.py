@@ -72,7 +72,7 @@ def test_maps_of_several_layers_may_be_read_in_turns(layers):
 def test_an_image_removed_since_the_pass_is_named(image_folder: Path, resnet, stored, tmp_path: Path):
     for path in sorted(image_folder.glob("*.jpg"))[:3]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    layer = stored(resnet(), FlatFolder(tmp_path), tmp_path / "store", ["fc"])["fc"]
+    layer = stored(resnet(), FlatFolder(tmp_path), tmp_path / "store", ["layer4"])["layer4"]
     (tmp_path / "001.jpg").unlink()
     with pytest.raises(UnreadableImageError, match=r"001\.jpg"):
         list(layer.maps())

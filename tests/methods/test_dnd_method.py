@@ -260,7 +260,7 @@ def test_a_description_depends_neither_on_blocks_nor_on_the_other_units(tmp_path
 def test_the_requests_of_a_block_are_made_together_and_once(layer):
     dissect = method()
     list(dissect.describe(layer, range(UNITS)))
-    assert len(layer.batches) == 2  # exemplars and crops, then synthetic images
+    assert len(layer.batches) == 1  # synthetic images; the exemplars' responses are stored
     prompts = dissect.synthetic_images.generator.requests
     assert len(prompts) == len({tuple(p) for p in prompts})
     assert len(dissect.captioner.requests) == len(set(dissect.captioner.requests))

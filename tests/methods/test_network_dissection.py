@@ -3,11 +3,15 @@
 import inspect
 import json
 from collections import Counter
+from dataclasses import fields
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from unopened_images import UnopenedImages
 
@@ -41,7 +45,7 @@ class Labels(Annotations):
 
 
 class CountedLayer(ArrayLayer):
-    """Counts the passes over its maps."""
+    """Counts the passes over its maps, which fit in one batch."""
 
     passes = 0
 
@@ -150,10 +154,10 @@ def test_a_description_does_not_depend_on_the_units_asked_for(tmp_path):
     assert len(records) == 6
 
 
-def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
+def test_a_unit_is_tallied_once_for_all_runs_and_definitions(tmp_path):
     layer = make(tmp_path, np.stack([unit_of(1), unit_of(2)], axis=1))
-    list(NetworkDissection(0.25).describe(layer, [0]))
     list(NetworkDissection(0.25).describe(layer, [0, 1]))
+    list(NetworkDissection(0.25).describe(layer, [0]))
     list(NetworkDissection(0.25, denominator="lite", iou_threshold=0.1).describe(layer, [1]))
     assert layer.passes == 1
     list(NetworkDissection(0.26).describe(layer, [0]))
@@ -167,10 +171,40 @@ def test_a_layer_is_tallied_once_for_all_units_runs_and_definitions(tmp_path):
 
 def test_the_tally_of_a_finished_run_is_read_from_the_cache(tmp_path):
     maps = np.stack([unit_of(1), unit_of(2)], axis=1)
-    list(NetworkDissection(0.25).describe(make(tmp_path, maps), [0]))
+    list(NetworkDissection(0.25).describe(make(tmp_path, maps), [0, 1]))
     layer = make(tmp_path, maps)
     assert NetworkDissection(0.25).tally(layer).images == 4
     assert layer.passes == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 7), min_size=1, unique=True), max_size=3))
+def test_units_counted_later_complete_the_tally_with_the_same_numbers(requests):
+    maps = np.random.default_rng(0).standard_normal((4, 8, 4, 4))
+    method = NetworkDissection(0.1)
+    with TemporaryDirectory() as together, TemporaryDirectory() as apart:
+        expected, layer = method.tally(make(together, maps)), make(apart, maps)
+        counted: set[int] = set()
+        for units in requests:
+            consumers: Any = method.map_consumers(layer, units)
+            assert {u for c in consumers for u in c.tally.units.tolist()} == set(units) - counted
+            tally = method.tally(layer, units)
+            assert_same(tally, expected.select(units))
+            counted |= set(units)
+        assert_same(method.tally(layer), expected)
+
+
+def assert_same(tally, expected):
+    for field in fields(tally):
+        a, b = getattr(tally, field.name), getattr(expected, field.name)
+        np.testing.assert_array_equal(a, b, err_msg=field.name)
+
+
+def test_detectors_count_the_units_that_a_run_left_out(tmp_path):
+    layer = make(tmp_path, np.stack([unit_of(1), unit_of(2)], axis=1))
+    list(NetworkDissection(0.25).describe(layer, [1]))
+    assert NetworkDissection(0.25).tally(layer, [1]).units.tolist() == [1]
+    assert NetworkDissection(0.25).detectors(layer).units == (0, 1)
 
 
 def test_a_damaged_tally_in_the_cache_is_counted_again(tmp_path):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.probe import Region
+from dissectbench.methods.network_dissection.labelled_images import label_patterns, placement
 from dissectbench.methods.network_dissection.tally_kernel import Sums, add_masks
-from dissectbench.methods.network_dissection.tally_pass import label_patterns, placement, round_down
+from dissectbench.methods.network_dissection.tally_pass import round_down
 from dissectbench.methods.upsample import Upsampling, grid, upsample
 
 WHOLE = Region()
