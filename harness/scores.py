@@ -222,11 +222,13 @@ class MetricInfo:
         higher_is_better: whether a higher score is a better one; False for a distance.
         percent: whether tables show the scores in percent.
         identity: what the scores depend on; see `Metric.identity`.
+        meaning: the definition in a few words, for the notes of tables; "" without one.
     """
 
     higher_is_better: bool = True
     percent: bool = False
     identity: Mapping[str, Any] = field(default_factory=dict)
+    meaning: str = ""
 
 
 def write_metrics(metrics: Mapping[str, MetricInfo], path: str | os.PathLike[str]) -> None:
@@ -256,4 +258,11 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, MetricInfo]:
                 raise InputError(
                     f"{path}, metric {name!r}: {key!r} is missing or is not a {kind.__name__}"
                 )
-    return {name: MetricInfo(**{key: content[name][key] for key in expected}) for name in content}
+        # Absent in folders of earlier versions.
+        meaning = properties.setdefault("meaning", "")
+        if not isinstance(meaning, str):
+            raise InputError(f"{path}, metric {name!r}: meaning must be text")
+    return {
+        name: MetricInfo(**{key: content[name][key] for key in (*expected, "meaning")})
+        for name in content
+    }

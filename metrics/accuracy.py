@@ -36,6 +36,7 @@ class ExactAccuracy(PairMetric):
 
     name = "exact_accuracy"
     percent = True
+    meaning = "whether the description is the reference"
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""
@@ -61,6 +62,7 @@ class SynonymAccuracy(PairMetric):
 
     name = "synonym_accuracy"
     percent = True
+    meaning = "whether the description is the reference or one of its synonyms"
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """See `PairMetric.score_pairs`."""

@@ -66,6 +66,8 @@ class BERTScore(PairMetric):
             raise InputError(f"BERTScore has no part {part!r}", f"choose {', '.join(get_args(Part))}")
         self.part = part
         self.name = name or f"bertscore_{part}"
+        words = {"f1": "F1", "precision": "precision", "recall": "recall"}[part]
+        self.meaning = f"BERTScore {words}: how well the words' vectors of both texts match, at most 1"
         self._matcher = _shared_matcher(model, layer, device, batch_size, revision)
 
     def score_pairs(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:

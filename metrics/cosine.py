@@ -70,6 +70,8 @@ class ClipCosine(_TextCosine):
         array([0.64])
     """
 
+    meaning = "cosine of the text embeddings of an image-text model, from -1 to 1"
+
     def __init__(self, encoder: ImageTextEncoder, name: str = "clip_cosine") -> None:
         super().__init__(encoder, encoder.encode_texts, "image-text model", name)
 
@@ -89,6 +91,8 @@ class SentenceCosine(_TextCosine):
         >>> SentenceCosine(minilm).score(["a small dog", "a car"], [["dog"], ["dog"]]).round(2)
         array([0.58, 0.35])
     """
+
+    meaning = "cosine of sentence embeddings, from -1 to 1"
 
     def __init__(self, encoder: SentenceEncoder, name: str = "sentence_cosine") -> None:
         super().__init__(encoder, encoder.encode, "sentence encoder", name)

@@ -21,11 +21,13 @@ class Metric(ABC):
         name: column name, such as "clip_cosine".
         higher_is_better: whether a higher score is a better one; False for a distance.
         percent: whether tables show the scores in percent.
+        meaning: the definition in a few words, for the notes of tables.
     """
 
     name: str
     higher_is_better: bool = True
     percent: bool = False
+    meaning: str = ""
 
     @abstractmethod
     def score(
@@ -51,7 +53,7 @@ class Metric(ABC):
 
     def info(self) -> MetricInfo:
         """Returns the properties that are stored with the scores."""
-        return MetricInfo(self.higher_is_better, self.percent, dict(self.identity()))
+        return MetricInfo(self.higher_is_better, self.percent, dict(self.identity()), self.meaning)
 
 
 def check_pairs(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:

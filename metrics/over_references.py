@@ -30,6 +30,7 @@ class MeanOverReferences(Metric):
     def __init__(self, metric: Metric) -> None:
         self.metric, self.name = metric, f"{metric.name}_mean"
         self.higher_is_better, self.percent = metric.higher_is_better, metric.percent
+        self.meaning = f"{metric.meaning}; mean over the references" if metric.meaning else ""
 
     def score(
         self, predictions: Sequence[str], references: Sequence[Sequence[str]]

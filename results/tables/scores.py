@@ -94,6 +94,7 @@ def _score_table(
         for method in (*scores.methods, *scores.controls)
     ]
     notes = (
+        *_column_notes(metrics, controls=bool(scores.controls)),
         *_legend(best),
         *_direction_note(metrics),
         *_ranking_notes(scores),
@@ -190,6 +191,19 @@ def _compare(
     units = sorted({*a, *b})
     sides = [[side[unit].score if unit in side else math.nan for unit in units] for side in (a, b)]
     return paired_permutation(*sides, **vars(resampling))
+
+
+def _column_notes(metrics: Mapping[str, MetricInfo], *, controls: bool) -> Iterator[str]:
+    """Yields what the columns and the controls are."""
+    yield "scored: units with a score, of the units asked for. distinct: number of different descriptions."
+    for name, info in metrics.items():
+        if info.meaning:
+            yield f"{name}: {info.meaning}{', in percent' if info.percent else ''}."
+    if controls:
+        yield (
+            "constant and shuffled are controls: one text for every unit, and a method's descriptions on "
+            "other units than its own."
+        )
 
 
 def _legend(best: Mapping[str, list[str]]) -> Iterator[str]:

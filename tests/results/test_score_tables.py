@@ -294,3 +294,20 @@ def test_an_overview_without_records_is_empty_and_one_of_two_targets_an_error():
     other = Description(UnitId("other", "fc", 0), "nd", "red")
     with pytest.raises(ValueError, match="shows one target"):
         overview_table([described("fc", 0, "nd", "red"), other])
+
+
+def test_the_notes_say_what_columns_metrics_and_controls_are():
+    properties = {"clip_cosine": MetricInfo(meaning="cosine of texts"), "hit": MetricInfo(percent=True)}
+    frame = pd.concat(
+        [
+            scores(("a", units(0.5, 0.25)), ("shuffled: a", units(0.1, 0.2))),
+            scores(("a", units(1.0, 0.0)), ("shuffled: a", units(0.0, 0.0)), metric="hit"),
+        ]
+    )
+    notes = score_tables(frame, properties)[-1].notes
+    assert "clip_cosine: cosine of texts." in notes
+    assert not any(note.startswith("hit:") for note in notes)
+    assert any(note.startswith("scored: units with a score") for note in notes)
+    assert any("are controls" in note for note in notes)
+    alone = score_tables(scores(("a", units(0.5, 0.25))), properties)[-1].notes
+    assert not any("are controls" in note for note in alone)
