@@ -195,7 +195,7 @@ def _compare(
 
 def _column_notes(metrics: Mapping[str, MetricInfo], *, controls: bool) -> Iterator[str]:
     """Yields what the columns and the controls are."""
-    yield "scored: units with a score, of the units asked for. distinct: number of different descriptions."
+    yield "scored: units with a score, of those asked for. distinct: number of different descriptions."
     for name, info in metrics.items():
         if info.meaning:
             yield f"{name}: {info.meaning}{', in percent' if info.percent else ''}."
