@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__, exit_codes
 from .completion import complete, complete_settings
-from .errors import InputError
+from .errors import InputError, nearest
 
 EPILOG = """\
 Settings are given as key=value, in Hydra's grammar:
@@ -47,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before a command imports the Hugging Face libraries, which read these variables at import.
         os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     try:
-        return options.command(options)
+        code = options.command(options)
+        # Here, because a closed pipe that Python finds at exit is an error.
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"dissectbench: {error}", file=sys.stderr)  # noqa: T201
         return exit_codes.INVALID_INPUT
@@ -61,8 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_codes.OK
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest choices when a command or the value of an option is misspelt."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = f"{nearest(str(value), choices)} choose from {', '.join(choices)}".strip()
+            raise argparse.ArgumentError(action, f"there is no {value!r}; {hint}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="dissectbench",
         description="Compare methods that describe the units of a vision network in words.",
         epilog=EPILOG,

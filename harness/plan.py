@@ -44,9 +44,9 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
             highlight=False,
         )
     console.print(_units_table(parts, records, retry_failed=retry_failed))
-    console.print(
-        f"[bold]language-model calls[/] {_calls(parts, records, retry_failed)}", highlight=False
-    )
+    calls = _calls(parts, records, retry_failed)
+    if calls is not None:
+        console.print(f"[bold]language-model calls[/] {calls}", highlight=False)
 
 
 def _images(parts: Parts, folder: Path) -> str:
@@ -102,14 +102,21 @@ def _to_do(
     return sum(r is None or (retry_failed and r.status == "failed") for r in existing)
 
 
-def _calls(parts: Parts, records: Mapping[tuple[UnitId, str], Description], retry_failed: bool) -> str:
-    """Sums the calls that the methods expect. Dead units are not known yet, so they are counted too."""
+def _calls(
+    parts: Parts, records: Mapping[tuple[UnitId, str], Description], retry_failed: bool
+) -> str | None:
+    """Sums the calls that the methods expect; None if no method uses a language model.
+
+    Dead units are not known yet, so they are counted too.
+    """
     expected = [
         method.expected_calls(
             sum(_to_do(parts, records, layer, method, retry_failed) for layer in parts.layers)
         )
         for method in parts.methods
     ]
+    if all(estimate is None for estimate in expected):
+        return None
     calls = [estimate for estimate in expected if estimate is not None and estimate.calls]
     if not calls:
         return "0 (cost 0 USD)"

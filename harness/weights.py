@@ -220,7 +220,10 @@ def _unreachable(files: _Files, error: Exception) -> str:
 
     cache = constants.HF_HUB_CACHE
     if constants.HF_HUB_OFFLINE:
-        return f"the model {files} is not in {cache}, and HF_HUB_OFFLINE forbids downloading it"
+        # `dissectbench doctor` sets the constant, but not the variable.
+        is_set = any(os.environ.get(name) for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+        why = "downloads are turned off (--offline or HF_HUB_OFFLINE)" if is_set else "is not downloaded"
+        return f"the model {files} is not in {cache}, and {why}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot download the model {files} to {cache}: {os.strerror(error.errno)}"
     return f"the model {files} is not in {cache}, and the Hub cannot be reached ({type(error).__name__})"

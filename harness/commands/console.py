@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 WIDTH = 160
 
 
+class _Console(Console):
+    """Leaves a closed pipe to the command line; rich itself ends the program with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def terminal() -> Console:
     """Returns the console of standard output, of a fixed width where that is not a terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    return _Console() if sys.stdout.isatty() else _Console(width=WIDTH)
 
 
 def notices(*, as_json: bool) -> Console:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...harness.activations.map_pass import MapConsumer
 from ...harness.errors import InputError, one_of
 from ...harness.foundation.caption_cache import cached_captions
+from ...harness.foundation.key_phrases import KeyPhrases
 from ...harness.foundation.pricing import Prices
 from ...harness.foundation.protocols import (
     Captioner,
@@ -177,7 +178,7 @@ class DescribeAndDissect(Method):
 
     def expected_calls(self, units: int) -> ExpectedCalls | None:
         """See `Method.expected_calls`."""
-        if self.language_model is None:
+        if self.language_model is None or isinstance(self.language_model, KeyPhrases):
             return None
         account = self.language_model.account
         return expected_calls(

@@ -1,5 +1,9 @@
 """The command line: commands, exit codes and messages."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from dissectbench.harness.cli import main
@@ -41,6 +45,33 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(capsys, monkeypatch, tmp_path, 
     assert code == 2
     assert said in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["tabel", "runs/demo"], "there is no 'tabel'; did you mean table"),
+        (["milan", "trian"], "there is no 'trian'; did you mean train?"),
+        (["table", "runs/demo", "--format", "latx"], "there is no 'latx'; did you mean latex"),
+        (["xyz"], "there is no 'xyz'; choose from run, score, table"),
+    ],
+)
+def test_a_misspelt_command_or_choice_has_a_suggestion(capsys, arguments, hint):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["terminal", "csv", "json"])
+def test_a_reader_that_closes_the_pipe_is_no_error(repository, form):
+    read, write = os.pipe()
+    os.close(read)
+    run_folder = repository / "tests/fixtures/run_format_1"
+    command = [sys.executable, "-m", "dissectbench.harness", "table", str(run_folder), "--format", form]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def labels(tmp_path, text="unit,description\n0,a boat\n1,a red car\n2,a tree\n"):
@@ -114,8 +145,12 @@ def test_layers_are_listed_with_their_kinds(capsys):
 
 
 @pytest.mark.slow
-def test_the_doctor_finds_tinyworld_and_says_what_is_missing(capsys, tmp_path):
+def test_the_doctor_finds_tinyworld_and_says_what_is_missing(capsys, tmp_path, monkeypatch):
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)  # the doctor downloads nothing in any case
     code, out, _ = run(capsys, "doctor", "--runs", tmp_path / "runs")
     assert code == 0
     assert "tinyworld" in out
     assert "broken" not in out
+    assert "is not downloaded" in " ".join(out.split())
+    assert "HF_HUB_OFFLINE" not in out  # the user has not set it

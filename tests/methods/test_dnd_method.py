@@ -451,6 +451,9 @@ def test_the_expected_calls_are_those_made_without_cached_replies(layer):
     list(method(model).describe(layer, [0]))
     expected = method(model).expected_calls(1)
     assert (expected.calls, expected.cost_usd) == (10, 0)
+    assert (
+        with_models(Captioner("c"), KeyPhrases(), Generator("g"), Encoder("e")).expected_calls(1) is None
+    )
     assert len(model.requests) <= expected.calls
 
 
