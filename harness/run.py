@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..datasets.probing_set import ProbingSet
 from .cache import Cache
@@ -19,7 +19,17 @@ from .files import write_json
 from .finished_run import FinishedRun
 from .parts import Parts, assemble, check_models, run_name
 from .progress import Progress
-from .run_folder import METRICS, MODELS, SCORES, SKIPPED, RunFolder, Selection
+from .run_folder import (
+    METRICS,
+    MODELS,
+    PROBING_SET,
+    SCORES,
+    SKIPPED,
+    TARGET,
+    OtherSettingsError,
+    RunFolder,
+    Selection,
+)
 from .scores import write_metrics, write_scores
 from .tinyworld_models import MADE_FOR_TINYWORLD
 
@@ -82,6 +92,7 @@ def execute(
     check_models(parts)
     runs, progress = Path(runs), progress or Progress("none")
     with RunFolder(runs / run_name(parts)) as folder, folder.tracked():
+        check_inputs(parts, folder)
         layers = activations(parts.taps, parts.probe, parts.activation_settings, runs, progress)
         bind(parts, layers, folder)
         skipped = skipped_images(layers)
@@ -106,6 +117,40 @@ def select(parts: Parts) -> Selection:
     return Selection(parts.target.name, units, [method.name for method in parts.methods], scored)
 
 
+def inputs(parts: Parts) -> dict[str, Any]:
+    """Returns what all activations depend on, in parts that a message can name."""
+    probe = parts.probe
+    return {
+        TARGET: parts.target.fingerprints(),
+        PROBING_SET: {"images": len(probe), "fingerprint": probe.fingerprint()},
+    }
+
+
+def check_inputs(parts: Parts, folder: RunFolder) -> None:
+    """Refuses other weights or images than those of the folder, before the pass over the images.
+
+    Nothing is written: the folder is bound once its activations exist.
+
+    Raises:
+        OtherSettingsError: if the folder holds descriptions from other inputs.
+    """
+    try:
+        folder.check(inputs(parts))
+    except OtherSettingsError as error:
+        path = _changed_image(parts.probe, folder.bound) if error.entry == PROBING_SET else None
+        if path is not None:
+            error.hint = f"{path} was changed after the descriptions were made; {error.hint}"
+        raise
+
+
+def _changed_image(probe: ProbingSet, since: float) -> Path | None:
+    """Returns the image file that was changed last, if that was after the time `since`."""
+    files = (Path(probe.locate(index)) for index in range(len(probe)))
+    changed = {file: file.stat().st_mtime for file in files if file.is_file()}
+    last = max(changed, key=changed.__getitem__, default=None)
+    return last if last is not None and changed[last] > since else None
+
+
 def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> None:
     """Binds the folder to what its descriptions depend on, and writes the settings.
 
@@ -113,7 +158,8 @@ def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> 
         OtherSettingsError: if the folder holds descriptions made under other settings.
     """
     settings = parts.settings
-    identity = {f"layer/{name}": layer.fingerprint for name, layer in layers.items()}
+    identity = inputs(parts)
+    identity |= {f"layer/{name}": layer.fingerprint for name, layer in layers.items()}
     identity |= {f"method/{method.name}": dict(method.identity()) for method in parts.methods}
     folder.bind({**identity, "seed": settings.config.seed})
     target = parts.target

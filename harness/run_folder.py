@@ -36,7 +36,28 @@ PACKAGES = (
 
 
 class OtherSettingsError(InputError):
-    """The folder holds descriptions made under other settings."""
+    """The folder holds descriptions made under other settings, or from other weights or images.
+
+    Attributes:
+        entry: the entry of `identity.json` that differs, such as "target".
+    """
+
+    entry: str = ""
+
+
+TARGET, PROBING_SET = "target", "probing_set"
+"""Entries of `identity.json` about the inputs of all layers; mappings from a part to its hash."""
+
+# The parts in words.
+_PARTS = {
+    TARGET: {
+        "architecture": "the architecture of the target",
+        "settings": "the settings that build the target",
+        "preprocessing": "the preprocessing of the target",
+        "weights": "the weights of the target",
+    },
+    PROBING_SET: {"images": "the number of images", "fingerprint": "the image files"},
+}
 
 
 @dataclass(frozen=True)
@@ -172,23 +193,37 @@ class RunFolder:
         """Binds the folder to everything its descriptions depend on.
 
         Args:
-            identity: JSON-able; {"layer/<name>": ..., "method/<name>": ...}. New entries are added, so
-                that later commands can add layers and methods.
+            identity: JSON-able; {"target": ..., "layer/<name>": ..., "method/<name>": ...}. New entries
+                are added, so that later commands can add layers and methods.
 
         Raises:
-            OtherSettingsError: if an entry differs from the one that the records were made under.
+            OtherSettingsError: see `check`.
         """
-        path = self.path / IDENTITY
-        known: dict[str, Any] = read_json(path) if path.exists() else {}
+        self.check(identity)
+        known = self._identity()
+        if {**known, **identity} != known:
+            write_json(self.path / IDENTITY, {**known, **identity})
+
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Compares entries with those that the records were made under; see `bind`.
+
+        Raises:
+            OtherSettingsError: if an entry differs; says which setting or input has changed.
+        """
+        known = self._identity()
         for key, value in identity.items():
             if key in known and known[key] != value:
-                raise OtherSettingsError(
-                    f"{self.path} holds descriptions made under other settings: "
-                    f"{_difference(key, known[key], value)}",
-                    "use another name= for the new settings, or remove the folder",
-                )
-        if {**known, **identity} != known:
-            write_json(path, {**known, **identity})
+                raise _refusal(self.path, key, known, value)
+
+    def _identity(self) -> dict[str, Any]:
+        path = self.path / IDENTITY
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def bound(self) -> float:
+        """Time when the folder was bound to its inputs, in seconds since the epoch; 0 if it was not."""
+        path = self.path / IDENTITY
+        return path.stat().st_mtime if path.exists() else 0.0
 
     def write_settings(
         self, config: str, selection: Selection, device: str, details: Mapping[str, Any]
@@ -230,6 +265,33 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return {"python": platform.python_version(), "platform": platform.platform(), "packages": versions}
+
+
+def _refusal(path: Path, key: str, known: Mapping[str, Any], new: Any) -> OtherSettingsError:
+    old = known[key]
+    hint = "use another name= for the new settings, or remove the folder"
+    if key in _PARTS:
+        changed = [words for part, words in _PARTS[key].items() if old.get(part) != new.get(part)]
+        counts = f" ({old['images']} images, now {new['images']})" if key == PROBING_SET else ""
+        reason = (
+            f"{path} holds descriptions from other inputs; since then have changed: "
+            f"{', '.join(changed)}{counts}"
+        )
+        if key == TARGET and old.get("weights") != new.get("weights"):
+            hint += ". A network with random weights must set a seed, such as torch.manual_seed(0)"
+    elif key.startswith("layer/"):
+        # The hash of a layer combines all of these. Folders of earlier versions have no entry of inputs.
+        inputs = "" if TARGET in known else "the weights, the preprocessing or the images changed, "
+        reason = (
+            f"{path} holds descriptions of other activations of layer {key.removeprefix('layer/')}: "
+            f"{inputs}the layer is read in another way (layers, activations.pool, "
+            "activations.keep_maps), or other images are unreadable"
+        )
+    else:
+        reason = f"{path} holds descriptions made under other settings: {_difference(key, old, new)}"
+    error = OtherSettingsError(reason, hint)
+    error.entry = key
+    return error
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

@@ -158,18 +158,21 @@ class Target:
 
     def fingerprint(self) -> str:
         """Hash of architecture, weights (every byte) and preprocessing; not of name or device."""
-        return self._fingerprint
+        return fingerprint(self._components)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Hash of each part of `fingerprint`: architecture, settings, preprocessing and weights."""
+        names = {"identity": "settings", "preprocess": "preprocessing"}
+        return {names.get(key, key): fingerprint(value) for key, value in self._components.items()}
 
     @cached_property
-    def _fingerprint(self) -> str:
-        return fingerprint(
-            {
-                "architecture": architecture(self.model),
-                "identity": describe(dict(self.loaded.identity)),
-                "preprocess": describe(self.preprocess),
-                "weights": weights_digest(self.model),
-            }
-        )
+    def _components(self) -> dict[str, Any]:
+        return {
+            "architecture": architecture(self.model),
+            "identity": describe(dict(self.loaded.identity)),
+            "preprocess": describe(self.preprocess),
+            "weights": weights_digest(self.model),
+        }
 
     def region(self, image_size: tuple[int, int]) -> Region:
         """Returns the part of an image of (width, height) that the preprocessing shows; measured.
