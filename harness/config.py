@@ -222,7 +222,7 @@ def _unknown_setting(
     node: Any = config
     for part in parent.split(".") if parent else []:
         node = node.get(part, {}) if hasattr(node, "get") else {}
-    names = [str(name) for name in node if name != "_target_"] if hasattr(node, "keys") else []
+    names = [str(name) for name in node if not str(name).startswith("_")] if hasattr(node, "keys") else []
     close = nearest(last, names)
     return InputError(
         f"unknown setting {key!r}",
