@@ -1,5 +1,7 @@
+from .clusters import clustered_summary
 from .exporters import write_descriptions, write_original_csv
 from .importers import DescriptionFile, DescriptionRow, read_descriptions_csv
+from .ranks import RankInterval, effect_size, rank_intervals, smallest_detectable_difference
 from .statistics import PairedTest, Summary, holm, paired_permutation, summary
 from .tables import Table, examples_table, overview_table, print_table, score_tables, write_tables
 
@@ -7,15 +9,20 @@ __all__ = [
     "DescriptionFile",
     "DescriptionRow",
     "PairedTest",
+    "RankInterval",
     "Summary",
     "Table",
+    "clustered_summary",
+    "effect_size",
     "examples_table",
     "holm",
     "overview_table",
     "paired_permutation",
     "print_table",
+    "rank_intervals",
     "read_descriptions_csv",
     "score_tables",
+    "smallest_detectable_difference",
     "summary",
     "write_descriptions",
     "write_original_csv",
