@@ -31,6 +31,7 @@ def test_an_unknown_setting_lists_all_settings_of_the_chosen_component():
     message = refused("target=torchvision", "target.name=resnet18", "target.foo=1")
     for setting in ("name", "weights", "checkpoint", "rename", "num_classes", "classes", "seed", "label"):
         assert setting in message.partition("Settings of target: ")[2]
+    assert "_convert_" not in message
 
 
 def test_a_function_is_a_target():
