@@ -40,7 +40,13 @@ def score_command(options: argparse.Namespace) -> int:
     tables = score_tables(scored.scores, scored.metrics, models=scored.models, **sampling)
     if options.json:
         files_read = [
-            {"path": str(f.path), "layout": f.layout, "rows": len(f.rows), "oddities": dict(f.oddities)}
+            {
+                "path": str(f.path),
+                "layout": f.layout,
+                "rows": f.records,
+                "descriptions": len(f.rows),
+                "oddities": dict(f.oddities),
+            }
             for f in scored.files
         ]
         show_json({"files": files_read, "tables": [to_json(table) for table in tables]})
@@ -50,9 +56,11 @@ def score_command(options: argparse.Namespace) -> int:
 
 
 def _in_words(file: DescriptionFile) -> str:
-    """Returns the layout, the number of rows, and what is unusual in a file."""
+    """Returns the layout, the numbers of rows and descriptions, and what is unusual in a file."""
     oddities = "".join(f"; {what}: {count}" for what, count in file.oddities.items())
-    return f"{file.path}: {file.layout}, {len(file.rows)} rows{oddities}"
+    # Several rows of a unit, such as those of MILANNOTATIONS, are one description with alternatives.
+    joined = f" of {len(file.rows)} units" if file.records != len(file.rows) else ""
+    return f"{file.path}: {file.layout}, {file.records} rows{joined}{oddities}"
 
 
 def _reference_overrides(options: argparse.Namespace) -> list[str]:

@@ -1,4 +1,7 @@
-"""Reads description files of other tools: CSV, recognised by its header."""
+"""Reads description files of other tools: CSV, recognised by its header.
+
+Cells are separated by commas, or by the semicolons or tabs that spreadsheets write in some languages.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from typing import NoReturn
 from ...harness.errors import InputError, nearest
 from ...harness.scores import STATUSES, ScoreStatus, check_method_name
 from .headers import Layout, known_headers, recognise
+
+_SEPARATORS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class DescriptionFile:
         path: path of the file.
         layout: name of its layout.
         rows: one per method, layer and unit: layers in the file's order, units ascending.
+        records: number of rows in the file; a unit may have several.
         oddities: unusual properties of the rows and the number of rows that have them. None of them
             changes a score.
     """
@@ -58,6 +64,7 @@ class DescriptionFile:
     path: Path
     layout: str
     rows: tuple[DescriptionRow, ...]
+    records: int
     oddities: Mapping[str, int]
 
 
@@ -71,7 +78,8 @@ def read_descriptions_csv(
     in the oddities.
 
     Args:
-        path: a CSV file in UTF-8 (a byte order mark is allowed) with one of the headers of `LAYOUTS`.
+        path: a CSV file in UTF-8 (a byte order mark is allowed) with one of the headers of `LAYOUTS`,
+            separated by commas, semicolons or tabs.
         layer: the layer to read. It is required for a file without a column for the layer.
         method: name of the method; by default the file's name, preceded by the tool's name if only one
             tool uses the header.
@@ -113,6 +121,16 @@ def _layout(path: Path, header: Sequence[str]) -> Layout:
     return layout
 
 
+def _separator(text: str) -> str:
+    """Returns the separator with which the first line is a known header; a comma if there is none."""
+    first_line = text.lstrip("\r\n").splitlines()[:1]
+    for separator in _SEPARATORS:
+        header = next(csv.reader(first_line, delimiter=separator), [])
+        if recognise(header) is not None:
+            return separator
+    return ","
+
+
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields (number of its first line, cells) for every record that is not an empty line."""
     try:
@@ -128,7 +146,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             f"{path}, line {line}: not UTF-8 ({error.reason})", "save the file as UTF-8"
         ) from error
     # newline="" keeps the line breaks inside quoted cells. strict: an open quote is an error.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
     line = 1  # a record may span several lines: reader.line_num is the last of them
     try:
         for cells in reader:
@@ -154,7 +172,7 @@ class _Record:
             raise InputError(
                 f"{self.path}, line {self.line}: {len(self.cells)} columns, "
                 f"but the header has {len(self.header)}",
-                "put cells that contain a comma into double quotes",
+                "put cells that contain the separator into double quotes",
             )
 
     def row(self, layer: str, method: str) -> DescriptionRow:
@@ -227,12 +245,14 @@ class _Collector:
         self._rows: dict[tuple[str, str, int], DescriptionRow] = {}
         self._oddities: dict[str, Counter[str]] = {}  # by layer, in the file's order
         self._last: dict[tuple[str, str], int] = {}
+        self._records: Counter[str] = Counter()  # by layer
 
     def add(self, record: _Record, row: DescriptionRow) -> None:
         """Adds one row; `record` is the record it was read from."""
         oddities = self._oddities.setdefault(row.layer, Counter())
         oddities.update(self._oddities_of(row, record.cell(self.layout.text)))
         self._last[row.method, row.layer] = row.unit
+        self._records[row.layer] += 1
         key = (row.method, row.layer, row.unit)
         earlier = self._rows.get(key)
         if earlier is None:
@@ -270,7 +290,10 @@ class _Collector:
         rows.sort(key=lambda row: (row.method, layers.index(row.layer), row.unit))
         named_rows = tuple(replace(row, method=method or row.method) for row in rows)
         oddities = sum((self._oddities[name] for name in chosen), Counter())
-        return DescriptionFile(self.path, self.layout.name, named_rows, dict(sorted(oddities.items())))
+        records = sum(self._records[name] for name in chosen)
+        return DescriptionFile(
+            self.path, self.layout.name, named_rows, records, dict(sorted(oddities.items()))
+        )
 
     def _oddities_of(self, row: DescriptionRow, cell: str) -> Iterator[str]:
         threshold = self.layout.threshold

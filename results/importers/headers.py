@@ -69,8 +69,14 @@ CLIP_DISSECT = Layout(
     score="similarity",
     method="clip_dissect",
 )
-# Without a method, because the files of other tools have the same header.
-MILAN = Layout("MILAN", ("layer", "unit", "description"), unit="unit", text="description", layer="layer")
+# Without the name and method of MILAN, because it is one of several tools that write this header.
+MILAN = Layout(
+    "plain table with layers",
+    ("layer", "unit", "description"),
+    unit="unit",
+    text="description",
+    layer="layer",
+)
 MILANNOTATIONS = Layout(
     "MILANNOTATIONS",
     ("layer", "unit", "summary"),
@@ -108,7 +114,7 @@ DESCRIBE_AND_DISSECT_ONE_LABEL = Layout(
     method="dnd",
 )
 LINEAR_EXPLANATIONS = Layout(
-    "Linear Explanations", ("unit", "description"), unit="unit", text="description"
+    "plain table of one layer", ("unit", "description"), unit="unit", text="description"
 )
 INVERT = Layout(
     "INVERT",

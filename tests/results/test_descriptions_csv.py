@@ -26,12 +26,12 @@ def texts(file: DescriptionFile) -> dict[int, str | None]:
     ("content", "layout", "method"),
     [
         ("layer,unit,description,similarity\nfc,0,dog,0.5\n", "CLIP-Dissect", "clip_dissect:words"),
-        ("layer,unit,description\nfc,0,dog\n", "MILAN", "words"),
+        ("layer,unit,description\nfc,0,dog\n", "plain table with layers", "words"),
         ("layer,unit,summary\nfc,0,dog\n", "MILANNOTATIONS", "milannotations:words"),
         ("unit,category,label,score\n1,object,dog,0.5\n", "Network Dissection", "netdissect:words"),
         ("Neuron ID,Label 1,Label 2,Label 3\n0,dog,cat, \n", "Describe-and-Dissect", "dnd:words"),
         ("Neuron ID,label\n0,dog\n", "Describe-and-Dissect, one label", "dnd:words"),
-        ("unit,description,sim correlation\n0,dog,0.5\n", "Linear Explanations", "words"),
+        ("unit,description,sim correlation\n0,dog,0.5\n", "plain table of one layer", "words"),
         ("neuron,concept,concept_id,metric\n0,dog,n02,0.5\n", "INVERT", "invert:words"),
         ("layer,unit,method,description,status,score\nfc,0,mine,dog,ok,0.5\n", "dissectbench", "mine"),
     ],
@@ -63,6 +63,21 @@ def test_several_annotations_of_a_unit_are_kept_in_order(write):
     sky, dogs = read_descriptions_csv(write(content)).rows
     assert (sky.text, sky.alternatives) == ("sky", ())
     assert (dogs.text, dogs.alternatives) == ("dogs", ("cats", "dogs"))
+
+
+def test_every_row_of_the_layer_is_counted(write):
+    path = write("layer,unit,summary\nfc,0,dogs\nfc,0,a dog\nfc,1,cats\nfc,2,sky\nconv,0,red\n")
+    file = read_descriptions_csv(path, layer="fc")
+    assert (file.records, len(file.rows)) == (4, 3)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n"])
+def test_semicolons_and_tabs_separate_cells_too(write, separator, start):
+    lines = ["layer,unit,description,similarity", "fc,0,DOG,0.5", "fc,1,sky,0.25"]
+    content = start + "\n".join(line.replace(",", separator) for line in lines)
+    first, second = read_descriptions_csv(write(content.replace("DOG", "a dog, a cat"))).rows
+    assert (first.text, first.score, second.unit) == ("a dog, a cat", 0.5, 1)
 
 
 def test_rows_are_joined_by_unit_not_by_order(write):
