@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rounding import rounding
@@ -314,6 +315,19 @@ def test_the_inputs_are_not_changed(function):
     function(activations, ArrayCosines(cosines))
     np.testing.assert_array_equal(activations, before[0])
     np.testing.assert_array_equal(cosines, before[1])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("function", SIMILARITIES.values(), ids=SIMILARITIES)
+def test_memory_mapped_activations_cause_no_warning(function, tmp_path):
+    activations, cosines = random_inputs(8, n_images=120)
+    np.save(tmp_path / "values.npy", activations)
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # torch warns once per process about arrays that it cannot write to
+    try:
+        function(np.load(tmp_path / "values.npy", mmap_mode="r"), cosines)
+    finally:
+        torch.set_warn_always(before)
 
 
 @settings(max_examples=20, deadline=None)
