@@ -51,7 +51,7 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
 
 def _images(parts: Parts, folder: Path) -> str:
     skipped = read_json(folder / SKIPPED) if (folder / SKIPPED).exists() else {}
-    left_out = f", of which {len(skipped)} are unreadable and left out" if skipped else ""
+    left_out = f", {len(skipped)} of them unreadable and left out" if skipped else ""
     return f"{len(parts.probe)} images{left_out}"
 
 

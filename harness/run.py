@@ -255,7 +255,7 @@ def models_used(parts: Parts, *, skipped: int = 0) -> dict[str, str]:
         parts: the parts of the run.
         skipped: number of images that could not be read and were left out.
     """
-    left_out = f" ({skipped} unreadable images left out)" if skipped else ""
+    left_out = f" ({skipped} unreadable, left out)" if skipped else ""
     models = {
         "target": parts.target.name,
         "probing set": f"{parts.probe.name}, {len(parts.probe) - skipped} images{left_out}",

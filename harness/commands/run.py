@@ -39,7 +39,7 @@ def run_command(options: argparse.Namespace) -> int:
     skipped = finished.skipped_images
     if skipped:
         console.print(
-            f"[yellow]{len(skipped)} unreadable images were left out[/]: see {finished.path / SKIPPED}",
+            f"[yellow]unreadable images left out: {len(skipped)}[/]; see {finished.path / SKIPPED}",
             highlight=False,
         )
     failed = finished.details.failed_units

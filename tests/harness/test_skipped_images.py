@@ -40,15 +40,15 @@ def test_skipped_images_are_in_the_folder_the_tables_and_the_next_plan(photos, c
     assert main(["run", "--json", *RUN, "activations.on_error=skip"]) == 0
     printed = capsys.readouterr()
     for table in json.loads(printed.out)["tables"]:
-        assert table["footer"]["probing set"] == "photos, 10 images (2 unreadable images left out)"
+        assert table["footer"]["probing set"] == "photos, 10 images (2 unreadable, left out)"
     run = FinishedRun("runs/holes")
     assert [path.rpartition("photos/")[2] for path in run.skipped_images] == ["duck/3.png", "goose/0.png"]
     assert all(run.skipped_images.values())
-    assert "2 unreadable images were left out" in printed.err
+    assert "unreadable images left out: 2" in printed.err
     assert "skipped_images.json" in printed.err
 
     assert main(["run", "--dry-run", *RUN, "activations.on_error=skip"]) == 0
-    assert "12 images, of which 2 are unreadable and left out" in capsys.readouterr().out
+    assert "12 images, 2 of them unreadable and left out" in capsys.readouterr().out
 
 
 def test_without_unreadable_images_the_list_is_empty(photos, capsys):
