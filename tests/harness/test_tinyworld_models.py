@@ -49,7 +49,7 @@ def test_only_the_models_in_use_count(photos):
     ]
     assert set(names(*demo)) - set(names(*demo, scored=False)) == {"references", "tinyworld_clip_cosine"}
     concepts = [*demo, "method=[describe_and_dissect]", "captioner=concepts", "encoder=clip_vit_b16"]
-    assert names(*concepts, "generator=sdxl_turbo", scored=False) == ["concepts"]
+    assert names(*concepts, "generator=stable_diffusion", scored=False) == ["concepts"]
 
 
 def test_photographs_are_refused_and_real_models_named(photos, capsys):
