@@ -5,10 +5,12 @@ import subprocess
 import sys
 import threading
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import unopened_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unopened_images import UnopenedImages
@@ -345,3 +347,52 @@ def test_counting_works_without_a_writable_folder_for_compiled_code():
         [sys.executable, "-c", WITHOUT_COMPILATION_CACHE], capture_output=True, text=True, check=True
     )
     assert done.stdout.split("\n")[0] == "NullCache [0, 0, 1] [0, 2] [2, 1]"
+
+
+COMPILE = """
+from dissectbench.harness.progress import Progress
+from dissectbench.methods.network_dissection.labelled_images import compile_loops
+compile_loops(Progress("plain"))
+"""
+
+
+@pytest.mark.slow
+def test_compiling_is_shown_the_first_time_and_kept_on_disk(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-W", "default", "-c", COMPILE]
+    first, second = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    (line,) = first.stderr.splitlines()  # no warning next to it
+    assert "compiling Network Dissection's loops (first use)" in line
+    assert (first.stdout, second.stdout, second.stderr) == ("", "", "")
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+PASS = """
+import sys
+import numpy as np
+from dissectbench.methods.network_dissection import labelled_images, tally_kernel
+labelled_images._run_loops_once()
+names = ["find_patterns", "tabulate", "add_labels", "add_masks"]
+loops = [getattr(tally_kernel, name) for name in names]
+before = [len(loop.signatures) for loop in loops]
+sys.path[:0] = sys.argv[1:]
+from test_tally import *
+labels, maps = random_labels_and_maps(3)
+for annotation in labels.of_images:
+    annotation.planes.setflags(write=False)
+tally_layer(arrays(maps, labels), quantiles(maps, 0.7), units=[3, 1])
+layer = arrays(np.asfortranarray(maps), labels, Cropped, region=Region(0.2, 0.25, 0.8, 0.75))
+tally_layer(layer, quantiles(maps, 0.7), TallySettings(Upsampling("zero_padded")))
+print(before, [len(loop.signatures) for loop in loops])
+"""
+
+
+@pytest.mark.slow
+def test_a_pass_compiles_nothing_that_was_not_compiled_before():
+    folders = [str(Path(file).parent) for file in (__file__, unopened_images.__file__)]
+    command = [sys.executable, "-c", PASS, *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[1, 1, 1, 1] [1, 1, 1, 1]"
