@@ -1,4 +1,5 @@
 from .config import Settings, compose
+from .dissect import Dissection, dissect
 from .errors import InputError
 from .finished_run import FinishedRun
 from .parts import assemble
@@ -12,6 +13,7 @@ __version__: str
 __all__ = [
     "Candidate",
     "Description",
+    "Dissection",
     "FinishedRun",
     "InputError",
     "ProbedLayer",
@@ -20,6 +22,7 @@ __all__ = [
     "UnitId",
     "assemble",
     "compose",
+    "dissect",
     "execute",
     "run",
 ]

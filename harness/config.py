@@ -87,7 +87,8 @@ def _expanded(override: str) -> list[str]:
 
 def _is_demo(overrides: Sequence[str]) -> bool:
     """Whether no override chooses an experiment, or a target or probing set other than tinyworld."""
-    chosen = [override.lstrip("+").partition("=") for override in overrides]
+    # `~target` removes the node: the target is an object in memory.
+    chosen = [override.lstrip("+~").partition("=") for override in overrides]
     return not any(
         group == "experiment" or (group in ("target", "probe") and choice != "tinyworld")
         for group, _, choice in chosen

@@ -57,8 +57,20 @@ class Parts:
         return self.final_layer is not None and self.references is not None and bool(self.metrics)
 
 
-def assemble(settings: Settings) -> Parts:
+def assemble(
+    settings: Settings,
+    *,
+    target: Target | None = None,
+    probe: ProbingSet | None = None,
+    methods: Sequence[Method] = (),
+) -> Parts:
     """Builds every component once and checks what can be checked before any work is done.
+
+    Args:
+        settings: a composed configuration.
+        target: an object to use instead of the node `target`.
+        probe: an object to use instead of the node `probe`.
+        methods: objects to use besides those of the node `method`.
 
     Raises:
         InputError: for invalid settings, before anything is computed.
@@ -68,19 +80,19 @@ def assemble(settings: Settings) -> Parts:
     config = settings.config
     check_run_settings(config)
     settings_of_pass = build(config.activations, "activations")
-    methods = build_all(config.get("method"), "method")
+    methods = _distinct([*build_all(config.get("method"), "method"), *methods], "method")
     metrics = build_all(config.get("metric"), "metric")
     if not methods:
         raise InputError("no method is chosen", "choose some: method=[network_dissection,clip_dissect]")
-    probe = build(config.probe, "probe")
-    if len(probe) == 0:
-        raise InputError(f"probing set {probe.name} contains no images")
+    images: ProbingSet = build(config.probe, "probe") if probe is None else probe
+    if len(images) == 0:
+        raise InputError(f"probing set {images.name} contains no images")
     scored = config.final_layer is not None and bool(metrics) and config.get("references") is not None
-    tinyworld = tinyworld_models(config, scored=scored)
-    refuse_tinyworld_models(config, tinyworld, probe.name)
+    tinyworld = tinyworld_models(config, images, scored=scored)
+    refuse_tinyworld_models(config, tinyworld, images.name)
     # The target comes last: it alone loads weights, and mistakes elsewhere are reported before that.
-    target = build(config.target, "target")
-    taps = Taps(target, layer_specs(config.layers))
+    network: Target = build(config.target, "target") if target is None else target
+    taps = Taps(network, layer_specs(config.layers))
     units = {
         name: select_units(_plain(config.units), name, info.n_units, config.seed)
         for name, info in taps.info.items()
@@ -89,8 +101,8 @@ def assemble(settings: Settings) -> Parts:
     references = _references(settings, final_layer)
     parts = Parts(
         settings,
-        target,
-        probe,
+        network,
+        images,
         taps,
         settings_of_pass,
         units,
@@ -134,15 +146,18 @@ def build_all(node: Any, what: str) -> list[Any]:
     Raises:
         InputError: if two of them have the same name, or a method is named like a control.
     """
-    made = [build(child, f"{what}.{key}") for key, child in (node or {}).items()]
+    return _distinct([build(child, f"{what}.{key}") for key, child in (node or {}).items()], what)
+
+
+def _distinct(components: list[Any], what: str) -> list[Any]:
     if what == "method":
-        for method in made:
+        for method in components:
             check_method_name(method.name, f"{what}: ")
-    names = [component.name for component in made]
+    names = [component.name for component in components]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise InputError(f"two {what}s are named {twice.pop()!r}", "give one of them another name")
-    return made
+    return components
 
 
 def layer_specs(layers: Any) -> list[Any]:

@@ -27,7 +27,7 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
     console.print(f"[bold]run[/]          {folder}", highlight=False)
     console.print(f"[bold]target[/]       {parts.target.name} on {parts.target.device}", highlight=False)
     console.print(
-        f"[bold]probing set[/]  {parts.probe.name}, {_images(parts, folder)}, shown once",
+        f"[bold]probing set[/]  {parts.probe.name}, {_images(parts, folder)}",
         highlight=False,
     )
     for method in parts.methods:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..datasets.probing_set import ProbingSet, Subset
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ _INSTEAD = {
 }
 
 
-def tinyworld_models(config: DictConfig, *, scored: bool) -> list[str]:
+def tinyworld_models(config: DictConfig, probe: ProbingSet, *, scored: bool) -> list[str]:
     """Returns the names of tinyworld's models that a run uses on images other than tinyworld's.
 
     Args:
         config: the configuration of a run.
+        probe: its probing set.
         scored: whether references and metrics are used.
 
     Returns:
@@ -44,11 +46,14 @@ def tinyworld_models(config: DictConfig, *, scored: bool) -> list[str]:
     """
     from omegaconf import OmegaConf
 
-    if _made_for_tinyworld(config.probe):
+    from ..datasets.tinyworld.tinyworld import TinyWorld
+
+    if isinstance(probe.whole if isinstance(probe, Subset) else probe, TinyWorld):
         return []
     values: Any = OmegaConf.to_container(config, resolve=True)
-    used = {"target": values["target"], **(values["method"] or {})}
-    metrics = values["metric"] or {}
+    # A target in memory has no node.
+    used = {"target": values.get("target"), **(values.get("method") or {})}
+    metrics = values.get("metric") or {}
     if scored:
         used["references"] = values.get("references")
     names = [name for key, node in used.items() for name in _names(key, node)]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dissectbench.harness.cli import main
-from dissectbench.harness.config import compose
+from dissectbench.harness.config import build, compose
 from dissectbench.harness.tinyworld_models import tinyworld_models
 
 PHOTOS = ["probe=imagefolder", "probe.root=photos"]
@@ -28,11 +28,12 @@ def photos(tmp_path, monkeypatch):
 
 
 def names(*settings, scored=True):
-    return tinyworld_models(compose(settings).config, scored=scored)
+    config = compose(settings).config
+    return tinyworld_models(config, build(config.probe, "probe"), scored=scored)
 
 
-def test_the_demo_is_what_tinyworlds_models_are_made_for():
-    assert names() == []
+def test_the_demo_is_what_tinyworlds_models_are_made_for(photos):
+    assert names("probe.images=4") == []
 
 
 def test_real_models_are_the_default_as_soon_as_images_or_a_target_are_chosen(photos):
