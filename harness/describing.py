@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -39,27 +39,36 @@ def remaining(
 
 @dataclass(frozen=True)
 class Todo:
-    """The units of a layer that a method has to describe."""
+    """The units of a layer that a method has to describe, and the seconds already spent on their maps."""
 
     method: Method
     layer: ProbedLayer
     units: Sequence[int]
+    map_seconds: float = 0.0
 
 
-def read_maps(todo: Iterable[Todo], progress: Progress) -> None:
+def read_maps(todo: Sequence[Todo], progress: Progress) -> list[Todo]:
     """Reads the feature maps that methods need, in one pass for all layers and methods (see `map_pass`).
+
+    Returns:
+        The same work with the seconds of the pass.
 
     Raises:
         InputError: an error of the user (such as an image that was removed) aborts the run.
     """
     from .activations.map_pass import run_map_pass
 
-    consumers: list[MapConsumer] = []
-    for part in todo:
+    consumers: list[list[MapConsumer]] = [[] for _ in todo]
+    for part, needed in zip(todo, consumers, strict=True):
         with _errors_left_to_describe():
-            consumers += part.method.map_consumers(part.layer, part.units)
+            needed += part.method.map_consumers(part.layer, part.units)
+    seconds: dict[MapConsumer, float] = {}
     with _errors_left_to_describe():
-        run_map_pass(consumers, progress)
+        seconds = run_map_pass([consumer for needed in consumers for consumer in needed], progress)
+    return [
+        replace(part, map_seconds=sum(seconds.get(consumer, 0.0) for consumer in needed))
+        for part, needed in zip(todo, consumers, strict=True)
+    ]
 
 
 @contextmanager
@@ -78,7 +87,8 @@ def describe_all(todo: Iterable[Todo], journal: Journal, progress: Progress) -> 
     for part in todo:
         title = f"{part.method.name} · {part.layer.name}"
         with progress.task(title, len(part.units)) as advance:
-            describe(part.method, part.layer, part.units, journal, advance)
+            share = part.map_seconds / max(len(part.units), 1)
+            describe(part.method, part.layer, part.units, journal, advance, map_seconds=share)
 
 
 def describe(
@@ -87,6 +97,8 @@ def describe(
     units: Iterable[int],
     journal: Journal,
     progress: Callable[[], None] = lambda: None,
+    *,
+    map_seconds: float = 0.0,
 ) -> None:
     """Describes `units` of `layer` with `method`; every unit gets one record.
 
@@ -100,6 +112,7 @@ def describe(
         units: indices of the units, in the order in which they are described.
         journal: the records are appended to it.
         progress: called after each record.
+        map_seconds: seconds spent on the maps of each unit; part of the unit's seconds.
 
     Raises:
         InputError: an error of the user (such as missing weights) aborts the run.
@@ -108,7 +121,7 @@ def describe(
     reasons: list[str] = []  # of the failures since the last success
 
     def record(description: Description) -> None:
-        journal.append(description)
+        journal.append(replace(description, seconds=description.seconds + map_seconds))
         todo.pop(0)
         progress()
 

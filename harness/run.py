@@ -98,8 +98,7 @@ def execute(
         skipped = skipped_images(layers)
         write_json(folder.path / SKIPPED, skipped)
         todo = to_describe(parts, layers, folder.journal, retry_failed=retry_failed)
-        read_maps(todo, progress)
-        describe_all(todo, folder.journal, progress)
+        describe_all(read_maps(todo, progress), folder.journal, progress)
         scored = score_final_layer(parts, folder)
         write_models(parts, folder, scored=scored, skipped=len(skipped))
         # The tables are made from the files, so that `dissectbench table` prints the same ones.

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Tests never use the network: what is not in a local folder or cache is missing.
@@ -11,6 +12,11 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # pytest-xdist runs one worker per core; more threads than cores would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No time limit for an example: a test must not fail because the machine is busy.
+hypothesis.settings.register_profile("dissectbench", deadline=None)
+hypothesis.settings.load_profile("dissectbench")
+
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -104,7 +104,7 @@ def run_map_pass(
     progress: Progress | None = None,
     *,
     save_seconds: float = SAVE_SECONDS,
-) -> None:
+) -> dict[MapConsumer, float]:
     """Reads the maps that the consumers need; each image is shown to a target at most once.
 
     Results depend neither on which consumers share the pass nor on interruptions. Maps that are stored
@@ -115,10 +115,15 @@ def run_map_pass(
         progress: shows a task for each target.
         save_seconds: seconds between the times when the state of all consumers is saved.
 
+    Returns:
+        The seconds of each consumer that did something: its own work, and its share of the time of
+        reading maps, which is split evenly among the consumers of a batch.
+
     Raises:
         InputError: if an image cannot be read, an annotation is not valid, or the disk is full.
         Exception: the first error of a consumer, after the others have finished.
     """
+    seconds: dict[MapConsumer, float] = {}
     groups: dict[Hashable, list[MapConsumer]] = {}
     for consumer in consumers:
         groups.setdefault(consumer.layer.shown_with, []).append(consumer)
@@ -126,7 +131,8 @@ def run_map_pass(
         with _locked(group):
             unfinished = [consumer for consumer in group if not consumer.finished()]
             if unfinished:
-                _Pass(unfinished, save_seconds).run(progress or Progress("none"))
+                seconds |= _Pass(unfinished, save_seconds).run(progress or Progress("none"))
+    return seconds
 
 
 @contextmanager
@@ -162,9 +168,10 @@ class _Pass:
         self._consumers = list(consumers)  # without those that failed
         self._needed: dict[MapConsumer, NDArray[np.int64]] = {}
         self._errors: list[Exception] = []
+        self._seconds = dict.fromkeys(self._all, 0.0)
 
-    def run(self, progress: Progress) -> None:
-        """Feeds all consumers and lets them store their results.
+    def run(self, progress: Progress) -> dict[MapConsumer, float]:
+        """Feeds all consumers and lets them store their results; returns the seconds of each.
 
         Raises:
             Exception: the first error of a consumer.
@@ -183,6 +190,7 @@ class _Pass:
                 consumer.close()
         if self._errors:
             raise self._errors[0]
+        return self._seconds
 
     def _open(self, consumer: MapConsumer, progress: Progress) -> None:
         self._needed[consumer] = consumer.open(progress)
@@ -197,20 +205,29 @@ class _Pass:
         size = min(consumer.layer.maps_at_once for consumer in self._consumers)
         batches = [images[start : start + size] for start in range(0, len(images), size)]
         saved = monotonic()
-        for batch, maps in zip(batches, self._read(batches), strict=True):
-            shared = Shared()
-            for consumer in list(self._consumers):
-                chosen = self._part(consumer, batch)
-                if len(chosen):
-                    part = _some(maps[consumer.layer], chosen)
-                    self._try(consumer, lambda c=consumer, p=part, s=shared: c.add(p, s))
-            if monotonic() - saved >= self._save_seconds:
-                for consumer in list(self._consumers):
-                    self._try(consumer, consumer.save)
-                saved = monotonic()
-            advance(len(batch))
+        with closing(self._read(batches)) as reader:
+            for batch in batches:
+                self._feed_batch(batch, reader)
+                if monotonic() - saved >= self._save_seconds:
+                    for consumer in list(self._consumers):
+                        self._try(consumer, consumer.save)
+                    saved = monotonic()
+                advance(len(batch))
 
-    def _read(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[dict[ProbedLayer, MapBatch]]:
+    def _feed_batch(
+        self, batch: NDArray[np.int64], reader: Iterator[dict[ProbedLayer, MapBatch]]
+    ) -> None:
+        started = monotonic()
+        maps, shared = next(reader), Shared()
+        seconds = monotonic() - started
+        chosen = {consumer: self._part(consumer, batch) for consumer in self._consumers}
+        readers = [consumer for consumer, images in chosen.items() if len(images)]
+        for consumer in readers:
+            self._seconds[consumer] += seconds / len(readers)
+            part = _some(maps[consumer.layer], chosen[consumer])
+            self._try(consumer, lambda c=consumer, p=part: c.add(p, shared))
+
+    def _read(self, batches: Sequence[NDArray[np.int64]]) -> Generator[dict[ProbedLayer, MapBatch]]:
         """Yields the maps of each batch, for the layers that need them, of at least the images needed."""
         layers = list(dict.fromkeys(consumer.layer for consumer in self._consumers))
         computed = {
@@ -246,6 +263,7 @@ class _Pass:
 
     def _try(self, consumer: MapConsumer, step: Callable[[], None]) -> None:
         """Does a step of a consumer; one that fails is left out from then on, the others continue."""
+        started = monotonic()
         try:
             step()
         # None of these is about one consumer.
@@ -255,6 +273,8 @@ class _Pass:
             log.debug("%s: %s", consumer.layer.name, error, exc_info=True)
             self._errors.append(error)
             self._consumers.remove(consumer)
+        finally:
+            self._seconds[consumer] += monotonic() - started
 
 
 def _some(batch: MapBatch, images: NDArray[np.int64]) -> MapBatch:

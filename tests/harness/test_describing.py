@@ -10,7 +10,7 @@ from dissectbench.datasets.probing_set import ProbingSet
 from dissectbench.harness.cache import Cache
 from dissectbench.harness.describing import describe, remaining
 from dissectbench.harness.errors import InputError
-from dissectbench.harness.journal import Journal
+from dissectbench.harness.journal import Journal, read_spent
 from dissectbench.harness.probe import ArrayLayer
 from dissectbench.harness.records import Description
 from dissectbench.methods.method import Method
@@ -124,3 +124,19 @@ def test_units_without_a_record_remain_and_failed_ones_on_request(layer, journal
     assert remaining(journal, "counting", layer, range(4), retry_failed=False) == [2, 3]
     assert remaining(journal, "counting", layer, range(4), retry_failed=True) == [1, 2, 3]
     assert remaining(journal, "other", layer, range(2), retry_failed=False) == [0, 1]
+
+
+def test_the_seconds_of_the_maps_are_part_of_a_units_seconds(layer, journal):
+    class Timed(Method):
+        name = "timed"
+
+        def identity(self):
+            return {}
+
+        def describe(self, layer, units):
+            for unit in units:
+                yield Description(layer.unit(unit), self.name, "words", seconds=0.5)
+
+    describe(Timed(), layer, [0, 1], journal, map_seconds=0.25)
+    spent = read_spent(journal.path.with_name("spent.jsonl"))
+    assert [s.seconds for s in spent.values()] == [0.75, 0.75]

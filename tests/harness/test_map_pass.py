@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,20 @@ def test_maps_on_the_disk_and_maps_of_one_cell_need_no_image(counted, resnet, st
     assert counted.decoded == []
     assert [len(consumer.maps) for consumer in consumers] == [52] * 5
     np.testing.assert_array_equal(consumers[-1].maps[7][:, 0, 0], plain.values[7])
+
+
+def test_the_seconds_of_a_pass_are_those_of_its_consumers(layers):
+    class Slow(Recorder):
+        def add(self, batch, shared):
+            time.sleep(0.02 * len(batch.indices))
+            super().add(batch, shared)
+
+    slow, other = Slow(layers["layer2"], range(10)), Recorder(layers["conv1"], range(52))
+    idle = Recorder(layers["fc"], np.empty(0, np.int64))
+    seconds = run_map_pass([slow, other, idle])
+    assert set(seconds) == {slow, other, idle}
+    assert seconds[slow] >= 0.2
+    assert seconds[other] > 0
 
 
 @pytest.mark.parametrize("settings", [{"workers": 2}, {"batch_size": 5}])

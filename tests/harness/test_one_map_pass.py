@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from dissectbench.harness.config import compose
-from dissectbench.harness.run import assemble, execute
+from dissectbench.harness.finished_run import FinishedRun
+from dissectbench.harness.parts import assemble
+from dissectbench.harness.run import execute
 from dissectbench.harness.targets.layers import Taps
 
 IMAGES = 96
@@ -66,6 +68,9 @@ def test_five_layers_and_three_methods_show_each_image_twice(tmp_path, monkeypat
     assert counts.times_shown(parts) == {2}
     assert counts.annotations == Counter(range(IMAGES))
     crops = sum(counts.shown.values()) - 2 * IMAGES
+    # The second pass is where Network Dissection spends its time.
+    spent = FinishedRun(tmp_path / "tinyworld-resnet-tinyworld").spent
+    assert all(s.seconds > 1e-4 for (_, method), s in spent.items() if method == "network_dissection")
 
     again = assemble(compose([*SETTINGS, *METHODS, "name=again", "units=2"]))
     counts = Counts(again, monkeypatch)
