@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, exit_codes
+from .cli_leaderboard import add_leaderboard
 from .completion import complete, complete_settings
 from .errors import InputError, nearest
 
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_doctor(commands)
     _add_milan(commands)
+    add_leaderboard(commands, _command, _lazy)
     return parser
 
 

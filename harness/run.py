@@ -169,6 +169,9 @@ def bind(parts: Parts, layers: Mapping[str, ProbedLayer], folder: RunFolder) -> 
             "commit": target.commit,
         },
         "probing_set": {"name": parts.probe.name, "images": len(parts.probe)},
+        "references": {"name": parts.references.name, "fingerprint": parts.references.fingerprint()}
+        if parts.references
+        else None,
         "seed": settings.config.seed,
     }
     folder.write_settings(settings.text, select(parts), str(target.device), details)

@@ -21,7 +21,7 @@ LAYERS = (
         *("harness.describing", "harness.score_files", "harness.export"),
     ),
     ("harness.commands",),
-    ("harness.cli", "harness.__main__"),
+    ("harness.cli", "harness.cli_leaderboard", "harness.__main__"),
 )
 
 

@@ -6,7 +6,11 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "package", ["results", "results.tables", "results.importers", "results.exporters", "metrics"]
+    "package",
+    [
+        *("results", "results.tables", "results.importers", "results.exporters", "results.leaderboard"),
+        "metrics",
+    ],
 )
 def test_every_public_name_can_be_imported(package):
     module = importlib.import_module(f"dissectbench.{package}")
