@@ -23,6 +23,7 @@ Settings are given as key=value, in Hydra's grammar:
   dissectbench run target=resnet18 probe=imagefolder probe.root=photos layers=[layer4] units=50
   dissectbench list layers target=resnet18
   dissectbench score labels.csv --layer fc --references imagenet
+  dissectbench import labels.csv --out imported.csv
   dissectbench export runs/demo --layout dnd
   dissectbench milan convert milan-base.pth
 
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_score(commands)
     _add_table(commands)
+    _add_import(commands)
     _add_export(commands)
     _add_list(commands)
     _add_doctor(commands)
@@ -123,6 +125,15 @@ def _add_config_dir(parser: argparse.ArgumentParser) -> None:
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--layout",
+        type=Path,
+        metavar="FILE",
+        help="the layout of the files, in YAML (default: recognised by the header)",
+    )
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +182,7 @@ def _add_score(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--alternatives", action="store_true", help="treat each synonym of a line as a separate reference"
     )
+    _add_layout(parser)
     parser.add_argument(
         "--reduce",
         default="best",
@@ -201,6 +213,27 @@ def _add_table(commands: argparse._SubParsersAction) -> None:
         help="print only this table, such as scores_fc; repeatable",
     )
     parser.set_defaults(command=_lazy("table", "table_command"))
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "import", "Convert description files of other tools, in any layout, to one CSV file."
+    )
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="CSV files, or folders of CSV files"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the CSV file to write")
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="the layer to import, or the layer of files without a column for it (default: all layers)",
+    )
+    parser.add_argument(
+        "--method", metavar="NAME", help="name of the method (default: tool and file name)"
+    )
+    _add_layout(parser)
+    _add_json(parser)
+    parser.set_defaults(command=_lazy("import_", "import_command"))
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..datasets.references import References
     from ..metrics.metric import Metric
     from ..metrics.scoring import Prediction
-    from ..results.importers.descriptions_csv import DescriptionFile
+    from ..results.importers.description_file import DescriptionFile
+    from ..results.importers.layout_files import Layout
 
 Reduce = Literal["best", "mean", "both"]
 
@@ -71,7 +72,12 @@ class ScoredFiles:
 
 
 def score_files(
-    paths: Sequence[Path], settings: Settings, *, layer: str, reduce: Reduce = "best"
+    paths: Sequence[Path],
+    settings: Settings,
+    *,
+    layer: str,
+    reduce: Reduce = "best",
+    layout: Layout | None = None,
 ) -> ScoredFiles:
     """Scores the descriptions of one layer in one or several files, in one table.
 
@@ -81,6 +87,7 @@ def score_files(
         layer: the layer whose rows are scored.
         reduce: how the scores of several references of a unit become one: the "best", their "mean", or
             "both", in separate columns.
+        layout: the layout of the files; by default recognised by the header of each file.
 
     Raises:
         InputError: for files or settings that cannot be used, or a unit beyond the references.
@@ -90,7 +97,7 @@ def score_files(
 
     config = settings.config
     references: References = build(config.references, "references")
-    files = [read_descriptions_csv(path, layer=layer) for path in paths]
+    files = [read_descriptions_csv(path, layer=layer, layout=layout) for path in paths]
     predictions = [
         # Files do not name the target that they describe.
         Prediction(UnitId("files", row.layer, row.unit), row.method, row.text, row.status)

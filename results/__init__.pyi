@@ -1,6 +1,14 @@
 from .clusters import clustered_summary
 from .exporters import write_descriptions, write_original_csv
-from .importers import DescriptionFile, DescriptionRow, read_descriptions_csv
+from .importers import (
+    DescriptionFile,
+    DescriptionRow,
+    ImportedDescriptions,
+    Layout,
+    import_descriptions,
+    read_descriptions_csv,
+    read_layout,
+)
 from .ranks import RankInterval, effect_size, rank_intervals, smallest_detectable_difference
 from .statistics import PairedTest, Summary, holm, paired_permutation, summary
 from .tables import Table, examples_table, overview_table, print_table, score_tables, write_tables
@@ -8,6 +16,8 @@ from .tables import Table, examples_table, overview_table, print_table, score_ta
 __all__ = [
     "DescriptionFile",
     "DescriptionRow",
+    "ImportedDescriptions",
+    "Layout",
     "PairedTest",
     "RankInterval",
     "Summary",
@@ -16,11 +26,13 @@ __all__ = [
     "effect_size",
     "examples_table",
     "holm",
+    "import_descriptions",
     "overview_table",
     "paired_permutation",
     "print_table",
     "rank_intervals",
     "read_descriptions_csv",
+    "read_layout",
     "score_tables",
     "smallest_detectable_difference",
     "summary",

@@ -13,11 +13,12 @@ from ..score_files import score_files
 from .console import notices, show, show_json, terminal
 
 if TYPE_CHECKING:
-    from ...results.importers.descriptions_csv import DescriptionFile
+    from ...results.importers.description_file import DescriptionFile
 
 
 def score_command(options: argparse.Namespace) -> int:
     """Scores description files against references; see `dissectbench.harness.score_files`."""
+    from ...results.importers.layout_files import read_layout
     from ...results.tables.json_format import to_json
     from ...results.tables.scores import score_tables
 
@@ -29,7 +30,8 @@ def score_command(options: argparse.Namespace) -> int:
     settings = compose(
         [*_reference_overrides(options), *overrides], root="score", config_dir=options.config_dir
     )
-    scored = score_files(files, settings, layer=options.layer, reduce=options.reduce)
+    layout = read_layout(options.layout) if options.layout else None
+    scored = score_files(files, settings, layer=options.layer, reduce=options.reduce, layout=layout)
     console = notices(as_json=options.json)
     for file in scored.files:
         console.print(_in_words(file), highlight=False, markup=False)

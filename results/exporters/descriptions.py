@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...harness.errors import InputError, one_of
-from ...harness.files import atomic_open
 from ...harness.records import Description
-from ..importers.headers import CLIP_DISSECT, DESCRIBE_AND_DISSECT, MILAN, PLAIN
+from ..importers.layout_files import built_in_layouts
+from .csv_file import write_csv
 from .network_dissection import has_label, network_dissection_rows
 
 OriginalLayout = Literal["clip_dissect", "milan", "dnd", "netdissect"]
@@ -39,7 +38,7 @@ def write_descriptions(descriptions: Iterable[Description], path: str | os.PathL
     records = _latest(descriptions)
     _check_one({d.unit.target for d in records}, "target")
     rows = [(d.unit.layer, d.unit.index, d.method, d.text, d.status, d.score) for d in records]
-    _write(path, [PLAIN.columns, *rows])
+    write_csv(path, [_header("dissectbench"), *rows])
 
 
 def write_original_csv(
@@ -91,7 +90,7 @@ def write_original_csv(
         )
     if not described:
         raise InputError("there is no description to export")
-    _write(path, export.rows(described))
+    write_csv(path, export.rows(described))
     return left_out
 
 
@@ -104,18 +103,22 @@ class _Export:
     has_row: Callable[[Description], bool] = lambda description: description.text is not None
 
 
+def _header(layout: str) -> list[object]:
+    return list(built_in_layouts()[layout].header)
+
+
 def _clip_dissect_rows(records: Sequence[Description]) -> Rows:
     rows = [[d.unit.layer, d.unit.index, d.text, d.score] for d in records]
-    return [list(CLIP_DISSECT.columns), *rows]
+    return [_header("clip_dissect"), *rows]
 
 
 def _milan_rows(records: Sequence[Description]) -> Rows:
-    return [list(MILAN.columns), *([d.unit.layer, d.unit.index, d.text] for d in records)]
+    return [_header("milan"), *([d.unit.layer, d.unit.index, d.text] for d in records)]
 
 
 def _dnd_rows(records: Sequence[Description]) -> Rows:
     rows = [[d.unit.index, *_three_labels(d)] for d in records]
-    return [list(DESCRIBE_AND_DISSECT.columns), *rows]
+    return [_header("describe_and_dissect"), *rows]
 
 
 def _three_labels(description: Description) -> list[str]:
@@ -161,9 +164,3 @@ def _counted(records: Sequence[Description]) -> str:
     counts = ", ".join(f"{n} {name}" for name, n in status.items())
     first = records[0].unit
     return f"{len(records)} units without a description ({counts}), such as {first.layer} {first.index}"
-
-
-def _write(path: str | os.PathLike[str], rows: Iterable[Sequence[object]]) -> None:
-    with atomic_open(path) as file:
-        # The default of the csv module is \r\n, on every system.
-        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...harness.errors import InputError
 from ...harness.records import Description
-from ..importers.headers import NETWORK_DISSECTION
+from ..importers.layout_files import built_in_layouts
 
 # The order of the original files. Records are stored with sorted keys and do not keep it.
 _BRODEN_CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
@@ -33,7 +33,7 @@ def network_dissection_rows(records: Sequence[Description]) -> list[list[object]
         InputError: if a record is not one of Network Dissection.
     """
     categories = sorted({name for d in records for name in _evidence(d)["categories"]}, key=_place)
-    header: list[object] = list(NETWORK_DISSECTION.columns)
+    header: list[object] = list(built_in_layouts()["network_dissection"].header)
     fields = ("label", "truth", "activation", "intersect", "iou")
     header += [f"{category}-{field}" for category in categories for field in fields]
     return [header, *(_row(d, categories) for d in records)]
@@ -41,7 +41,7 @@ def network_dissection_rows(records: Sequence[Description]) -> list[list[object]
 
 def _row(description: Description, categories: Sequence[str]) -> list[object]:
     evidence = _evidence(description)
-    unit = description.unit.index + NETWORK_DISSECTION.first_unit
+    unit = description.unit.index + built_in_layouts()["network_dissection"].first_unit
     row: list[object] = [unit, evidence["category"], evidence["label"], description.score]
     for category in categories:
         best = evidence["categories"].get(category)

@@ -1,75 +1,27 @@
-"""Reads description files of other tools: CSV, recognised by its header.
-
-Cells are separated by commas, or by the semicolons or tabs that spreadsheets write in some languages.
-"""
+"""Reads one description file of any tool: CSV, in a layout that is recognised by the header."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from ...harness.errors import InputError, nearest
-from ...harness.scores import STATUSES, ScoreStatus, check_method_name
-from .headers import Layout, known_headers, recognise
-
-_SEPARATORS = (",", ";", "\t")
-
-
-@dataclass(frozen=True)
-class DescriptionRow:
-    """The description of one unit in a file.
-
-    Attributes:
-        layer: name of the layer.
-        unit: index of the unit, 0-based, also if the file counts from 1.
-        method: name of the method.
-        text: the description, without surrounding space; None unless `status` is "ok".
-        status: "ok"; "missing" (the file has the unit, but no words); "below_threshold", "dead" or
-            "failed" if the file says so.
-        score: the method's own score, if the file has one.
-        alternatives: further descriptions of the unit, best first; the other annotations of a unit.
-        line: line of the file on which the row starts, from 1.
-    """
-
-    layer: str
-    unit: int
-    method: str
-    text: str | None
-    status: ScoreStatus
-    score: float | None
-    alternatives: tuple[str, ...]
-    line: int
-
-
-@dataclass(frozen=True)
-class DescriptionFile:
-    """The content of a description file.
-
-    Attributes:
-        path: path of the file.
-        layout: name of its layout.
-        rows: one per method, layer and unit: layers in the file's order, units ascending.
-        records: number of rows in the file; a unit may have several.
-        oddities: unusual properties of the rows and the number of rows that have them. None of them
-            changes a score.
-    """
-
-    path: Path
-    layout: str
-    rows: tuple[DescriptionRow, ...]
-    records: int
-    oddities: Mapping[str, int]
+from ...harness.scores import check_method_name
+from .csv_records import CsvRecords
+from .description_file import DescriptionFile, DescriptionRow, LayerSource
+from .layout_files import Layout
+from .rows import Reading, RowReader
 
 
 def read_descriptions_csv(
-    path: str | os.PathLike[str], *, layer: str | None = None, method: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    method: str | None = None,
+    layout: Layout | None = None,
 ) -> DescriptionFile:
     """Reads the descriptions of one layer, or of all layers that the file names.
 
@@ -78,238 +30,170 @@ def read_descriptions_csv(
     in the oddities.
 
     Args:
-        path: a CSV file in UTF-8 (a byte order mark is allowed) with one of the headers of `LAYOUTS`,
-            separated by commas, semicolons or tabs.
-        layer: the layer to read. It is required for a file without a column for the layer.
-        method: name of the method; by default the file's name, preceded by the tool's name if only one
-            tool uses the header.
+        path: a CSV file in UTF-8 (a byte order mark is allowed), separated by commas, semicolons or tabs.
+        layer: the layer to read, or the name of the layer if the file has no column for it; by default
+            the layer in the file's name, where the layout has it there.
+        method: name of the method; by default the file's name without the layer, preceded by the tool's
+            name if only one tool uses the header.
+        layout: the layout of the file; by default the built-in layout that its header has.
 
     Raises:
-        InputError: if the file cannot be read, its header is unknown, the layer is not in it, a cell is
-            invalid, a unit has two different descriptions, or a method is named like a control; names
-            file, line and column.
+        InputError: if the file cannot be read, its header is unknown, the layer is not in it or unknown,
+            a cell is invalid, a unit has two different descriptions, or a method is named like a control;
+            names file, line and column.
     """
     path = Path(path)
-    records = _records(path)
-    # An empty file has an empty header, which no layout recognises.
-    _, header = next(records, (1, []))
-    layout = _layout(path, header)
-    if layout.layer is None and layer is None:
-        raise InputError(
-            f"{path} has no column for the layer", "name the layer of the file, such as --layer fc"
-        )
-    tool = f"{layout.method}:" if layout.method else ""
-    collected = _Collector(path, layout)
+    records = CsvRecords(path, layout)
+    origin = _origin(path, records.layout, layer)
+    reader = RowReader(path, records.layout, records.header, origin.layer, origin.method)
+    rows = _Rows(path, records.layout, origin)
     for line, cells in records:
-        record = _Record(path, layout, line, header, cells)
-        collected.add(record, record.row(str(layer), tool + path.stem))
-    return collected.file(layer, method)
-
-
-def _layout(path: Path, header: Sequence[str]) -> Layout:
-    layout = recognise(header)
-    if layout is None:
-        columns = ",".join(header) or "nothing"
-        raise InputError(
-            f"{path}: unknown header: {columns if len(columns) < 200 else columns[:200] + '...'}",
-            f"known headers (more columns may follow):\n{known_headers()}",
-        )
-    names = [column.strip().lower() for column in header]
-    for column in layout.columns:
-        if names.count(column.lower()) > 1:
-            raise InputError(f"{path}, line 1: column {column!r} is there more than once")
-    return layout
-
-
-def _separator(text: str) -> str:
-    """Returns the separator with which the first line is a known header; a comma if there is none."""
-    first_line = text.lstrip("\r\n").splitlines()[:1]
-    for separator in _SEPARATORS:
-        header = next(csv.reader(first_line, delimiter=separator), [])
-        if recognise(header) is not None:
-            return separator
-    return ","
-
-
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields (number of its first line, cells) for every record that is not an empty line."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        # Spreadsheets write a byte order mark, which "utf-8" would leave in the first column's name.
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 ({error.reason})", "save the file as UTF-8"
-        ) from error
-    # newline="" keeps the line breaks inside quoted cells. strict: an open quote is an error.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
-    line = 1  # a record may span several lines: reader.line_num is the last of them
-    try:
-        for cells in reader:
-            if cells:
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {line}: not valid CSV: {error}") from error
+        rows.add_record(reader.read(line, cells))
+    file = rows.file(layer, method)
+    return replace(
+        file,
+        oddities={**records.oddities, **file.oddities},
+        unused_columns=reader.unused_columns,
+        layer_from=origin.layer_from,
+    )
 
 
 @dataclass(frozen=True)
-class _Record:
-    """One record of a file; every error names its line and column."""
+class _Origin:
+    """Layer and method of the rows that do not name them.
 
-    path: Path
-    layout: Layout
-    line: int
-    header: Sequence[str]
-    cells: Sequence[str]
+    Attributes:
+        layer: the layer; "" if the rows name it.
+        method: the method.
+        layer_from: where the layer was found.
+        name_layer: the layer in the file's name, or None.
+    """
 
-    def __post_init__(self) -> None:
-        if len(self.cells) != len(self.header):
-            raise InputError(
-                f"{self.path}, line {self.line}: {len(self.cells)} columns, "
-                f"but the header has {len(self.header)}",
-                "put cells that contain the separator into double quotes",
-            )
+    layer: str
+    method: str
+    layer_from: LayerSource
+    name_layer: str | None
 
-    def row(self, layer: str, method: str) -> DescriptionRow:
-        """Returns its content; `layer` and `method` replace columns that the file does not have."""
-        layout = self.layout
-        text = layout.clean(self.cell(layout.text)) or None
-        others = (layout.clean(self.cell(column)) for column in layout.alternatives)
-        return DescriptionRow(
-            layer=self._name(layout.layer) if layout.layer else layer,
-            unit=self._unit(),
-            method=self._name(layout.method_column) if layout.method_column else method,
-            text=text,
-            status=self._status(text),
-            score=self._score(),
-            alternatives=tuple(other for other in others if other),
-            line=self.line,
+
+def _origin(path: Path, layout: Layout, layer: str | None) -> _Origin:
+    name_layer, rest = _layer_in_name(path.stem, layout)
+    if layout.layer is not None:
+        layer, layer_from = "", "column"
+    elif layer is not None:
+        layer_from = "argument"
+    elif name_layer is not None:
+        layer, layer_from = name_layer, "file name"
+    else:
+        raise InputError(
+            f"{path} has no column for the layer", "name the layer of the file, such as --layer fc"
         )
-
-    def cell(self, column: str) -> str:
-        """Returns a cell unchanged."""
-        names = [name.strip().lower() for name in self.header]
-        return self.cells[names.index(column.lower())]
-
-    def _name(self, column: str) -> str:
-        name = self.cell(column).strip()
-        return name or self._refuse(column, "is blank")
-
-    def _unit(self) -> int:
-        column, first = self.layout.unit, self.layout.first_unit
-        cell = self.cell(column).strip()
-        # `isdigit` alone accepts digits of other scripts and superscripts, which `int` may refuse.
-        if not (cell.isascii() and cell.isdigit()):
-            self._refuse(column, f"{cell!r} is not the number of a unit")
-        if int(cell) < first:
-            self._refuse(column, f"{cell}, but units of such a file are counted from {first}")
-        return int(cell) - first
-
-    def _score(self) -> float | None:
-        column = self.layout.score
-        if column is None or not (cell := self.cell(column).strip()):
-            return None
-        try:
-            score = float(cell)
-        except ValueError:
-            self._refuse(column, f"{cell!r} is not a number")
-        return score if math.isfinite(score) else None
-
-    def _status(self, text: str | None) -> ScoreStatus:
-        column = self.layout.status
-        if column is None:
-            return "ok" if text else "missing"
-        cell = self.cell(column).strip()
-        if cell not in STATUSES:
-            self._refuse(column, f"{cell!r} is none of {', '.join(STATUSES)}")
-        status = STATUSES[STATUSES.index(cell)]
-        if (status == "ok") != (text is not None):
-            self._refuse(column, f"{cell!r} for a unit {'with' if text else 'without'} a description")
-        return status
-
-    def _refuse(self, column: str, what: str) -> NoReturn:
-        raise InputError(f"{self.path}, line {self.line}, column {column!r}: {what}")
+    # Without the layer, the files of one method's layers have the same method.
+    stem = rest if layer in ("", name_layer) else path.stem
+    method = ":".join(filter(None, (layout.method, stem))) or path.stem
+    return _Origin(layer, method, layer_from, name_layer)
 
 
-class _Collector:
+def _layer_in_name(stem: str, layout: Layout) -> tuple[str | None, str]:
+    """Returns the layer in a file's name, in lower case, or None, and the name without it."""
+    if layout.layer_in_file_name is None:
+        return None, stem
+    pattern = rf"(?:^|[-_. ])({layout.layer_in_file_name})(?=$|[-_. ])"
+    match = re.search(pattern, stem, re.IGNORECASE)
+    if match is None:
+        return None, stem
+    return match[1].lower(), (stem[: match.start()] + stem[match.end() :]).strip("-_. ")
+
+
+class _Rows:
     """Joins the rows of a file by method, layer and unit, and counts oddities."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
-        self.path = path
-        self.layout = layout
+    def __init__(self, path: Path, layout: Layout, origin: _Origin) -> None:
+        self._path, self._layout, self._origin = path, layout, origin
         self._rows: dict[tuple[str, str, int], DescriptionRow] = {}
         self._oddities: dict[str, Counter[str]] = {}  # by layer, in the file's order
+        self._first_lines: dict[tuple[str, str], int] = {}
         self._last: dict[tuple[str, str], int] = {}
+        self._layers: dict[tuple[str, str], int] = {}  # place of each method's layers
         self._records: Counter[str] = Counter()  # by layer
 
-    def add(self, record: _Record, row: DescriptionRow) -> None:
-        """Adds one row; `record` is the record it was read from."""
-        oddities = self._oddities.setdefault(row.layer, Counter())
-        oddities.update(self._oddities_of(row, record.cell(self.layout.text)))
+    def add_record(self, readings: list[Reading]) -> None:
+        """Adds the rows of one record, which are of one layer."""
+        self._records[readings[0].row.layer] += 1
+        for reading in readings:
+            self._add(reading)
+
+    def _add(self, reading: Reading) -> None:
+        row = reading.row
+        for oddity in (*reading.oddities, *self._oddities_of(row)):
+            self._count(row, oddity)
         self._last[row.method, row.layer] = row.unit
-        self._records[row.layer] += 1
+        self._layers.setdefault((row.method, row.layer), len(self._layers))
         key = (row.method, row.layer, row.unit)
         earlier = self._rows.get(key)
         if earlier is None:
             self._rows[key] = row
-        elif self.layout.several:
+        elif self._layout.rows_per_unit == "several":
+            self._count(row, "further description of a unit, kept as an alternative")
+            if row.text is not None and row.text in (earlier.text, *earlier.alternatives):
+                self._count(row, "further description that repeats another of the unit, kept")
             self._rows[key] = _joined(earlier, row)
         elif replace(row, line=earlier.line) == earlier:
-            oddities["repeated, read once"] += 1
+            self._count(row, "repeated, read once")
         else:
             raise InputError(
-                f"{self.path}, lines {earlier.line} and {row.line}: {row.layer} unit "
-                f"{record.cell(self.layout.unit).strip()} has two different descriptions",
+                f"{self._path}, lines {earlier.line} and {row.line}: {row.layer} unit "
+                f"{reading.unit_cell} has two different descriptions",
                 "remove one of the lines",
             )
 
+    def _count(self, row: DescriptionRow, oddity: str) -> None:
+        self._oddities.setdefault(row.layer, Counter())[oddity] += 1
+        self._first_lines.setdefault((row.layer, oddity), row.line)
+
+    def _oddities_of(self, row: DescriptionRow) -> list[str]:
+        oddities = []
+        if row.unit < self._last.get((row.method, row.layer), 0):
+            oddities.append("out of order")
+        name_layer = self._origin.name_layer
+        if name_layer not in (None, row.layer):
+            oddities.append(f"of layer {row.layer!r}, although the file name has {name_layer!r}")
+        return oddities
+
     def file(self, layer: str | None, method: str | None) -> DescriptionFile:
         """Returns the rows of one layer, or of all; `method` replaces the name of the method."""
-        if not self._oddities:
-            raise InputError(f"{self.path} has a header but no rows")
-        layers = list(self._oddities)
+        layers = list(self._records)
+        if not layers:
+            raise InputError(f"{self._path} has a header but no rows")
         if layer is not None and layer not in layers:
             hints = [f"it has the layers {', '.join(layers)}", nearest(layer, layers)]
-            raise InputError(f"{self.path} has no layer {layer!r}", "; ".join(filter(None, hints)))
+            raise InputError(f"{self._path} has no layer {layer!r}", "; ".join(filter(None, hints)))
         chosen = layers if layer is None else [layer]
         rows = [row for row in self._rows.values() if row.layer in chosen]
-        methods = sorted({row.method for row in rows})
-        if method is not None and len(methods) > 1:
-            raise InputError(
-                f"{self.path} has {len(methods)} methods, which cannot all be named {method!r}",
-                f"it has the methods {', '.join(methods)}",
-            )
-        for name in {method} if method else methods:
-            check_method_name(name, f"{self.path}: ")
+        self._check_methods({row.method for row in rows}, method)
         # Published files are not always sorted by unit.
-        rows.sort(key=lambda row: (row.method, layers.index(row.layer), row.unit))
-        named_rows = tuple(replace(row, method=method or row.method) for row in rows)
-        oddities = sum((self._oddities[name] for name in chosen), Counter())
-        records = sum(self._records[name] for name in chosen)
+        rows.sort(key=lambda row: (row.method, self._layers[row.method, row.layer], row.unit))
+        oddities = sum((self._oddities.get(name, Counter()) for name in chosen), Counter())
+        first_lines: dict[str, int] = {}
+        for (name, oddity), line in self._first_lines.items():
+            if name in chosen:
+                first_lines[oddity] = min(line, first_lines.get(oddity, line))
         return DescriptionFile(
-            self.path, self.layout.name, named_rows, records, dict(sorted(oddities.items()))
+            self._path,
+            self._layout.name,
+            tuple(replace(row, method=method or row.method) for row in rows),
+            sum(self._records[name] for name in chosen),
+            dict(sorted(oddities.items())),
+            first_lines=first_lines,
         )
 
-    def _oddities_of(self, row: DescriptionRow, cell: str) -> Iterator[str]:
-        threshold = self.layout.threshold
-        if row.text is None:
-            yield "without a description"
-            return
-        if '"' in cell:
-            yield "with double quotes inside"
-        if "\n" in cell.strip():
-            yield "with a line break inside"
-        if cell != cell.strip():
-            yield "with surrounding space, stripped"
-        if row.unit < self._last.get((row.method, row.layer), 0):
-            yield "out of order"
-        if threshold is not None and row.score is not None and row.score <= threshold:
-            yield f"not above the IoU threshold {threshold}, kept"
+    def _check_methods(self, methods: set[str], method: str | None) -> None:
+        if method is not None and len(methods) > 1:
+            raise InputError(
+                f"{self._path} has {len(methods)} methods, which cannot all be named {method!r}",
+                f"it has the methods {', '.join(sorted(methods))}",
+            )
+        for name in sorted({method} if method else methods):
+            check_method_name(name, f"{self._path}: ")
 
 
 def _joined(earlier: DescriptionRow, row: DescriptionRow) -> DescriptionRow:
