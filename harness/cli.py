@@ -156,6 +156,11 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         "--dry-run", action="store_true", help="print the configuration and the plan, then stop"
     )
     parser.add_argument(
+        "--multirun",
+        action="store_true",
+        help="run every combination of settings with several values, such as seed=0,1,2",
+    )
+    parser.add_argument(
         "--retry-failed", action="store_true", help="describe units again whose record has failed"
     )
     _add_json(parser)

@@ -6,6 +6,7 @@ files in a folder given by `--config-dir`, which is searched together with the s
 
 from __future__ import annotations
 
+import copy
 import importlib.resources
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,14 @@ class Settings:
 
     config: DictConfig
     text: str
+
+    def renamed(self, name: str) -> Settings:
+        """Returns the same settings for a run of another name."""
+        from omegaconf import OmegaConf
+
+        config = copy.deepcopy(self.config)
+        config.name = name
+        return Settings(config, OmegaConf.to_yaml(config, resolve=True))
 
 
 def shipped() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,7 @@ def dissect(
         inputs = [target.fingerprint(), probe.fingerprint(), composed.text]
         identity = [*inputs, *(dict(method.identity()) for method in objects)]
         name = f"{target.name}-{probe.name}-{fingerprint(identity)[:8]}"
-    parts.settings.config.name = name
+    parts = replace(parts, settings=composed.renamed(name))
     finished = execute(parts, runs=runs, progress=progress)
     # Stored by now: this opens them.
     stored = activations(parts.taps, parts.probe, parts.activation_settings, Path(runs), Progress("none"))

@@ -16,7 +16,6 @@ from ..errors import InputError, nearest
 from ..finished_run import FinishedRun
 from ..run_folder import STATUS
 from .console import show_json, terminal
-from .run import summary
 
 PLURALS = {"methods": "method", "metrics": "metric", "targets": "target", "probes": "probe"}
 SUBJECTS = {
@@ -116,6 +115,9 @@ def _models(settings: list[str]) -> Listing:
 
 
 def _runs(folder: Path) -> Listing:
+    # `run` loads the tables, which no other list needs.
+    from .run import summary
+
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob(f"*/{STATUS}")):
         run = FinishedRun(path.parent)
