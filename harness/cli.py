@@ -13,6 +13,7 @@ from typing import Any
 
 from . import __version__, exit_codes
 from .cli_leaderboard import add_leaderboard
+from .cli_reproduce import add_reproduce
 from .completion import complete, complete_settings
 from .errors import InputError, nearest
 
@@ -26,6 +27,7 @@ Settings are given as key=value, in Hydra's grammar:
   dissectbench import labels.csv --out imported.csv
   dissectbench export runs/demo --layout dnd
   dissectbench milan convert milan-base.pth
+  dissectbench reproduce dnd_poster_table1 --published data
 
 Exit codes: 0 finished; 2 invalid input or configuration; 3 finished, but some units failed;
 130 interrupted.
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_milan(commands)
     add_leaderboard(commands, _command, _lazy)
+    add_reproduce(commands, _command, _lazy)
     return parser
 
 

@@ -12,7 +12,8 @@ import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,20 @@ def snapshot(
         )
     needed = _Files(name_or_path, revision, patterns)
     return _from_cache(needed) or _from_hub(needed)
+
+
+@contextmanager
+def local_files_only() -> Iterator[None]:
+    """Keeps the Hugging Face libraries from downloading anything."""
+    import huggingface_hub.constants
+
+    # The constant, because huggingface_hub reads the environment variable only at import.
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
 def is_hub_name(name_or_path: str) -> bool:

@@ -121,6 +121,31 @@ def paired_permutation(
     )
 
 
+def exact_sign_flip_p(differences: Sequence[int]) -> float:
+    """Returns the exact two-sided p-value of the sign-flip test for differences that are integers.
+
+    The sum has few possible values, so that its distribution over all 2**n sign patterns is a product of
+    polynomials: no pattern is enumerated or drawn. Multiply differences of ratings by the number of
+    ratings per unit to make them integers.
+
+    Args:
+        differences: one per unit; the result does not depend on their order.
+
+    Returns:
+        1.0 without any difference.
+    """
+    # Zeros change no sum.
+    sizes = sorted(abs(difference) for difference in differences if difference)
+    distribution = np.ones(1)
+    for size in sizes:
+        # The sum plus `size`, for either sign: all indices stay above zero.
+        step = np.zeros(2 * size + 1)
+        step[0] = step[-1] = 0.5
+        distribution = np.convolve(distribution, step)
+    sums = np.arange(len(distribution)) - sum(sizes)
+    return float(min(1.0, distribution[np.abs(sums) >= abs(sum(differences))].sum()))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Returns Holm's step-down corrected p-values, in the given order.
 

@@ -19,9 +19,10 @@ LAYERS = (
     (
         *("harness.parts", "harness.run", "harness.plan", "harness.dissect"),
         *("harness.describing", "harness.score_files", "harness.export"),
+        "harness.reproduce",
     ),
     ("harness.commands",),
-    ("harness.cli", "harness.cli_leaderboard", "harness.__main__"),
+    ("harness.cli", "harness.cli_leaderboard", "harness.cli_reproduce", "harness.__main__"),
 )
 
 

@@ -105,9 +105,10 @@ def _tinyworld() -> str:
 
 def _model(group: str, choice: str, use: str) -> str:
     from ..config import build, compose
+    from ..weights import local_files_only
 
     override = f"metric=[{choice}]" if group == "metric" else f"{group}={choice}"
-    with _offline():
+    with local_files_only():
         config = compose([override]).config
         if group == "metric":
             (node,) = config.metric.values()
@@ -118,19 +119,3 @@ def _model(group: str, choice: str, use: str) -> str:
         encoder = build(config.encoder, override)
         encoder.encode_texts(["a red boat"])
         return f"{use}: {encoder.name}"
-
-
-class _offline:  # noqa: N801
-    """Keeps the Hugging Face libraries from downloading what a check asks for."""
-
-    def __enter__(self) -> None:
-        import huggingface_hub.constants
-
-        # The constant, because huggingface_hub reads the environment variable only at import.
-        self._before = huggingface_hub.constants.HF_HUB_OFFLINE
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
-
-    def __exit__(self, *_: object) -> None:
-        import huggingface_hub.constants
-
-        huggingface_hub.constants.HF_HUB_OFFLINE = self._before

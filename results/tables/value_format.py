@@ -29,6 +29,8 @@ def wording(value: Value, column: Column) -> list[str]:
         return _coverage(value)
     if isinstance(value, Summary):
         return _estimate(value, column.percent)
+    if column.kind == "number" and isinstance(value, int):
+        return [str(value)]  # a count among numbers
     if column.kind == "number":
         return [number(float(value), column.percent)]
     if column.kind == "seconds":

@@ -1,5 +1,6 @@
 """Means, intervals, paired tests and Holm's correction against closed forms, scipy and simulation."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dissectbench.results.statistics import holm, paired_permutation, summary
+from dissectbench.results.statistics import exact_sign_flip_p, holm, paired_permutation, summary
 
 NAN = float("nan")
 
@@ -182,3 +183,10 @@ def test_holm_agrees_with_its_definition(p_values):
 def test_a_value_outside_zero_and_one_is_not_a_p_value(p):
     with pytest.raises(ValueError, match="between 0 and 1"):
         holm([0.5, p])
+
+
+@given(st.lists(st.integers(-4, 4), max_size=9))
+def test_the_p_value_of_integers_equals_that_of_all_sign_patterns(differences):
+    patterns = [sum(signs) for signs in itertools.product(*((d, -d) for d in differences))]
+    extreme = sum(abs(total) >= abs(sum(differences)) for total in patterns)
+    assert exact_sign_flip_p(differences) == pytest.approx(extreme / len(patterns))

@@ -1,0 +1,5 @@
+"""Recomputes published tables from the files that their authors published."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,342 @@
+"""Recipes for a study in which several raters rate several methods on the same units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import MinLen
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ...harness.errors import InputError
+from ..clusters import clustered_summary
+from ..ranks import effect_size, smallest_detectable_difference
+from ..statistics import exact_sign_flip_p, summary
+from .agreement import agreement
+from .published_files import NotComputable, number
+from .recipe import Cell, FilePath, Model, Name, Outcome, Part, Sources, unnamed
+from .verdicts import Printed
+
+Columns = Annotated[tuple[Name, ...], MinLen(1)]
+
+
+class Study(Model):
+    """The columns of a file of ratings; every tuple has one column per rater, in the same order.
+
+    Attributes:
+        file: the file.
+        layer: column of the layer.
+        raters: names of the raters.
+        ratings: by method, the columns of its ratings.
+        flags: by name, the columns of a flag of the whole unit: "TRUE" or "FALSE".
+        labels: by method, the column of its description.
+    """
+
+    file: FilePath
+    layer: Name
+    raters: Columns
+    ratings: dict[Name, Columns]
+    flags: dict[Name, Columns] = Field(default_factory=dict)
+    labels: dict[Name, Name] = Field(default_factory=dict)
+
+    def read(self, sources: Sources) -> Ratings:
+        """Reads the file.
+
+        Raises:
+            NotComputable: if it is missing.
+            InputError: if a cell is not a rating or not a flag; names file, row and column.
+        """
+        columns = [*chain(*self.ratings.values(), *self.flags.values()), *self.labels.values()]
+        records = sources.files.records(self.file, [self.layer, *columns])
+        where = [f"{self.file}, row {row}" for row in range(1, len(records) + 1)]
+        rated = [
+            [[number(r, c, w) for c in columns] for columns in self.ratings.values()]
+            for r, w in zip(records, where, strict=True)
+        ]
+        flags = {
+            name: np.array(
+                [[_flag(r, c, w) for c in columns] for r, w in zip(records, where, strict=True)]
+            )
+            for name, columns in self.flags.items()
+        }
+        labels = {name: [record[column] for record in records] for name, column in self.labels.items()}
+        layers = [record[self.layer] for record in records]
+        return Ratings(list(self.ratings), layers, np.array(rated, np.float64), flags, labels)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields (key, problem) for tuples that do not have one column per rater."""
+        for kind, by_name in (("ratings", self.ratings), ("flags", self.flags)):
+            for name, columns in by_name.items():
+                if len(columns) != len(self.raters):
+                    yield (
+                        f"study.{kind}.{name}",
+                        f"{len(columns)} columns for {len(self.raters)} raters",
+                    )
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings as arrays.
+
+    Attributes:
+        methods: names of the methods.
+        layers: [units] the layer of each unit.
+        values: float64 [units, methods, raters].
+        flags: by name, bool [units, raters].
+        labels: by method, [units] the descriptions.
+    """
+
+    methods: list[str]
+    layers: list[str]
+    values: NDArray[np.float64]
+    flags: Mapping[str, NDArray[np.bool_]]
+    labels: Mapping[str, Sequence[str]]
+
+
+class Judgements(Model):
+    """Which judgements (a unit and a rater) a row of statistics is about.
+
+    Attributes:
+        statistic: what is computed per method. "top": share of judgements in which the method has the
+            highest rating, ties included; "split": k tied methods get 1/k each; "unique": share among the
+            judgements with a single highest rating.
+        layer: only this layer.
+        rater: only this rater.
+        without: leaves out judgements with one of these flags.
+    """
+
+    statistic: Literal[
+        "mean", "standard deviation", "standard error", "clustered standard error", "judgements",
+        "top (%)", "split (%)", "unique (%)", "unique judgements",
+    ]  # fmt: skip
+    layer: Name | None = None
+    rater: Name | None = None
+    without: tuple[Name, ...] = ()
+
+
+class RatingStatistics(Part):
+    """Means and shares of ratings; columns are methods.
+
+    Attributes:
+        study: the file.
+        statistics: by row.
+    """
+
+    recipe: Literal["rating_statistics"]
+    study: Study
+    statistics: dict[Name, Judgements]
+
+    def files(self, row: str, column: str) -> Sequence[str]:
+        """See `Part.files`."""
+        return [self.study.file]
+
+    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
+        """See `Part.check`."""
+        yield from self.study.problems()
+        for row, columns in self.cells.items():
+            for problem in unnamed(self.statistics, [row]):
+                yield "statistics", problem
+            for problem in unnamed(self.study.ratings, list(columns)):
+                yield f"cells.{row}", problem
+        for row, chosen in self.statistics.items():
+            for problem in unnamed(self.study.flags, list(chosen.without)):
+                yield f"statistics.{row}.without", problem
+            for problem in unnamed(self.study.raters, [chosen.rater] if chosen.rater else []):
+                yield f"statistics.{row}.rater", problem
+
+    def value(self, row: str, column: str, sources: Sources) -> Outcome:
+        """Returns the statistic of one method over the chosen judgements."""
+        ratings = self.study.read(sources)
+        chosen = self.statistics[row]
+        kept = np.ones(ratings.values.shape[::2], np.bool_)  # [units, raters]
+        if chosen.layer is not None:
+            kept &= np.array([layer == chosen.layer for layer in ratings.layers])[:, None]
+        if chosen.rater is not None:
+            kept &= np.array([rater == chosen.rater for rater in self.study.raters])
+        for flag in chosen.without:
+            kept &= ~ratings.flags[flag]
+        units, raters = np.nonzero(kept)
+        if len(units) == 0:
+            raise NotComputable("a judgement that is not left out; there is none")
+        values = ratings.values[units, :, raters]  # [judgements, methods]
+        method = ratings.methods.index(column)
+        return Outcome(_statistic(chosen.statistic, values, method, units), units=len(units))
+
+
+class RatingDifferences(Part):
+    """Paired differences between two methods; each unit's difference is summed over raters.
+
+    Attributes:
+        study: the file.
+        pairs: by row, the two methods; the first minus the second is reported.
+    """
+
+    recipe: Literal["rating_differences"]
+    study: Study
+    pairs: dict[Name, tuple[Name, Name]]
+
+    def files(self, row: str, column: str) -> Sequence[str]:
+        """See `Part.files`."""
+        return [self.study.file]
+
+    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
+        """See `Part.check`."""
+        yield from self.study.problems()
+        for row, columns in self.cells.items():
+            for problem in unnamed(self.pairs, [row]):
+                yield "pairs", problem
+            for problem in unnamed(_DIFFERENCES, list(columns)):
+                yield f"cells.{row}", problem
+        for row, pair in self.pairs.items():
+            for problem in unnamed(self.study.ratings, pair):
+                yield f"pairs.{row}", problem
+
+    def value(self, row: str, column: str, sources: Sources) -> Outcome:
+        """Returns one statistic of the differences."""
+        ratings = self.study.read(sources)
+        first, second = (ratings.methods.index(name) for name in self.pairs[row])
+        sums = (ratings.values[:, first] - ratings.values[:, second]).sum(axis=1)
+        n_units, n_raters = len(sums), ratings.values.shape[2]
+        if column == "same label":
+            a, b = (ratings.labels.get(name, ()) for name in self.pairs[row])
+            same = sum(x.lower() == y.lower() for x, y in zip(a, b, strict=True))
+            return Outcome(same, units=n_units)
+        counts = {"wins": (sums > 0).sum(), "ties": (sums == 0).sum(), "losses": (sums < 0).sum()}
+        if column in counts:
+            return Outcome(int(counts[column]), units=n_units)
+        if column == "p":
+            if not np.array_equal(sums, np.round(sums)):
+                raise NotComputable("ratings that are integers, for an exact p-value")
+            return Outcome(exact_sign_flip_p(sums.astype(int).tolist()), units=n_units)
+        differences = sums / n_raters
+        result = summary(differences)
+        values = {
+            "difference": result.mean,
+            "standard error": result.standard_error,
+            "low": result.low,
+            "high": result.high,
+            "effect size": effect_size(differences),
+            "detectable": smallest_detectable_difference(differences),
+        }
+        value = values[column]
+        if value is None:
+            raise NotComputable("more than one unit with different ratings")
+        return Outcome(value, units=n_units)
+
+
+_DIFFERENCES = (
+    *("difference", "standard error", "low", "high", "p", "effect size", "detectable"),
+    *("wins", "ties", "losses", "same label"),
+)
+
+
+class RaterAgreement(Part):
+    """How far the first two raters agree, over all methods or on one; columns are measures.
+
+    Attributes:
+        study: the file.
+        methods: by row, the methods whose ratings are compared.
+    """
+
+    recipe: Literal["rater_agreement"]
+    study: Study
+    methods: dict[Name, Columns]
+
+    def files(self, row: str, column: str) -> Sequence[str]:
+        """See `Part.files`."""
+        return [self.study.file]
+
+    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
+        """See `Part.check`."""
+        yield from self.study.problems()
+        if len(self.study.raters) < 2:
+            yield "study.raters", "agreement needs two raters"
+        for row, columns in self.cells.items():
+            for problem in unnamed(self.methods, [row]):
+                yield "methods", problem
+            for problem in unnamed(list(agreement([1, 2], [1, 2])), list(columns)):
+                yield f"cells.{row}", problem
+        for row, names in self.methods.items():
+            for problem in unnamed(self.study.ratings, names):
+                yield f"methods.{row}", problem
+
+    def value(self, row: str, column: str, sources: Sources) -> Outcome:
+        """Returns one measure of agreement."""
+        ratings = self.study.read(sources)
+        chosen = [ratings.methods.index(name) for name in self.methods[row]]
+        first, second = (ratings.values[:, chosen, rater].ravel() for rater in (0, 1))
+        value = agreement(first, second)[column]
+        if value is None:
+            raise NotComputable("ratings that differ")
+        return Outcome(value, units=len(first))
+
+
+class FlagCounts(Part):
+    """How many units each rater flags; columns are the raters and "both".
+
+    Attributes:
+        study: the file.
+    """
+
+    recipe: Literal["flag_counts"]
+    study: Study
+
+    def files(self, row: str, column: str) -> Sequence[str]:
+        """See `Part.files`."""
+        return [self.study.file]
+
+    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
+        """See `Part.check`."""
+        yield from self.study.problems()
+        for row, columns in self.cells.items():
+            for problem in unnamed(self.study.flags, [row]):
+                yield "cells", problem
+            for problem in unnamed([*self.study.raters, "both"], list(columns)):
+                yield f"cells.{row}", problem
+
+    def value(self, row: str, column: str, sources: Sources) -> Outcome:
+        """Returns a count."""
+        flags = self.study.read(sources).flags[row]
+        raised = flags.all(axis=1) if column == "both" else flags[:, self.study.raters.index(column)]
+        return Outcome(int(raised.sum()), units=len(flags))
+
+
+def _flag(record: dict[str, str], column: str, where: str) -> bool:
+    cell = record[column].strip().upper()
+    if cell not in ("TRUE", "FALSE"):
+        raise InputError(f"{where}, column {column!r}: {record[column]!r} is neither TRUE nor FALSE")
+    return cell == "TRUE"
+
+
+def _statistic(
+    name: str, values: NDArray[np.float64], method: int, units: NDArray[np.int64]
+) -> float | int:
+    """Returns a statistic of one method.
+
+    Args:
+        name: see `Judgements.statistic`.
+        values: [judgements, methods].
+        method: index of the method.
+        units: [judgements] the unit of each judgement, the cluster of the clustered standard error.
+    """
+    own = values[:, method]
+    top = values == values.max(axis=1, keepdims=True)
+    single = top.sum(axis=1) == 1
+    if name == "clustered standard error":
+        # One resample: the interval is not used.
+        error = clustered_summary(own, [units], n_resamples=1).standard_error
+        return float("nan") if error is None else error
+    return {
+        "mean": lambda: float(own.mean()),
+        "standard deviation": lambda: float(own.std(ddof=1)),
+        "standard error": lambda: float(own.std(ddof=1) / np.sqrt(len(own))),
+        "judgements": lambda: len(own),
+        "top (%)": lambda: 100 * float(top[:, method].mean()),
+        "split (%)": lambda: 100 * float((top / top.sum(axis=1, keepdims=True))[:, method].mean()),
+        "unique (%)": lambda: 100 * float(top[single, method].mean()) if single.any() else 0.0,
+        "unique judgements": lambda: int(single.sum()),
+    }[name]()
