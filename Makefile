@@ -6,9 +6,11 @@ READY  := $(VENV)/.ready
 
 .PHONY: demo test check kernels bench ablations clean
 
-# Creates .venv, installs the package, and runs the main job on tinyworld, on 32 units of each layer.
+# Creates .venv, installs the package, runs the main job on tinyworld, on 32 units of each layer, and builds
+# a leaderboard of it.
 demo: $(READY)
 	$(BIN)/dissectbench run name=demo units=32
+	$(BIN)/dissectbench leaderboard build runs/demo --out runs/leaderboard
 
 # Creates .venv, installs the package, and runs all tests.
 test: $(READY)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .. import exit_codes
 from ..errors import InputError
 from ..finished_run import FinishedRun
-from .console import notices, show, show_json, terminal
+from .console import notices, show_json, terminal
 
 if TYPE_CHECKING:
     from ...results.leaderboard.bundle import Bundle
@@ -53,9 +53,9 @@ def validate_command(options: argparse.Namespace) -> int:
 
 
 def build_command(options: argparse.Namespace) -> int:
-    """Writes a leaderboard of bundles and runs, prints its tables and the path of its page."""
+    """Writes a leaderboard of bundles and runs, prints the ranks and the path of its page."""
     from ...results.leaderboard.boards import build
-    from ...results.leaderboard.formats import tables, to_json
+    from ...results.leaderboard.formats import ranks, to_json
     from ...results.leaderboard.writing import write_leaderboard
 
     bundles = [_bundle(path) for path in options.sources]
@@ -64,7 +64,8 @@ def build_command(options: argparse.Namespace) -> int:
     if options.json:
         show_json(to_json(leaderboard))
     else:
-        show(tables(leaderboard), "terminal")
+        for line in ranks(leaderboard):
+            _print(line)
     notices(as_json=options.json).print(
         f"leaderboard: {written[-1]}", highlight=False, markup=False, soft_wrap=True
     )

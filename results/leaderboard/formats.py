@@ -55,6 +55,21 @@ def tables(leaderboard: Leaderboard) -> list[Table]:
     return [*boards, *(_across_table(across) for across in leaderboard.across)]
 
 
+def ranks(leaderboard: Leaderboard) -> Iterator[str]:
+    """Yields lines for the terminal: each board with the ranks by each metric, and duplicates."""
+    for board in leaderboard.boards:
+        yield board.title
+        for metric in board.metrics:
+            places = [(entry.label, entry.cells[metric].rank) for entry in board.entries]
+            ranked = [(rank.best, rank.worst, label, rank) for label, rank in places if rank]
+            named = [
+                f"{label} {rank} {rank.group}"
+                for _, _, label, rank in sorted(ranked, key=lambda r: r[:3])
+            ]
+            yield f"  {metric}: {', '.join(named) or 'no two methods can be ranked'}"
+    yield from leaderboard.duplicates
+
+
 def markdown(leaderboard: Leaderboard) -> str:
     """Returns the leaderboard as Markdown."""
     return "# Leaderboard\n\n" + "\n".join(to_markdown(table) for table in tables(leaderboard))

@@ -31,13 +31,11 @@ def test_build_writes_every_format_and_prints_the_path(bundle, tmp_path, capsys)
     command = ["leaderboard", "build", str(bundle), "--out", str(out), "--baseline", "clip_dissect"]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "minus" in printed
+    assert "exact_accuracy: clip_dissect 1-2 a, network_dissection 1-2 a" in printed
+    assert "minus clip\\_dissect" in (out / "leaderboard.md").read_text("utf-8")
     assert str(out) in printed.splitlines()[-1]
-    assert {path.name for path in out.iterdir()} >= {
-        "leaderboard.csv",
-        "leaderboard.md",
-        "leaderboard.json",
-    }
+    names = {"leaderboard.csv", "leaderboard.md", "leaderboard.json", "index.html"}
+    assert {path.name for path in out.iterdir()} == names
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["baseline"] == "clip_dissect"
 

@@ -4,70 +4,24 @@ import csv
 import io
 import json
 import math
-from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
+from leaderboards import BAD, GOOD, bundle
 
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.scores import MetricInfo
 from dissectbench.results.leaderboard import build, read_bundle
-from dissectbench.results.leaderboard.bundle import (
-    Bundle,
-    DescribedUnit,
-    Environment,
-    MethodInfo,
-    ProbingSetInfo,
-    ReferencesInfo,
-    RunInfo,
-    ScoredUnit,
-    TargetInfo,
-)
+from dissectbench.results.leaderboard.bundle import ProbingSetInfo, ReferencesInfo, TargetInfo
 from dissectbench.results.leaderboard.formats import markdown, to_csv, to_json
 from dissectbench.results.leaderboard.sources import short_names
-from dissectbench.results.leaderboard.summary import summarise
 from dissectbench.results.leaderboard.writing import write_leaderboard
-
-
-def bundle(scores, *, source="a.zip", net="net", setting=1, ended="2026-01-02", metric="cosine", **info):
-    """A bundle of methods with given scores of units (None: not described)."""
-    n = len(next(iter(scores.values())))
-    metrics = {metric: info.pop("metric_info", MetricInfo())}
-    run = RunInfo(
-        target=TargetInfo(net, f"hash of {net}"),
-        probing_set=ProbingSetInfo("photos", "hash of photos", 50),
-        layers={"fc": "hash of fc"},
-        units={"fc": list(range(n))},
-        methods={name: MethodInfo({"setting": setting}, {}) for name in scores},
-        metrics=metrics,
-        references=ReferencesInfo("names", "hash of names", "fc", {u: [f"name {u}"] for u in range(n)}),
-        models={},
-        settings={},
-        environment=Environment("cpu", "3.11", "Linux", {"dissectbench": "0.1.0"}),
-        started=ended,
-        ended=ended,
-    )
-    run = replace(run, **info)
-    descriptions, rows = [], []
-    for name, values in scores.items():
-        for unit, value in enumerate(values):
-            text = None if value is None else f"text {unit}"
-            status = "dead" if value is None else "ok"
-            descriptions.append(DescribedUnit("fc", unit, name, status, text, None, None, 1.0, 0.0))
-            reason = "dead" if value is None else None
-            rows.append(ScoredUnit(unit, name, False, metric, value, reason, status, text))
-            rows.append(ScoredUnit(unit, "constant: it", True, metric, 0.0, None, "ok", "it"))
-    rows = list(dict.fromkeys(rows))
-    return Bundle(run, descriptions, rows, summarise(run, descriptions, rows), source)
 
 
 def entry(leaderboard, label, board=0) -> Any:
     return next(entry for entry in leaderboard.boards[board].entries if entry.label == label)
-
-
-GOOD, BAD = [0.9, 0.8, 0.9, 0.7, 0.8, 0.9, 0.8, 0.9], [0.1, 0.2, 0.1, 0.3, 0.2, 0.1, 0.2, 0.1]
 
 
 def test_methods_of_two_runs_share_a_board_and_are_ranked():

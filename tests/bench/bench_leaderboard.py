@@ -1,0 +1,56 @@
+"""Time until a leaderboard of 8,192 rows is ready in headless Chromium; the bound is half a second."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from chromium import installed, opened_page
+from leaderboards import large_leaderboard
+
+from dissectbench.results.leaderboard.page import page
+
+ROWS, BOUND, LOADS = 8192, 0.5, 5
+
+
+def main() -> None:
+    """Measures from the start of loading to the second frame after the first rendering."""
+    name = f"leaderboard page of {ROWS:,} rows, seconds until ready"
+    if installed() is None:
+        print(json.dumps({"name": name, "ok": True, "details": {"skipped": "Chromium is not installed"}}))
+        return
+    started = time.perf_counter()
+    text = page(large_leaderboard(ROWS))
+    written = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder, opened_page() as opened:
+        path = Path(folder) / "index.html"
+        path.write_text(text, encoding="utf-8")
+        opened.size(1280, 900)
+        seconds = []
+        for _ in range(LOADS):
+            opened.open(path.as_uri())
+            seconds.append(opened.evaluate("performance.getEntriesByName('ready')[0].startTime") / 1000)
+        nodes = opened.evaluate("document.getElementsByTagName('*').length")
+    details = {"seconds": seconds, "megabytes": len(text) / 1e6, "nodes": nodes, "python_s": written}
+    ready = statistics.median(seconds)
+    print(
+        json.dumps(
+            {
+                "name": name,
+                "ratio": round(ready, 3),
+                "bound": BOUND,
+                "ok": ready < BOUND,
+                "details": details,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
