@@ -14,6 +14,8 @@ from typing import Any
 from . import __version__, exit_codes
 from .cli_leaderboard import add_leaderboard
 from .cli_reproduce import add_reproduce
+from .cli_units import add_show
+from .commands.milan_arguments import add_exemplars_arguments, add_train_arguments
 from .completion import complete, complete_settings
 from .errors import InputError, nearest
 
@@ -25,6 +27,7 @@ Settings are given as key=value, in Hydra's grammar:
   dissectbench list layers target=resnet18
   dissectbench score labels.csv --layer fc --references imagenet
   dissectbench import labels.csv --out imported.csv
+  dissectbench show runs/demo layer4:17 fc:3
   dissectbench export runs/demo --layout dnd
   dissectbench milan convert milan-base.pth
   dissectbench reproduce dnd_poster_table1 --published data
@@ -96,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_doctor(commands)
     _add_milan(commands)
+    add_show(commands, _command, _lazy)
     add_leaderboard(commands, _command, _lazy)
     add_reproduce(commands, _command, _lazy)
     return parser
@@ -318,33 +322,7 @@ def _add_milan_train(actions: argparse._SubParsersAction) -> None:
     parser = _command(
         actions, "train", "Train a MILAN on annotated exemplars; resumes after an interruption."
     )
-    parser.add_argument(
-        "settings",
-        nargs="+",
-        metavar="DATA|KEY=VALUE",
-        help="data sets (zip archives or folders), and settings, such as training.seed=1",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
-        "--encoder",
-        default="resnet101",
-        metavar="NAME",
-        help="image network: a ResNet or AlexNet of torchvision, or package.module:function "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="weights of that network (default: torchvision's for ImageNet)",
-    )
-    parser.add_argument(
-        "--images",
-        type=Path,
-        metavar="DIR",
-        help="folder of class folders, for data sets without images (imagenet/val)",
-    )
-    parser.add_argument("--config-dir", metavar="DIR", help="folder of your own configurations")
+    add_train_arguments(parser)
     parser.set_defaults(command=_lazy("milan", "train_command"))
 
 
@@ -352,36 +330,7 @@ def _add_milan_exemplars(actions: argparse._SubParsersAction) -> None:
     parser = _command(actions, "exemplars", "Write the exemplars of layers in the published layout.")
     _add_settings(parser)
     _add_runs(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder to write; one folder per layer in it",
-    )
-    parser.add_argument(
-        "--exemplars", type=int, default=15, metavar="N", help="exemplars per unit (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--quantile",
-        type=float,
-        default=0.01,
-        metavar="FRACTION",
-        help="upper fraction of all positions that is above a mask's threshold (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--image-size",
-        type=int,
-        default=224,
-        metavar="PIXELS",
-        help="height and width of exemplar images (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--variant",
-        default="paper",
-        choices=("paper", "official"),
-        help="official: exemplars as in the published program (default: %(default)s)",
-    )
+    add_exemplars_arguments(parser)
     parser.set_defaults(command=_lazy("milan", "exemplars_command"))
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import InputError, nearest
 from .files import read_json
 from .journal import Spent, read_descriptions, read_spent
 from .records import Description, UnitId
@@ -52,9 +52,10 @@ class FinishedRun:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not (self.path / STATUS).is_file():
+            near = nearest(self.path.name, _runs_in(self.path.parent))
             raise InputError(
                 f"{self.path} is not the folder of a run: it has no {STATUS}",
-                "`dissectbench list runs` lists the runs",
+                f"{near} `dissectbench list runs` lists the runs".strip(),
             )
         self.details  # noqa: B018  # refuses another version at once
 
@@ -176,3 +177,8 @@ class FinishedRun:
         if not path.exists():
             raise InputError(f"{path} does not exist", "rerun the same command to write it")
         return path
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """Returns the names of the runs in a folder, for the hint about a misspelt one."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{STATUS}"))

@@ -39,6 +39,13 @@ class Exemplars:
     dead: bool
 
 
+def strongest_images(values: NDArray[np.float32], k: int) -> Exemplars:
+    """Returns the (at most) `k` images with the highest values of a unit, from its values [images]."""
+    # Negated and stable, so that equal values are in ascending order of image index.
+    order = np.argsort(-values, kind="stable")[:k]
+    return Exemplars(order.astype(np.int64), values[order], bool(values.max() == values.min()))
+
+
 @dataclass(frozen=True)
 class MapBatch:
     """Feature maps of a batch of images.
@@ -112,10 +119,7 @@ class ProbedLayer(ABC):
 
     def exemplars(self, unit: int, k: int) -> Exemplars:
         """Returns the (at most) `k` images with the highest values of `unit`."""
-        column = np.asarray(self.values[:, unit])
-        # Negated and stable, so that equal values are in ascending order of image index.
-        order = np.argsort(-column, kind="stable")[:k]
-        return Exemplars(order.astype(np.int64), column[order], bool(self.dead[unit]))
+        return strongest_images(np.asarray(self.values[:, unit]), k)
 
     @abstractmethod
     def threshold(self, q: float, rule: QuantileRule = "linear") -> NDArray[np.float64]:

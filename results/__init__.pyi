@@ -12,19 +12,23 @@ from .importers import (
 from .ranks import RankInterval, effect_size, rank_intervals, smallest_detectable_difference
 from .statistics import PairedTest, Summary, holm, paired_permutation, summary
 from .tables import Table, examples_table, overview_table, print_table, score_tables, write_tables
+from .unit_view import Exemplar, UnitView, find_units, unit_view
 
 __all__ = [
     "DescriptionFile",
     "DescriptionRow",
+    "Exemplar",
     "ImportedDescriptions",
     "Layout",
     "PairedTest",
     "RankInterval",
     "Summary",
     "Table",
+    "UnitView",
     "clustered_summary",
     "effect_size",
     "examples_table",
+    "find_units",
     "holm",
     "import_descriptions",
     "overview_table",
@@ -36,6 +40,7 @@ __all__ = [
     "score_tables",
     "smallest_detectable_difference",
     "summary",
+    "unit_view",
     "write_descriptions",
     "write_original_csv",
     "write_tables",

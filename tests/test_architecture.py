@@ -22,7 +22,10 @@ LAYERS = (
         "harness.reproduce",
     ),
     ("harness.commands",),
-    ("harness.cli", "harness.cli_leaderboard", "harness.cli_reproduce", "harness.__main__"),
+    (
+        *("harness.cli", "harness.cli_leaderboard", "harness.cli_reproduce", "harness.cli_units"),
+        "harness.__main__",
+    ),
 )
 
 
