@@ -32,7 +32,9 @@ def network_dissection_rows(records: Sequence[Description]) -> list[list[object]
     Raises:
         InputError: if a record is not one of Network Dissection.
     """
-    categories = sorted({name for d in records for name in _evidence(d)["categories"]}, key=_place)
+    # The original files have the columns of all of Broden's categories, also of those without a label.
+    present = {name for d in records for name in _evidence(d)["categories"]}
+    categories = sorted({*_BRODEN_CATEGORIES, *present}, key=_place)
     header: list[object] = list(built_in_layouts()["network_dissection"].header)
     fields = ("label", "truth", "activation", "intersect", "iou")
     header += [f"{category}-{field}" for category in categories for field in fields]

@@ -59,7 +59,7 @@ class RowReader:
         self._weights = self._numbered(layout.weights)
         if self._weights and len(self._weights) != 1 + len(self._alternatives):
             raise InputError(
-                f"{path}: {len(self._weights)} columns of weights for a description and "
+                f"{path}, line 1: {len(self._weights)} columns of weights for a description and "
                 f"{len(self._alternatives)} alternatives"
             )
         used = {name.strip().lower() for name in self._read_columns()}
@@ -158,9 +158,22 @@ class RowReader:
             yield "unit with spaces or leading zeros, rewritten"
         if layout.layer is not None and (cell := self._cell(layout.layer)) != cell.strip():
             yield "layer with surrounding space, stripped"
+        # A byte order mark inside a file, where files were joined, would name another layer.
+        if texts.has_invisible(row.layer) or texts.has_invisible(row.method):
+            yield "layer or method with a control or invisible character, kept"
+        if any("\n" in cell or "\r" in cell for cell in self._cells):
+            yield from self._line_breaks()
         limit = layout.weak_up_to
         if limit is not None and row.text is not None and row.score is not None and row.score <= limit:
             yield f"not above the IoU threshold {limit}, kept"
+
+    def _line_breaks(self) -> Iterator[str]:
+        """Names the columns without texts that have a line break: a stray quote may join several rows."""
+        with_texts = [*self._layout.text_columns().values(), *self._alternatives]
+        names = {name.strip().lower() for name in with_texts}
+        for name, cell in zip(self._names, self._cells, strict=True):
+            if name not in names and ("\n" in cell or "\r" in cell):
+                yield f"line break in column {name!r}"
 
     def _unit(self) -> int:
         column, first = self._layout.unit, self._layout.first_unit

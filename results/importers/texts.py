@@ -57,7 +57,7 @@ def finite_number(cell: str) -> float:
     """Returns the finite number in a cell; raises ValueError with a message if it has none."""
     value = number(cell)
     if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is not a finite number")
+        raise ValueError(f"{_shortened(cell)} is not a finite number")
     return value
 
 
@@ -149,6 +149,13 @@ def with_weights(texts: Sequence[CellText], weights: Sequence[float]) -> list[Ce
     return [replace(text, weight=next(numbers)) if text.text else text for text in texts]
 
 
+def has_invisible(text: str) -> bool:
+    """Returns whether a text has a control or format character other than line breaks and tabs."""
+    return not text.isprintable() and any(
+        unicodedata.category(char) in ("Cc", "Cf") and char not in "\n\r\t" for char in text
+    )
+
+
 def oddities(text: CellText) -> Iterator[str]:
     """Names what is unusual in a text that is not empty, and what was changed."""
     stripped = text.raw.strip()
@@ -162,8 +169,8 @@ def oddities(text: CellText) -> Iterator[str]:
         yield "with a line break inside"
     if "  " in stripped:
         yield "with repeated spaces inside, kept"
-    if any(unicodedata.category(char) == "Cc" and char not in "\n\r\t" for char in stripped):
-        yield "with a control character inside, kept"
+    if has_invisible(stripped):
+        yield "with a control or invisible character inside, kept"
     if text.text.lower() in _NOTHING:
         yield 'that names nothing, such as "nothing" or "n/a", kept'
     if " " in stripped and _REPLY.search(stripped):

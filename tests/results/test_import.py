@@ -133,11 +133,11 @@ def test_everything_unusual_is_listed_with_its_first_line(write):
         "out of order": 1,
         'that names nothing, such as "nothing" or "n/a", kept': 1,
         "unit with spaces or leading zeros, rewritten": 1,
-        "with a control character inside, kept": 1,
+        "with a control or invisible character inside, kept": 1,
         "with repeated spaces inside, kept": 1,
         "with surrounding space, stripped": 1,
     }
-    assert file.first_lines["with a control character inside, kept"] == 6
+    assert file.first_lines["with a control or invisible character inside, kept"] == 6
     assert file.first_lines["layer with surrounding space, stripped"] == 8
 
 
