@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...harness.errors import InputError, nearest
+from ...harness.errors import InputError
 from ...harness.files import fingerprint
 from ...harness.scores import MetricInfo, ScoreRow, score_frame, shuffled_control
 from ..statistics import RESAMPLES, summary
@@ -13,6 +13,7 @@ from ..tables.layer_scores import LayerScores
 from ..tables.table import Coverage
 from .board import Board, Cell, Entry, Example
 from .bundle import Bundle, MethodInfo
+from .labels import labelled, method_labels
 from .ranking import Across, Ranking, across_targets, rank
 from .sources import short_names
 
@@ -72,8 +73,8 @@ def build(
     ordered = sorted(
         zip(bundles, names, strict=True), key=lambda pair: (pair[0].info.ended, pair[0].id, pair[1])
     )
-    labels = _labels([bundle for bundle, _ in ordered])
-    baseline = None if baseline is None else _baseline(baseline, sorted(set(labels.values())))
+    labels = method_labels([bundle for bundle, _ in ordered])
+    baseline = None if baseline is None else labelled(baseline, sorted(set(labels.values())))
     groups: dict[tuple[str, ...], list[_Submission]] = {}
     for bundle, source in ordered:
         for layer in bundle.info.layers:
@@ -118,35 +119,6 @@ class _Submission:
 
     def label(self, method: str) -> str:
         return self.labels[method, self.bundle.info.methods[method].fingerprint]
-
-
-def _labels(bundles: Sequence[Bundle]) -> dict[tuple[str, str], str]:
-    """Names each method with its settings: by its name, with a hash where the settings are several."""
-    settings: dict[str, set[str]] = {}
-    for bundle in bundles:
-        for name, method in bundle.info.methods.items():
-            settings.setdefault(name, set()).add(method.fingerprint)
-    return {
-        (name, identity): name if len(identities) == 1 else f"{name} ({identity[:8]})"
-        for name, identities in settings.items()
-        for identity in identities
-    }
-
-
-def _baseline(name: str, labels: Sequence[str]) -> str:
-    if name in labels:
-        return name
-    # A name stands for its label if it was submitted with one setting only.
-    matching = [label for label in labels if label.startswith(f"{name} (")]
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        raise InputError(
-            f"the baseline {name} was submitted with several settings",
-            f"give one of: {', '.join(matching)}",
-        )
-    hint = f"{nearest(name, labels)} Methods: {', '.join(labels)}.".strip()
-    raise InputError(f"no method is named {name!r}", hint)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from itertools import permutations
 from typing import Any
 
@@ -87,13 +88,20 @@ def test_duplicates_are_named_with_both_files_and_count_once():
     assert note in markdown(leaderboard)
 
 
-def test_a_method_with_two_settings_has_two_labels():
-    leaderboard = build([bundle({"m": GOOD}), bundle({"m": BAD}, source="b.zip", setting=2)])
+def test_a_method_with_two_settings_is_labelled_by_what_differs():
+    bundles = [bundle({"m": GOOD}), bundle({"m": BAD}, source="b.zip", setting=2)]
+    leaderboard = build(bundles, baseline="m (setting=2)")
     labels = [e.label for e in leaderboard.boards[0].entries if not e.control]
-    assert len(labels) == 2
-    assert all(label.startswith("m (") for label in labels)
-    with pytest.raises(InputError, match="several settings"):
-        build([bundle({"m": GOOD}), bundle({"m": BAD}, setting=2)], baseline="m")
+    assert labels == ["m (setting=1)", "m (setting=2)"]
+    with pytest.raises(InputError, match=r"several settings\n.*m \(setting=1\), m \(setting=2\)"):
+        build(bundles, baseline="m")
+
+
+def test_settings_that_are_too_long_are_labelled_by_a_hash():
+    bundles = [bundle({"m": GOOD}, setting=s * 70, source=f"{s}.zip") for s in ("a", "b")]
+    labels = [e.label for e in build(bundles).boards[0].entries if not e.control]
+    assert all(re.fullmatch(r"m \([0-9a-f]{8}\)", label) for label in labels)
+    assert len(set(labels)) == 2
 
 
 def test_one_metric_of_two_definitions_has_two_columns():

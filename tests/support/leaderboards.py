@@ -30,7 +30,7 @@ def bundle(
     *,
     source: str = "a.zip",
     net: str = "net",
-    setting: int = 1,
+    setting: Any = 1,
     ended: str = "2026-01-02",
     metric: str = "cosine",
     text: str = "text",
