@@ -10,7 +10,7 @@ from .importers import (
     read_layout,
 )
 from .ranks import RankInterval, effect_size, rank_intervals, smallest_detectable_difference
-from .statistics import PairedTest, Summary, holm, paired_permutation, summary
+from .statistics import PairedTest, Summary, exact_sign_flip_p, holm, paired_permutation, summary
 from .tables import Table, examples_table, overview_table, print_table, score_tables, write_tables
 from .unit_view import Exemplar, UnitView, find_units, unit_view
 
@@ -27,6 +27,7 @@ __all__ = [
     "UnitView",
     "clustered_summary",
     "effect_size",
+    "exact_sign_flip_p",
     "examples_table",
     "find_units",
     "holm",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 
 from ...harness.errors import InputError
 from ..statistics import summary
@@ -81,6 +81,8 @@ class DistinctTexts(FixedColumns):
         rows = sources.files.descriptions(source.file, source.layer)
         texts = Counter(row.text for row in rows if row.text)
         n = texts.total()
+        if n == 0:
+            raise NotComputable(f"a description in {source.file}; there is none")
         if column == "three most frequent (%)":
             return Outcome(100 * sum(count for _, count in texts.most_common(3)) / n, units=n)
         return Outcome(n if column == "units" else len(texts), units=n)
@@ -142,7 +144,7 @@ class ClassMatches(FixedColumns):
     recipe: Literal["class_matches"]
     file: FilePath
     classes: FilePath
-    classes_counted: int
+    classes_counted: Annotated[int, Ge(1)]
     rules: dict[Name, Literal["published", "separators", "scenes"]]
 
     def columns(self) -> Sequence[str]:
@@ -208,7 +210,13 @@ class ColumnMeans(Part):
         """Returns the statistic over the units."""
         (path,) = self.files(row, column)
         records = sources.files.records(path, ["unit", self.scores])
-        scores = np.array([number(record, self.scores, path) for record in records])
+        # A dead unit has no correlation.
+        scores = np.array(
+            [
+                number(r, self.scores, path) if r[self.scores].lower() not in ("", "nan") else np.nan
+                for r in records
+            ]
+        )
         # One resample: the interval is not used.
         result = summary(scores, n_resamples=1)
         values = {"mean": result.mean, "standard error": result.standard_error, "units": result.n}

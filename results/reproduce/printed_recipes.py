@@ -58,8 +58,8 @@ class Combination(_OfCells):
     """
 
     recipe: Literal["combination"]
-    weights: Annotated[dict[Name, int], MinLen(1)]
-    divisor: Annotated[int, Ge(1)] = 1
+    weights: Annotated[dict[Name, Annotated[int, Ge(-1_000_000), Le(1_000_000)]], MinLen(1)]
+    divisor: Annotated[int, Ge(1), Le(1_000_000_000)] = 1
 
     def inputs(self) -> Sequence[str]:
         """See `_OfCells.inputs`."""

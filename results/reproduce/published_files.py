@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,9 +145,12 @@ def number(record: dict[str, str], column: str, where: str) -> float:
     """Returns a cell as a number.
 
     Raises:
-        InputError: if it is not one; names file and column.
+        InputError: if it is not a finite number; names file and column.
     """
     try:
-        return float(record[column])
+        value = float(record[column])
     except ValueError:
-        raise InputError(f"{where}, column {column!r}: {record[column]!r} is not a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where}, column {column!r}: {record[column]!r} is not a number")
+    return value

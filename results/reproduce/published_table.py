@@ -150,7 +150,8 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} is not UTF-8 ({error.reason})") from error
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    # ValueError: such as a date without such a day, or an integer of thousands of digits.
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply") from None

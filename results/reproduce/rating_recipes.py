@@ -194,6 +194,9 @@ class RatingDifferences(Part):
         for row, pair in self.pairs.items():
             for problem in unnamed(self.study.ratings, pair):
                 yield f"pairs.{row}", problem
+            if "same label" in self.cells.get(row, ()):
+                for problem in unnamed(self.study.labels, pair):
+                    yield "study.labels", problem
 
     def value(self, row: str, column: str, sources: Sources) -> Outcome:
         """Returns one statistic of the differences."""
@@ -202,7 +205,7 @@ class RatingDifferences(Part):
         sums = (ratings.values[:, first] - ratings.values[:, second]).sum(axis=1)
         n_units, n_raters = len(sums), ratings.values.shape[2]
         if column == "same label":
-            a, b = (ratings.labels.get(name, ()) for name in self.pairs[row])
+            a, b = (ratings.labels[name] for name in self.pairs[row])
             same = sum(x.lower() == y.lower() for x, y in zip(a, b, strict=True))
             return Outcome(same, units=n_units)
         counts = {"wins": (sums > 0).sum(), "ties": (sums == 0).sum(), "losses": (sums < 0).sum()}
@@ -329,7 +332,11 @@ def _statistic(
     if name == "clustered standard error":
         # One resample: the interval is not used.
         error = clustered_summary(own, [units], n_resamples=1).standard_error
-        return float("nan") if error is None else error
+        if error is None:
+            raise NotComputable("more than one unit")
+        return error
+    if name in ("standard deviation", "standard error") and len(own) < 2:
+        raise NotComputable("more than one judgement")
     return {
         "mean": lambda: float(own.mean()),
         "standard deviation": lambda: float(own.std(ddof=1)),

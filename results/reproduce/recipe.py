@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 import numpy as np
 from annotated_types import Gt, MinLen
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from .published_files import NotComputable, PublishedFiles
 from .verdicts import Printed
@@ -66,11 +66,13 @@ class Sources:
         files: the published files.
         scorer: the models of text metrics.
         printed: the printed cells of the whole table.
+        substitute: whether the models replace those of the authors.
     """
 
     files: PublishedFiles
     scorer: Scorer
     printed: Mapping[Cell, Printed | None]
+    substitute: bool = False
 
     def cell(self, row: str, column: str) -> Printed:
         """Returns a printed cell; NotComputable if it was not printed."""
@@ -94,7 +96,7 @@ PrintedText = Annotated[str, StringConstraints(strict=True, pattern=r"^-?[0-9]{1
 
 
 class Model(BaseModel):
-    """A node of a table's YAML file: immutable, without unknown keys, without conversions of types."""
+    """A node of a table's YAML file: immutable, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -121,7 +123,8 @@ class Part(Model):
     """
 
     cells: Annotated[dict[Name, Annotated[dict[Name, PrintedText | None], MinLen(1)]], MinLen(1)]
-    step: Annotated[Decimal, Gt(0)] | None = None
+    # The bounds keep a hostile exponent from becoming a fraction of a million digits.
+    step: Annotated[Decimal, Gt(0), Field(max_digits=24, decimal_places=12)] | None = None
     note: Name | None = None
 
     def printed(self) -> Iterator[tuple[Cell, Printed | None]]:

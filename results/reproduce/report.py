@@ -9,7 +9,6 @@ from fractions import Fraction
 from ..tables.table import Column, Row, Table, Value
 from .published_files import PublishedFiles
 from .published_table import PublishedTable
-from .recipe import Outcome
 from .reproduction import ReproducedCell, Reproduction, computable
 
 
@@ -107,8 +106,11 @@ def _notes(reproduction: Reproduction) -> Iterator[str]:
     yield f"{len(reproduction.cells)} cells: {counts}."
     yield from reproduction.table.notes
     yield from (part.note for part in reproduction.table.parts if part.note)
-    outcomes: list[Outcome] = [cell.outcome for cell in reproduction.cells if cell.outcome]
+    outcomes = [cell.outcome for cell in reproduction.cells if cell.outcome]
     yield from dict.fromkeys(outcome.note for outcome in outcomes if outcome.note)
+    others = [cell.substitute for cell in reproduction.cells if cell.substitute]
+    for note in dict.fromkeys(outcome.note for outcome in others if outcome.note):
+        yield f"{reproduction.substitute}: {note}"
 
 
 def _footer(reproduction: Reproduction) -> Iterator[tuple[str, str]]:

@@ -90,7 +90,7 @@ def reproduce_table(
     files.files_read()  # forgets what was read for another table
     printed = table.cells()
     sources = Sources(files, scorer, printed)
-    others = Sources(files, substitute.scorer, printed) if substitute else None
+    others = Sources(files, substitute.scorer, printed, substitute=True) if substitute else None
     cells = []
     models: dict[str, str] = {}
     for part in table.parts:

@@ -55,6 +55,8 @@ class References(Model):
 class Agreement(Model):
     """Keeps the units with references that agree: some pair scores above a limit.
 
+    A limit is one for the authors' model. With other models all units are kept.
+
     Attributes:
         metric: the text metric of the pairs.
         above: the limit.
@@ -87,7 +89,8 @@ class TextSimilarity(Part):
         predictions: by row.
         references: the references of the units.
         metric: by column, the text metric.
-        agreement: which units are kept; None: all that have a description and a reference.
+        units: files that determine the units; empty: all that have a description and a reference.
+        agreement: which of them are kept; None: all.
         characters: whether every character of a reference is a reference of its own, as in programs that
             pass a string where a list of strings is expected.
     """
@@ -96,12 +99,14 @@ class TextSimilarity(Part):
     predictions: dict[Name, Predictions]
     references: References
     metric: dict[Name, Name]
+    units: tuple[Texts, ...] = ()
     agreement: Agreement | None = None
     characters: bool = False
 
     def files(self, row: str, column: str) -> Sequence[str]:
         """See `Part.files`."""
-        return [*(texts.file for texts in self.predictions[row].texts), *self.references.paths()]
+        texts = (*self.predictions[row].texts, *self.units)
+        return [*dict.fromkeys(text.file for text in texts), *self.references.paths()]
 
     def metrics(self, row: str, column: str) -> Sequence[str]:
         """See `Part.metrics`."""
@@ -119,12 +124,20 @@ class TextSimilarity(Part):
         """Returns the mean score of the units, and their number."""
         chosen = self.predictions[row]
         described = {unit: line for unit, line in _by_unit(chosen.texts, sources).items() if line.text}
+        if self.units:
+            counted = _by_unit(self.units, sources)
+            described = {unit: line for unit, line in described.items() if unit in counted}
         references = self.references.of(list(described), sources)
         pairs = [
             (unit, texts) for unit, texts in zip(described, references, strict=True) if len(texts) > 0
         ]
-        if self.agreement is not None:
+        note = None
+        if self.agreement is not None and sources.substitute:
+            note = "all units count, because the limit of the filter is one for the authors' model."
+        elif self.agreement is not None:
+            n = len(pairs)
             pairs = _agreeing(pairs, self.agreement, sources)
+            note = f"{row}: {len(pairs)} of {n} units pass the filter."
         if chosen.references:
             pairs = [(unit, texts) for unit, texts in pairs if len(texts) > 1]
         if not pairs:
@@ -138,7 +151,7 @@ class TextSimilarity(Part):
         scores = sources.scorer.scores(self.metric[column], scored)
         starts = np.cumsum([0, *counts[:-1]])
         per_unit = np.add.reduceat(scores, starts) / np.array(counts)
-        return Outcome(float(per_unit.mean()), units=len(pairs))
+        return Outcome(float(per_unit.mean()), units=len(pairs), note=note)
 
     def _pairs_of(self, chosen: Predictions, text: str, texts: Sequence[str]) -> list[tuple[str, str]]:
         if chosen.references:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from .published_files import number
 from .recipe import FilePath, FixedColumns, Model, Name, Outcome, Sources
@@ -81,7 +81,7 @@ class SampledFile(Model):
 
     file: FilePath
     unit: Name
-    units: Annotated[int, Ge(1)]
+    units: Annotated[int, Ge(1), Le(1_000_000_000)]
 
 
 class PairedByOrder(FixedColumns):

@@ -1,7 +1,9 @@
 """Published tables are recomputed from the authors' files, and compared with the printed numbers."""
 
+import contextlib
 import csv
 import json
+import random
 from decimal import Decimal
 from fractions import Fraction
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from dissectbench.harness.cli import main
 from dissectbench.harness.errors import InputError
 from dissectbench.results.reproduce import PublishedFiles, known_tables, load_table, reproduce_table
+from dissectbench.results.reproduce.published_table import folder as folder_of_tables
 from dissectbench.results.reproduce.recipe import Part
 from dissectbench.results.reproduce.verdicts import Printed, agrees
 
@@ -154,6 +157,9 @@ TEXTS = "  - recipe: text_similarity\n    predictions: {a: {texts: [{file: f.csv
         ("  - [\n", "not valid YAML"),
         ("  " + "[" * 3000 + "\n", "nested too deeply"),
         ("  - 5\n", "parts.0"),
+        (NEEDS + "step: 1e-999999, cells: {a: {x: '1'}}}\n", "step"),
+        (NEEDS + "day: 2001-99-99, cells: {a: {x: '1'}}}\n", "not valid YAML"),
+        (NEEDS + "n: " + "9" * 5000 + ", cells: {a: {x: '1'}}}\n", "not valid YAML"),
     ],
 )  # fmt: skip
 def test_a_hostile_or_wrong_file_is_refused_with_its_name_and_key(tmp_path, parts, problem):
@@ -172,6 +178,32 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
             load_table(str(path))
     with pytest.raises(InputError, match="No such file"):
         load_table(str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize("name", known_tables())
+def test_a_damaged_table_is_read_or_refused_but_never_crashes(tmp_path, name):
+    lines = (folder_of_tables() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    rng = random.Random(name)
+    path = tmp_path / "damaged.yaml"
+    for _ in range(12):
+        damaged = lines.copy()
+        place = rng.randrange(len(lines))
+        text = damaged[place]
+        damaged[place : place + 1] = rng.choice(
+            [
+                [],
+                [text, text],
+                [text[: len(text) // 2]],
+                [f" {text}"],
+                [text.replace(":", ": -1e999999", 1)],
+                [text.replace("'", "", 1)],
+                [text.replace("a", "\u00e9\u202e", 1)],
+                [f"{text} 2001-99-99", "x: 2001-99-99", "9" * 5000],
+            ]
+        )
+        path.write_text("\n".join(damaged), encoding="utf-8")
+        with contextlib.suppress(InputError):
+            reproduce_table(load_table(str(path)), PublishedFiles(), LengthScorer())
 
 
 # --- a small published folder -------------------------------------------------------------------------
@@ -283,6 +315,38 @@ def test_texts_are_scored_counted_and_compared_by_unit(tmp_path, folder):
     assert found.pop(("own", "other")).needs == "mpnet"
     assert {cell.verdict for cell in found.values()} == {"confirmed"}
     assert outcome(found["own", "length"]).units == 2  # unit 2 has no reference
+
+
+class HalfScorer(LengthScorer):
+    """Scores a pair by the share of equal characters at equal places."""
+
+    def scores(self, metric, pairs):
+        return np.array([np.mean([a == b for a, b in zip(x, y, strict=False)]) for x, y in pairs])
+
+
+def test_a_filter_keeps_units_with_references_that_agree(tmp_path, folder):
+    annotations = "layer,unit,summary\nfc,0,boat\nfc,0,boot\nfc,1,cat\nfc,1,dog\nfc,3,x\nfc,3,x\n"
+    (folder / "annotations.csv").write_text(annotations)
+    header = HEADER + "models: {clip_cosine: CLIP}\n"
+    parts = """  - recipe: text_similarity
+    predictions:
+      own: {texts: [{file: labels.csv, layer: fc}]}
+      annotations: {texts: [{file: labels.csv, layer: fc}], references: true}
+    references: {texts: [{file: annotations.csv, layer: fc}]}
+    agreement: {metric: clip_cosine, above: 0.7}
+    metric: {similarity: clip_cosine}
+    cells: {own: {similarity: null}, annotations: {similarity: null}}
+"""
+    found = cells(load_table(written(tmp_path, parts, header)), folder, scorer=HalfScorer())
+    # Unit 0 ("Boat") only: the annotations of unit 1 differ, and labels.csv has no unit 3.
+    assert outcome(found["own", "similarity"]).value == (3 / 4 + 2 / 4) / 2
+    assert outcome(found["own", "similarity"]).units == 1
+    assert outcome(found["annotations", "similarity"]).value == 3 / 4
+    only = parts.replace("    agreement: {metric: clip_cosine, above: 0.7}\n", "")
+    only = only.replace("    metric:", "    units: [{file: other.csv, layer: fc}]\n    metric:", 1)
+    (folder / "other.csv").write_text("layer,unit,description\nfc,1,any\n")
+    found = cells(load_table(written(tmp_path, only, header)), folder, scorer=HalfScorer())
+    assert outcome(found["own", "similarity"]).units == 1
 
 
 def test_a_missing_file_makes_cells_not_computable_and_is_named(tmp_path, folder):
