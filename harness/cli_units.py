@@ -1,4 +1,4 @@
-"""Defines the arguments of commands about single units: `dissectbench show`."""
+"""Defines the arguments of commands about units of finished runs: `dissectbench show | report`."""
 
 from __future__ import annotations
 
@@ -23,3 +23,22 @@ def add_show(
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=lazy("show", "show_command"))
+
+
+def add_report(
+    commands: Actions,
+    command: Callable[[Actions, str, str], argparse.ArgumentParser],
+    lazy: Callable[[str, str], Callable[[argparse.Namespace], int]],
+) -> None:
+    """Adds the command; see `add_leaderboard` for the arguments."""
+    parser = command(
+        commands, "report", "Write the report of runs: a page with images and all descriptions."
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/demo"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write, for one run (default: RUN/report)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(command=lazy("report", "report_command"))

@@ -47,8 +47,15 @@ class Todo:
     map_seconds: float = 0.0
 
 
-def read_maps(todo: Sequence[Todo], progress: Progress) -> list[Todo]:
+def read_maps(
+    todo: Sequence[Todo], progress: Progress, *, others: Iterable[MapConsumer] = ()
+) -> list[Todo]:
     """Reads the feature maps that methods need, in one pass for all layers and methods (see `map_pass`).
+
+    Args:
+        todo: what is to be described.
+        progress: shows the pass.
+        others: further consumers of maps, such as the report's.
 
     Returns:
         The same work with the seconds of the pass.
@@ -64,7 +71,8 @@ def read_maps(todo: Sequence[Todo], progress: Progress) -> list[Todo]:
             needed += part.method.map_consumers(part.layer, part.units)
     seconds: dict[MapConsumer, float] = {}
     with _errors_left_to_describe():
-        seconds = run_map_pass([consumer for needed in consumers for consumer in needed], progress)
+        of_methods = [consumer for needed in consumers for consumer in needed]
+        seconds = run_map_pass([*of_methods, *others], progress)
     return [
         replace(part, map_seconds=sum(seconds.get(consumer, 0.0) for consumer in needed))
         for part, needed in zip(todo, consumers, strict=True)

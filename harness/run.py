@@ -19,6 +19,7 @@ from .files import write_json
 from .finished_run import FinishedRun
 from .parts import Parts, assemble, check_models, run_name
 from .progress import Progress
+from .report import report_consumers, report_run
 from .run_folder import (
     METRICS,
     MODELS,
@@ -98,7 +99,9 @@ def execute(
         skipped = skipped_images(layers)
         write_json(folder.path / SKIPPED, skipped)
         todo = to_describe(parts, layers, folder.journal, retry_failed=retry_failed)
-        describe_all(read_maps(todo, progress), folder.journal, progress)
+        # In the same pass over the images as the maps that methods need.
+        of_report = report_consumers(layers, parts.units) if parts.settings.config.report else ()
+        describe_all(read_maps(todo, progress, others=of_report), folder.journal, progress)
         scored = score_final_layer(parts, folder)
         write_models(parts, folder, scored=scored, skipped=len(skipped))
         # The tables are made from the files, so that `dissectbench table` prints the same ones.
@@ -106,6 +109,8 @@ def execute(
         write_descriptions(finished.records, folder.path / "descriptions.csv")
         write_tables(run_tables(finished), folder.path / "tables")
         folder.finish(sum(record.status == "failed" for record in finished.records))
+        if parts.settings.config.report:
+            report_run(FinishedRun(folder.path), layers=layers)
     return FinishedRun(folder.path)
 
 

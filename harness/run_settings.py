@@ -36,6 +36,7 @@ class RunSettings:
     units: Literal["all"] | Annotated[int, Ge(1)] | list[Annotated[int, Ge(0)]]
     seed: Annotated[int, Ge(0), Le(2**63 - 1)]
     device: str
+    report: bool
     allow_tinyworld: list[str]
 
 

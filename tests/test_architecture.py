@@ -17,7 +17,7 @@ LAYERS = (
     ("harness.activations",),
     ("methods", "metrics", "results"),
     (
-        *("harness.parts", "harness.run", "harness.plan", "harness.dissect"),
+        *("harness.parts", "harness.run", "harness.plan", "harness.dissect", "harness.report"),
         *("harness.describing", "harness.score_files", "harness.export"),
         "harness.reproduce",
     ),

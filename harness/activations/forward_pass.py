@@ -89,6 +89,28 @@ def probe_layers(
     }
 
 
+def stored_layers(
+    probe: ProbingSet, taps: Taps, *, store: Path, cache: Cache, settings: ActivationSettings = DEFAULTS
+) -> dict[str, StoredLayer]:
+    """Returns layers whose activations are stored; computes nothing.
+
+    Args: see `probe_layers`.
+
+    Raises:
+        InputError: if the activations of a layer are not stored.
+    """
+    requests = _requests(Path(store), taps, probe, settings)
+    for name, request in requests.items():
+        if request.find() is None:
+            raise InputError(
+                f"layer {name}: its activations are not in {store}",
+                "rerun the command of the run, which computes them again",
+            )
+    return {
+        name: StoredLayer(request, taps, probe, settings, cache) for name, request in requests.items()
+    }
+
+
 def _requests(
     store: Path, taps: Taps, probe: ProbingSet, settings: ActivationSettings
 ) -> dict[str, LayerRequest]:

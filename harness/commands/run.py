@@ -19,6 +19,7 @@ from ..finished_run import FinishedRun
 from ..parts import assemble, check_models, run_name
 from ..plan import print_plan
 from ..progress import Progress
+from ..report import REPORT
 from ..run import execute
 from ..run_folder import SKIPPED
 from ..sweeps import expand
@@ -79,6 +80,9 @@ def _run(
     if not options.json:
         show(run_tables(finished), "terminal", terminal())
         console.print(f"results: {finished.path}", highlight=False, markup=False)
+        if settings.config.report:
+            page = finished.path / REPORT / "index.html"
+            console.print(f"report:  {page}", highlight=False, markup=False, soft_wrap=True)
     _print_gaps(finished, console)
     return finished
 

@@ -1,0 +1,78 @@
+"""Templates with escaping, data blocks, and the Content-Security-Policy of a page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_BASE = "dissectbench.results.pages"
+
+
+def environment(package: str) -> Environment:
+    """Returns the templates of a package (its folder `templates`), with everything escaped.
+
+    Args:
+        package: full name, such as "dissectbench.results.report".
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def asset(name: str, package: str = _BASE) -> str:
+    """Returns the text of a style or script that is part of a package."""
+    return importlib.resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def json_block(value: Any) -> str:
+    """Returns a value as JSON that is safe inside a `<script>` element.
+
+    `<` is written as an escape, so that no text can end the element or open a comment in it; U+2028 and
+    U+2029 end a line in scripts of older browsers.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def content_security_policy(
+    scripts: Sequence[str], styles: Sequence[str], *, own_files: bool = False
+) -> str:
+    """Returns a policy that allows these inline scripts and styles, images, and nothing else.
+
+    Args:
+        scripts: texts of the inline scripts.
+        styles: texts of the inline styles.
+        own_files: whether the page also loads scripts and images from its own folder.
+    """
+    # A page opened from the disk has the origin `file:`, for which browsers disagree about 'self'.
+    own = " 'self' file:" if own_files else ""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hashes(scripts)}{own}",
+            f"style-src {_hashes(styles)}",
+            f"img-src data:{own}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def _hashes(texts: Sequence[str]) -> str:
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

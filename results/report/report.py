@@ -1,0 +1,179 @@
+"""Writes the report of a run: one HTML file, or a folder for many units."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...harness.files import atomic_open, explained
+from ...harness.finished_run import FinishedRun
+from ..pages.page import asset, content_security_policy, environment, json_block
+from ..pages.svg import bars
+from ..tables.run_tables import run_tables
+from ..tables.table import Table
+from ..tables.value_format import CONTROLS_LINE, heading, is_number, wording
+from . import overview
+from .images import SIZE, RunImages
+from .units import UnitReport, unit_reports
+
+ONE_FILE = 500
+"""Up to this number of units, the page is one file."""
+
+_PACKAGE = "dissectbench.results.report"
+_STATIC_ROWS = 100  # rows that the page has without JavaScript, and that the script shows at a time
+
+
+def write_report(run: FinishedRun, images: RunImages, folder: Path, *, one_file: int = ONE_FILE) -> Path:
+    """Writes the page and returns its path, `folder/index.html`.
+
+    Args:
+        run: the run.
+        images: what the activations show.
+        folder: the folder to write; earlier pages in it are replaced.
+        one_file: largest number of units for which everything is in one file. Beyond it, the sections of
+            each layer and the thumbnails are files of their own, which are loaded when they are needed.
+
+    Raises:
+        InputError: if a file cannot be written.
+    """
+    units = unit_reports(run, images.units)
+    split = len(units) > one_file
+    data = _data(run, units, split=split)
+    sections = _sections(units)
+    with explained(folder):
+        for stale in ("data", "thumbs"):
+            shutil.rmtree(folder / stale, ignore_errors=True)
+    if split:
+        for layer, of_layer in sections.items():
+            # A classic script, because a page opened from the disk may not fetch files.
+            text = f"dissectbenchSections({json_block(layer)},{json_block(of_layer)});\n"
+            _write(folder / "data" / f"{data['files'][layer]}.js", text)
+        _write_thumbnails(images.thumbnails, folder / "thumbs")
+    else:
+        data["sections"] = sections
+        data["thumbnails"] = [base64.b64encode(thumbnail).decode() for thumbnail in images.thumbnails]
+    path = folder / "index.html"
+    _write(path, _page(run, units, images, data))
+    return path
+
+
+def _data(run: FinishedRun, units: Sequence[UnitReport], *, split: bool) -> dict[str, Any]:
+    """Returns what the list of units needs."""
+    layers = list(dict.fromkeys(unit.layer for unit in units))
+    return {
+        "layers": layers,
+        "methods": list(run.selection.methods) if run.selection else [],
+        "units": [_row(unit, layers) for unit in units],
+        "split": split,
+        "batch": _STATIC_ROWS,
+        "files": _file_names(layers),
+    }
+
+
+def _sections(units: Sequence[UnitReport]) -> dict[str, dict[int, list[Any]]]:
+    """Returns the section of each unit as HTML, and what *Copy as JSON* copies, by layer and index."""
+    template = environment(_PACKAGE).get_template("unit.html")
+    sections: dict[str, dict[int, list[Any]]] = {}
+    for unit in units:
+        html = template.render(unit=unit, size=SIZE, bars=bars).strip()
+        sections.setdefault(unit.layer, {})[unit.index] = [html, unit.as_json()]
+    return sections
+
+
+def _page(
+    run: FinishedRun, units: Sequence[UnitReport], images: RunImages, data: Mapping[str, Any]
+) -> str:
+    style, script = asset("base.css") + asset("report.css", _PACKAGE), asset("report.js", _PACKAGE)
+    return (
+        environment(_PACKAGE)
+        .get_template("report.html")
+        .render(
+            run=run,
+            policy=content_security_policy([script], [style], own_files=data["split"]),
+            style=style,
+            script=script,
+            data=json_block(data),
+            units=units,
+            static_rows=_STATIC_ROWS,
+            methods=data["methods"],
+            layers=data["layers"],
+            summary=overview.summary(run),
+            provenance=overview.provenance(run),
+            warnings=overview.warnings(run, images),
+            tables=[_table(table) for table in _tables(run)],
+            agreements=overview.agreements(units),
+            detectors=overview.detectors(run),
+            troubled=overview.troubled(units),
+            controls_line=CONTROLS_LINE,
+        )
+    )
+
+
+def _row(unit: UnitReport, layers: Sequence[str]) -> list[Any]:
+    """Returns a unit's row of the list: layer, index, and text, status and score by method."""
+    return [
+        layers.index(unit.layer),
+        unit.index,
+        [[d.text, d.status, d.score] for d in unit.descriptions],
+        " | ".join(unit.references),
+        unit.distinct,
+    ]
+
+
+def _file_names(layers: Iterable[str]) -> dict[str, str]:
+    """Returns a distinct file name for each layer, whose name may have characters that files have not."""
+    names: dict[str, str] = {}
+    for number, layer in enumerate(layers):
+        plain = re.sub(r"[^\w.-]+", "_", layer).strip(".")
+        # Case is not enough to tell files apart on every file system.
+        taken = {name.lower() for name in names.values()}
+        names[layer] = plain if plain and plain.lower() not in taken else f"{plain}-{number}"
+    return names
+
+
+def _tables(run: FinishedRun) -> list[Table]:
+    """Returns the tables of a run in the order of the page: differences between methods come last."""
+    tables = [table for table in run_tables(run) if not table.name.startswith("examples_")]
+    return sorted(tables, key=_is_folded)  # stable
+
+
+def _is_folded(table: Table) -> bool:
+    # The detail behind the other tables.
+    return table.name.startswith("comparisons_")
+
+
+def _table(table: Table) -> dict[str, Any]:
+    """Returns a table in the form in which the template prints it."""
+    return {
+        "title": table.title,
+        "folded": _is_folded(table),
+        "columns": [(heading(column), is_number(column)) for column in table.columns],
+        "rows": [
+            {
+                "control": row.control,
+                "cells": [
+                    (" ".join(wording(value, column)), is_number(column), number in row.best)
+                    for number, (value, column) in enumerate(zip(row.cells, table.columns, strict=True))
+                ],
+            }
+            for row in table.rows
+        ],
+        "notes": table.notes,
+    }
+
+
+def _write_thumbnails(thumbnails: Sequence[bytes], folder: Path) -> None:
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, thumbnail in enumerate(thumbnails):
+        with explained(folder):
+            (folder / f"{number}.webp").write_bytes(thumbnail)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_open(path) as file:
+        file.write(text)

@@ -1,0 +1,191 @@
+"""Gathers what the report shows of each unit: every method's description with its scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...harness.finished_run import FinishedRun
+from ...harness.records import Description
+from ...harness.scores import ScoreRow, references_by_unit, score_rows, shuffled_control
+from .evidence import Block, evidence_blocks
+from .images import UnitImages
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class MetricScore:
+    """The score of one description by one metric.
+
+    Attributes:
+        metric: name of the metric.
+        score: None if there is none.
+        rank: 1 for the best of the layer's units by this method; equal scores share the best rank.
+        units: number of units that have a score.
+        control: score of another unit's description on this unit.
+    """
+
+    metric: str
+    score: float | None
+    rank: int | None
+    units: int
+    control: float | None
+
+
+@dataclass(frozen=True)
+class MethodDescription:
+    """What one method found for a unit; `status` is "missing" if it has no record."""
+
+    method: str
+    text: str | None
+    status: str
+    score: float | None = None
+    reason: str = ""
+    metrics: tuple[MetricScore, ...] = ()
+    evidence: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """One unit of the report."""
+
+    layer: str
+    index: int
+    descriptions: tuple[MethodDescription, ...]
+    references: tuple[str, ...] = ()
+    fingerprint: str = ""
+    images: UnitImages | None = None
+    dead: bool = False
+
+    @property
+    def key(self) -> str:
+        """Address of the unit in the page."""
+        return f"{self.layer}/{self.index}"
+
+    @property
+    def distinct(self) -> int:
+        """Number of different descriptions, regardless of case."""
+        return len({d.text.lower() for d in self.descriptions if d.text is not None})
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the unit without its evidence and images, for a reader who copies it."""
+        return {
+            "layer": self.layer,
+            "unit": self.index,
+            "layer_fingerprint": self.fingerprint,
+            "references": list(self.references),
+            "descriptions": [
+                {
+                    "method": d.method,
+                    "text": d.text,
+                    "status": d.status,
+                    "score": d.score,
+                    "metrics": {m.metric: m.score for m in d.metrics},
+                }
+                for d in self.descriptions
+            ],
+            "exemplars": [
+                {"image": image.name, "value": round(image.value, 6)}
+                for image in (self.images.top if self.images else ())
+            ],
+        }
+
+
+def unit_reports(run: FinishedRun, images: Mapping[tuple[str, int], UnitImages]) -> list[UnitReport]:
+    """Returns the selected units of a run in the order of layers and units."""
+    selection = run.selection
+    if selection is None:
+        return []
+    records = {(d.unit.layer, d.unit.index, d.method): d for d in run.records}
+    scores = _Scores(run)
+    return [
+        UnitReport(
+            layer,
+            unit,
+            tuple(
+                _description(records.get((layer, unit, method)), method, scores, layer, unit)
+                for method in selection.methods
+            ),
+            scores.references(layer, unit),
+            str(run.identity.get(f"layer/{layer}", "")),
+            images.get((layer, unit)),
+            any(
+                (record := records.get((layer, unit, method))) is not None and record.status == "dead"
+                for method in selection.methods
+            ),
+        )
+        for layer, units in selection.units.items()
+        for unit in units
+    ]
+
+
+def _description(
+    record: Description | None, method: str, scores: _Scores, layer: str, unit: int
+) -> MethodDescription:
+    metrics = scores.of(layer, method, unit)
+    if record is None:
+        return MethodDescription(method, None, "missing", metrics=metrics)
+    reason = str(record.evidence.get("reason", ""))
+    blocks = tuple(evidence_blocks(record))
+    return MethodDescription(method, record.text, record.status, record.score, reason, metrics, blocks)
+
+
+@dataclass
+class _Scores:
+    """The score table, by layer, method and metric."""
+
+    run: FinishedRun
+    _rows: dict[tuple[str, str, str], dict[int, ScoreRow]] = field(default_factory=dict)
+    _ranks: dict[tuple[str, str, str], dict[int, int]] = field(default_factory=dict)
+    _references: dict[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        frame: pd.DataFrame | None = self.run.scores
+        if frame is None:
+            return
+        for row in score_rows(frame):
+            self._rows.setdefault((row.layer, row.method, row.metric), {})[row.unit] = row
+        for key, rows in self._rows.items():
+            self._ranks[key] = self._ranked(key[2], rows)
+        for layer, part in frame.groupby("layer"):
+            self._references[str(layer)] = references_by_unit(part)
+
+    def _ranked(self, metric: str, rows: Mapping[int, ScoreRow]) -> dict[int, int]:
+        info = self.run.metrics.get(metric)
+        sign = -1 if info is None or info.higher_is_better else 1
+        values = {unit: sign * row.score for unit, row in rows.items() if not math.isnan(row.score)}
+        first: dict[float, int] = {}
+        for rank, value in enumerate(sorted(values.values()), 1):
+            first.setdefault(value, rank)
+        return {unit: first[value] for unit, value in values.items()}
+
+    def of(self, layer: str, method: str, unit: int) -> tuple[MetricScore, ...]:
+        """Returns the scores of a method's description of a unit, by metric."""
+        found = []
+        for row_layer, row_method, metric in self._rows:
+            if (row_layer, row_method) == (layer, method):
+                key = (layer, method, metric)
+                control = self._rows.get((layer, shuffled_control(method), metric), {})
+                found.append(
+                    MetricScore(
+                        metric,
+                        _score(self._rows[key].get(unit)),
+                        self._ranks[key].get(unit),
+                        len(self._ranks[key]),
+                        _score(control.get(unit)),
+                    )
+                )
+        return tuple(found)
+
+    def references(self, layer: str, unit: int) -> tuple[str, ...]:
+        """Returns the references of a unit; empty if there are none."""
+        of_layer = self._references.get(layer, ())
+        return of_layer[unit] if unit < len(of_layer) else ()
+
+
+def _score(row: ScoreRow | None) -> float | None:
+    return None if row is None or math.isnan(row.score) else row.score

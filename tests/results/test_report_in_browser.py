@@ -1,0 +1,178 @@
+"""The page of a run in a browser: search, filters, links to units, keys; hostile texts do nothing."""
+
+import io
+import json
+
+import pytest
+from browser import EXECUTABLE, Page
+from PIL import Image
+from run_folders import write_run
+
+from dissectbench.harness.records import Description, UnitId
+from dissectbench.results.report import Histogram, RunImages, ShownImage, UnitImages, write_report
+
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium is installed")
+
+HOSTILE = '</script><img src="x" onerror="window.hacked=1"><script>window.hacked=1</script>'
+LAYERS = ("layer1", "blocks.2/conv 1?#%")
+
+
+def records():
+    texts = ["a red boat", "the sea", HOSTILE, "a BOAT house"]
+    for layer in LAYERS:
+        for index, text in enumerate(texts):
+            unit = UnitId("net", layer, index)
+            yield Description(unit, "first", text, score=index / 10, evidence={"note": HOSTILE})
+            if layer == "layer1" and index == 1:
+                yield Description(unit, "second", None, "below_threshold")
+            else:
+                yield Description(unit, "second", f"the sea {index}", score=0.5)
+
+
+def thumbnail():
+    file = io.BytesIO()
+    Image.new("RGB", (96, 96), (200, 80, 40)).save(file, "WEBP")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module", params=["one file", "folder"])
+def address(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    run = write_run(folder / "run", records())
+    shown = (ShownImage(0, f"image {HOSTILE}", 1.5, "M10 10h20v20h-20z"),)
+    images = UnitImages(shown, shown, shown, Histogram((3, 1), 0.0, 2.0), 0.5)
+    of_units = {(layer, index): images for layer in LAYERS for index in range(4)}
+    one_file = 500 if request.param == "one file" else 2
+    return write_report(run, RunImages(of_units, [thumbnail()]), folder / "out", one_file=one_file)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    page = Page(tmp_path_factory.mktemp("profile"))
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    browser.problems.clear()
+    browser.open(address)
+    yield browser
+    assert browser.run("window.hacked") is None
+    assert browser.problems == []
+
+
+def names(page):
+    return page.run("[...document.querySelectorAll('#units .name')].map(e => e.textContent)")
+
+
+def type_into(page, name, value):
+    page.run(
+        f"(() => {{ const e = document.getElementById('{name}'); e.value = {json.dumps(value)};"
+        "e.dispatchEvent(new Event(e.tagName === 'INPUT' ? 'input' : 'change')); })()"
+    )
+
+
+def opened(page):
+    """The heading of the open unit, when its images are loaded."""
+    page.wait(
+        "document.querySelector('.unit') && "
+        "[...document.querySelectorAll('.unit img')].every(i => i.complete && i.naturalWidth === 96)"
+    )
+    return page.run("document.querySelector('.unit h3').textContent")
+
+
+def test_search_finds_words_in_descriptions(page):
+    assert len(names(page)) == 8
+    type_into(page, "q", "boat")
+    assert names(page) == [f"{layer} / {index}" for layer in LAYERS for index in (0, 3)]
+    assert page.run("[...document.querySelectorAll('mark')].map(e => e.textContent)") == [
+        *("boat", "BOAT") * 2
+    ]
+    assert page.run("document.getElementById('count').textContent") == "4 of 8 units"
+    assert "q=boat" in page.run("location.hash")
+
+
+def test_filters_combine(page):
+    type_into(page, "layer", "layer1")
+    assert len(names(page)) == 4
+    type_into(page, "status", "below_threshold")
+    assert names(page) == ["layer1 / 1"]
+    type_into(page, "method", "first")
+    assert names(page) == []
+    type_into(page, "status", "")
+    type_into(page, "sort", "score")
+    assert names(page) == [f"layer1 / {index}" for index in (3, 2, 1, 0)]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_link_opens_its_unit_with_images(browser, address, layer):
+    browser.open(address)
+    link = browser.run(
+        "[...document.querySelectorAll('a.row')]"
+        f".find(e => e.textContent.startsWith({json.dumps(layer + ' / 2')})).hash"
+    )
+    browser.open(address, link)
+    assert opened(browser) == f"{layer} / 2"
+    assert browser.run("document.querySelector('.unit .text').textContent") == HOSTILE
+    assert browser.run("document.querySelectorAll('.unit svg path.edge').length") == 3
+    assert browser.run("document.querySelector('.unit img').alt").startswith(f"image {HOSTILE}, value")
+    assert browser.run("window.hacked") is None
+
+
+def test_a_link_opens_its_unit_despite_the_filters(browser, address):
+    browser.open(address, "#layer1/1?q=boat&status=nonsense")
+    assert opened(browser) == "layer1 / 1"
+    assert len(names(browser)) == 5
+
+
+def test_keys_step_through_the_units(page):
+    page.press("j")
+    assert opened(page) == "layer1 / 0"
+    page.press("j")
+    page.wait("document.querySelector('.unit h3')?.textContent === 'layer1 / 1'")
+    page.press("k")
+    page.wait("document.querySelector('.unit h3')?.textContent === 'layer1 / 0'")
+    page.press("Escape")
+    page.wait("!document.querySelector('.unit')")
+    assert page.run("location.hash") == ""
+    page.press("/")
+    assert page.run("document.activeElement.id") == "q"
+    page.press("j")  # typed into the field
+    assert page.run("document.getElementById('q').value") == "j"
+
+
+def test_images_are_loaded_when_a_unit_opens(page):
+    assert page.run("document.images.length") == 0
+    page.run("document.querySelector('a.row').click()")
+    assert opened(page) == "layer1 / 0"
+    page.run("document.querySelector('[data-do=next]').click()")
+    page.wait("document.querySelector('.unit h3')?.textContent === 'layer1 / 1'")
+    page.run("document.querySelector('[data-do=close]').click()")
+    page.wait("!document.querySelector('.unit')")
+
+
+def test_a_unit_is_copied_as_json(page):
+    page.run("document.querySelector('a.row').click()")
+    opened(page)
+    page.run(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: t => { window.copied = t; }}})"
+    )
+    page.run("document.querySelector('[data-do=copy]').click()")
+    page.wait("window.copied")
+    copied = json.loads(page.run("window.copied"))
+    assert (copied["layer"], copied["unit"]) == ("layer1", 0)
+    assert [d["text"] for d in copied["descriptions"]] == ["a red boat", "the sea 0"]
+    assert copied["layer_fingerprint"] == "print of layer1"
+
+
+def test_a_narrow_screen_needs_no_horizontal_scrolling(address, tmp_path):
+    page = Page(tmp_path / "profile", width=400, dark=True)
+    try:
+        page.open(address, "#layer1/2")
+        opened(page)
+        assert page.run("document.documentElement.scrollWidth") <= 400
+        dark = page.run("getComputedStyle(document.body).backgroundColor")
+        assert sum(map(int, dark[4:-1].split(","))) < 200
+    finally:
+        page.close()
