@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,15 @@ def build_command(options: argparse.Namespace) -> int:
         f"leaderboard: {written[-1]}", highlight=False, markup=False, soft_wrap=True
     )
     return exit_codes.OK
+
+
+def write_leaderboard_of(runs: Sequence[FinishedRun], out: Path) -> Path:
+    """Writes a leaderboard of finished runs; returns the path of its page."""
+    from ...results.leaderboard.boards import build
+    from ...results.leaderboard.bundle import bundle_of_run
+    from ...results.leaderboard.writing import write_leaderboard
+
+    return write_leaderboard(build([bundle_of_run(run) for run in runs]), out)[-1]
 
 
 def _bundle(path: Path) -> Bundle:

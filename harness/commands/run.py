@@ -24,6 +24,10 @@ from ..run import execute
 from ..run_folder import SKIPPED
 from ..sweeps import expand
 from .console import notices, show, show_json, terminal
+from .leaderboard import write_leaderboard_of
+
+LEADERBOARD = "leaderboard"
+"""Folder, in that of all runs, of the leaderboard of the last sweep."""
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -53,8 +57,11 @@ def _sweep(options: argparse.Namespace) -> int:
             errors += 1
         else:
             runs += [finished] if finished else []
+    page = write_leaderboard_of(runs, options.runs / LEADERBOARD) if runs else None
     if options.json:
-        show_json({"runs": [_content(run) for run in runs], "failed": errors})
+        show_json({"runs": [_content(run) for run in runs], "failed": errors, "leaderboard": str(page)})
+    elif page:
+        console.print(f"leaderboard: {page}", highlight=False, markup=False, soft_wrap=True)
     if errors:
         console.print(f"[red]{errors} of {len(combinations)} runs failed[/]", highlight=False)
         return exit_codes.INVALID_INPUT

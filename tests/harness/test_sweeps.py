@@ -49,6 +49,7 @@ def test_a_sweep_runs_all_and_a_run_that_cannot_start_ends_no_other(tmp_path, mo
         f"tinyworld-resnet-tinyworld-seed={seed}-final_layer=fc" for seed in (0, 1)
     ]
     assert content["failed"] == 2
+    assert (tmp_path / content["leaderboard"]).read_text().startswith("<!DOCTYPE html>")
     assert printed.err.count("final_layer=fcc is not among the layers") == 2
     run = FinishedRun(content["runs"][1]["run"])
     assert run.status == "finished"
