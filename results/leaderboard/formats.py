@@ -131,9 +131,10 @@ def detectable_notes(board: Board) -> Iterator[str]:
         if value is not None:
             percent = board.metrics[metric].percent
             n = max(len(column) for column in board.scores[metric].values())
+            difference = f"{number(value, percent)}{' points' * percent}"
             yield (
-                f"{metric}: {n} units show a difference of {number(value, percent)}{' points' * percent} "
-                "between any two ranked methods with a probability of 80 % or more (level 5 %, one test)."
+                f"{metric}: smallest difference that {n} units show between any two ranked methods with "
+                f"a probability of 80 %: {difference} (one test at 5 %)."
             )
 
 

@@ -62,10 +62,15 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         descriptions = list(_rows(files[DESCRIPTIONS], descriptions_schema(), DescribedUnit))
         scores = list(_rows(files[SCORES], scores_schema(), ScoredUnit)) if SCORES in files else []
     except InputError as error:
-        raise InputError(f"{path}, {error.message}", error.hint) from error
+        raise InputError(printable(f"{path}, {error.message}"), error.hint) from error
     if (info.references is None) != (SCORES not in files):
         raise InputError(f"{path} has scores without references, or references without scores")
     return Bundle(info, descriptions, scores, summary, str(path))
+
+
+def printable(text: str) -> str:
+    """Returns a text of a bundle without control characters, with which it could rewrite a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _files(path: Path) -> dict[str, bytes]:
@@ -125,7 +130,7 @@ def _listed(path: Path, files: dict[str, bytes]) -> dict[str, str]:
     if schema != SCHEMA:
         raise InputError(
             f"{path}: schema {schema!r}, this version reads schema {SCHEMA}",
-            f"it was written by {manifest.get('written_by', 'another version')}: install that version",
+            printable(f"it was written by {manifest.get('written_by', 'another version')}: install that"),
         )
     try:
         listed = {name: str(entry["sha256"]) for name, entry in manifest["files"].items()}
@@ -195,7 +200,8 @@ def _table(content: bytes, schema: pa.Schema, name: str) -> pa.Table:
         file = pq.ParquetFile(io.BytesIO(content), read_dictionary=texts)
         _check_layout(file, schema, name)
         table = file.read()
-    except (pa.ArrowException, OSError, ValueError) as error:
+        table.validate(full=True)  # texts that are not UTF-8, indices beyond the dictionary
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: a missing column
         raise InputError(f"{name}: not a Parquet file, or damaged: {error}") from error
     for text in texts:
         for chunk in table.column(text).chunks:

@@ -16,6 +16,7 @@ from ...harness.records import Status
 from ...harness.scores import NO_REFERENCE, ScoreRow, check_scores, reserved_prefix, score_frame
 from .bundle import Bundle, DescribedUnit
 from .privacy import cleaned
+from .reading import printable
 from .summary import summarise
 
 # Accuracies are 0 or 1. The tolerance is for means over references, summed in another order.
@@ -69,19 +70,42 @@ def validate(bundle: Bundle, metrics: Sequence[Recomputable] = ()) -> Recomputed
         InputError: if something does not; names the file, the method and the unit.
     """
     try:
+        _check_names(bundle)
         _check_descriptions(bundle)
         rows = list(bundle.score_table())
         _check_score_rows(bundle, rows)
         recomputed = [metric.name for metric in metrics if _recompute(bundle, rows, metric)]
         _check_summary(bundle)
     except InputError as error:
-        raise InputError(f"{bundle.source}: {error.message}", error.hint) from error
+        raise InputError(
+            printable(f"{bundle.source}: {error.message}"), error.hint and printable(error.hint)
+        ) from error
     return Recomputed(
         len(bundle.descriptions),
         len(rows),
         recomputed,
         [name for name in bundle.info.metrics if name not in recomputed],
     )
+
+
+def _check_names(bundle: Bundle) -> None:
+    """Checks what is printed: names of one line, without control characters."""
+    info = bundle.info
+    references = [info.references.name] if info.references else []
+    names = [
+        info.target.name,
+        info.probing_set.name,
+        *references,
+        *info.methods,
+        *info.metrics,
+        *info.layers,
+    ]
+    for name in names:
+        if not name.strip() or not name.isprintable():
+            raise InputError(f"{name!r} is no name: it is empty or has control characters")
+    for layer, units in info.units.items():
+        if len(set(units)) != len(units) or min(units, default=0) < 0:
+            raise InputError(f"{layer}: a unit is listed twice, or is negative")
 
 
 def _check_descriptions(bundle: Bundle) -> None:
@@ -120,12 +144,17 @@ def _check_score_rows(bundle: Bundle, rows: Sequence[ScoreRow]) -> None:
         return
     if references.layer not in bundle.info.units:
         raise InputError(f"the scored layer {references.layer} is not one of the layers")
+    for unit, references_of_unit in references.texts.items():
+        if not references_of_unit or not all(text.strip() for text in references_of_unit):
+            raise InputError(f"unit {unit} has an empty reference")
     check_scores(score_frame(rows), "scores")
     texts = {_key(row): row for row in bundle.descriptions}
     for row in rows:
         where = f"{row.method}, {row.metric}, unit {row.unit}"
         if row.metric not in bundle.info.metrics:
             raise InputError(f"{where}: the metric is not described")
+        if (row.status == "ok") and not _has_words(row.prediction):
+            raise InputError(f"{where}: a text without a letter or digit is scored")
         if row.control != bool(reserved_prefix(row.method)):
             raise InputError(f"{where}: a control is named 'constant: ...' or 'shuffled: ...'")
         expected = row.status if row.status != "ok" else None if row.references else NO_REFERENCE
@@ -140,12 +169,16 @@ def _check_scored_text(row: ScoreRow, description: DescribedUnit | None, where: 
     text = description.text if description else None
     status = description.status if description else "missing"
     # A text without a letter or digit counts as a missing description; see `score_descriptions`.
-    if status == "ok" and not any(character.isalnum() for character in text or ""):
+    if status == "ok" and not _has_words(text):
         status = "missing"
     if (row.status, row.prediction) != (status, text):
         raise InputError(
             f"{where}: scored was {row.prediction!r} ({row.status}), described is {text!r} ({status})"
         )
+
+
+def _has_words(text: str | None) -> bool:
+    return any(character.isalnum() for character in text or "")
 
 
 def _check_complete(bundle: Bundle, rows: Sequence[ScoreRow]) -> None:

@@ -3,8 +3,10 @@
 import hashlib
 import io
 import json
+import random
 import shutil
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
@@ -297,11 +299,24 @@ def test_a_changed_table_is_refused(stored, tmp_path, name, change, reason):
         ("run.json", lambda r: r["units"].update(fc=["a"]), "units.fc"),
         ("run.json", lambda r: r["layers"].pop("fc"), "different layers"),
         ("run.json", lambda r: r.update(references=None), "scores without references"),
+        ("run.json", lambda r: r["target"].update(name="a\x1b[2J"), "control characters"),
+        ("run.json", lambda r: r["units"]["layer4"].append(4), "listed twice"),
     ],
 )
 def test_changed_json_is_refused(stored, tmp_path, name, change, reason):
     path = rewritten(stored, tmp_path / "a.zip", lambda files: changed_json(files, name, change))
-    assert reason in refusal(path)
+    message = refusal(path)
+    assert reason in message
+    assert "\x1b" not in message
+
+
+def test_messages_have_no_control_characters(stored, tmp_path):
+    def change(files):
+        changed_table(files, "descriptions.parquet", lambda rows: rows[0].update(layer="\x1b[31mfc"))
+
+    message = refusal(rewritten(stored, tmp_path / "a.zip", change))
+    assert "[31mfc" in message
+    assert "\x1b" not in message
 
 
 def test_other_json_than_an_object_is_refused(stored, tmp_path):
@@ -317,3 +332,49 @@ def test_a_metric_of_another_definition_is_not_recomputed(stored):
     metrics = {name: replace(info, identity={"v": 2}) for name, info in bundle.info.metrics.items()}
     report = validate(replace(bundle, info=replace(bundle.info, metrics=metrics)), METRICS)
     assert report.metrics == []
+
+
+def test_random_changes_of_tables_are_refused_or_harmless_but_never_an_exception(stored, tmp_path):
+    rng = random.Random(1)
+    for _ in range(80):
+
+        def change(files):
+            name = rng.choice(["descriptions.parquet", "scores.parquet"])
+            content = bytearray(files[name])
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            files[name] = bytes(content)
+
+        path = rewritten(stored, tmp_path / "a.zip", change)
+        with suppress(InputError):
+            validate(read_bundle(path), METRICS)
+
+
+def _places(value, place=()):
+    """The place of every value in a JSON document."""
+    items = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    return [place, *(inner for key, content in items for inner in _places(content, (*place, key)))]
+
+
+def test_random_changes_of_json_are_refused_or_harmless_but_never_an_exception(stored, tmp_path):
+    rng = random.Random(0)
+    values = [None, 0, -1, 1.5, "", [], {}, "x", True, 10**30, {"a": 1}, ["a"]]
+    for _ in range(80):
+
+        def change(files):
+            name = rng.choice(["run.json", "summary.json"])
+            content = json.loads(files[name])
+            *folders, last = rng.choice(_places(content)[1:])
+            inner = content
+            for key in folders:
+                inner = inner[key]
+            if rng.random() < 0.3:
+                del inner[last]
+            else:
+                inner[last] = rng.choice(values)
+            files[name] = json.dumps(content).encode()
+
+        path = rewritten(stored, tmp_path / "a.zip", change)
+        with suppress(InputError):
+            validate(read_bundle(path), METRICS)
