@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,11 +13,10 @@ from annotated_types import Ge, MinLen
 from ...harness.errors import InputError
 from ..statistics import summary
 from .published_files import NotComputable, number
-from .recipe import Cell, FilePath, FixedColumns, Name, Outcome, Part, Sources, Texts, unnamed
-from .verdicts import Printed
+from .recipe import FilePath, Name, Outcome, Part, Sources, Texts
 
 
-class WordCounts(FixedColumns):
+class WordCounts(Part):
     """How often words occur in descriptions, without case.
 
     Attributes:
@@ -29,12 +28,12 @@ class WordCounts(FixedColumns):
     texts: Texts
     words: dict[Name, Annotated[tuple[Name, ...], MinLen(1)]]
 
-    def columns(self) -> Sequence[str]:
+    def columns_known(self) -> Sequence[str]:
         """Occurrences as words, and descriptions that contain one as a word or anywhere."""
         return "occurrences", "descriptions", "descriptions with the letters"
 
-    def rows(self) -> Sequence[str]:
-        """See `FixedColumns.rows`."""
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
         return list(self.words)
 
     def files(self, row: str, column: str) -> Sequence[str]:
@@ -53,7 +52,7 @@ class WordCounts(FixedColumns):
         return Outcome(count, units=len(texts))
 
 
-class DistinctTexts(FixedColumns):
+class DistinctTexts(Part):
     """How many different descriptions the units of a layer have.
 
     Attributes:
@@ -63,12 +62,12 @@ class DistinctTexts(FixedColumns):
     recipe: Literal["distinct_texts"]
     texts: dict[Name, Texts]
 
-    def columns(self) -> Sequence[str]:
+    def columns_known(self) -> Sequence[str]:
         """Units, distinct texts, and the units that share the three most frequent texts, in percent."""
         return "units", "distinct texts", "three most frequent (%)"
 
-    def rows(self) -> Sequence[str]:
-        """See `FixedColumns.rows`."""
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
         return list(self.texts)
 
     def files(self, row: str, column: str) -> Sequence[str]:
@@ -88,7 +87,7 @@ class DistinctTexts(FixedColumns):
         return Outcome(n if column == "units" else len(texts), units=n)
 
 
-class SynonymMatches(FixedColumns):
+class SynonymMatches(Part):
     """How many descriptions are the name of their unit's class, or one of its synonyms.
 
     Attributes:
@@ -100,12 +99,12 @@ class SynonymMatches(FixedColumns):
     texts: dict[Name, Texts]
     references: FilePath
 
-    def columns(self) -> Sequence[str]:
+    def columns_known(self) -> Sequence[str]:
         """Matching units: their number, and in percent of all."""
         return "matches", "matches (%)"
 
-    def rows(self) -> Sequence[str]:
-        """See `FixedColumns.rows`."""
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
         return list(self.texts)
 
     def files(self, row: str, column: str) -> Sequence[str]:
@@ -129,7 +128,7 @@ class SynonymMatches(FixedColumns):
         return Outcome(value, units=len(rows))
 
 
-class ClassMatches(FixedColumns):
+class ClassMatches(Part):
     """How many labels of Network Dissection are the name of their unit's Places class.
 
     Attributes:
@@ -147,12 +146,12 @@ class ClassMatches(FixedColumns):
     classes_counted: Annotated[int, Ge(1)]
     rules: dict[Name, Literal["published", "separators", "scenes"]]
 
-    def columns(self) -> Sequence[str]:
+    def columns_known(self) -> Sequence[str]:
         """Matching units: their number, and in percent of the classes that count."""
         return "matches", "matches (%)"
 
-    def rows(self) -> Sequence[str]:
-        """See `FixedColumns.rows`."""
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
         return list(self.rules)
 
     def files(self, row: str, column: str) -> Sequence[str]:
@@ -192,13 +191,13 @@ class ColumnMeans(Part):
     scores: Name
     statistic: Literal["mean", "standard error", "units"] = "mean"
 
-    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
-        """See `Part.check`."""
-        for row, columns in self.cells.items():
-            for problem in unnamed(self.rows, [row]):
-                yield "rows", problem
-            for problem in unnamed(self.columns, list(columns)):
-                yield "columns", problem
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
+        return list(self.rows)
+
+    def columns_known(self) -> Sequence[str]:
+        """See `Part.columns_known`."""
+        return list(self.columns)
 
     def files(self, row: str, column: str) -> Sequence[str]:
         """See `Part.files`."""

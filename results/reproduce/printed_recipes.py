@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le, MinLen
 
 from .published_files import NotComputable
-from .recipe import Cell, Name, Outcome, Part, Sources, unnamed
+from .recipe import Cell, Name, Outcome, Part, Sources
 from .verdicts import Printed
 
 
@@ -135,12 +135,14 @@ class Denominators(Part):
             raise NotComputable(f"a denominator up to {self.limit} that fits; there is none")
         return Outcome(min(fits) if column == "smallest denominator" else max(fits))
 
+    def columns_known(self) -> Sequence[str]:
+        """The number of denominators, the smallest and the largest."""
+        return "denominators", "smallest denominator", "largest denominator"
+
     def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
         """See `Part.check`."""
-        known = ("denominators", "smallest denominator", "largest denominator")
-        for (row, column), _ in self.printed():
-            for problem in unnamed(known, [column]):
-                yield f"cells.{row}", problem
+        yield from super().check(cells)
+        for row in self.cells:
             for name in self.of:
                 if cells.get((row, name)) is None:
                     yield "of", f"{row!r} has no printed cell {name!r}"

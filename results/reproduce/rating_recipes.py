@@ -118,17 +118,14 @@ class Judgements(Model):
     without: tuple[Name, ...] = ()
 
 
-class RatingStatistics(Part):
-    """Means and shares of ratings; columns are methods.
+class _OfStudy(Part):
+    """Recipes of one study.
 
     Attributes:
-        study: the file.
-        statistics: by row.
+        study: its file.
     """
 
-    recipe: Literal["rating_statistics"]
     study: Study
-    statistics: dict[Name, Judgements]
 
     def files(self, row: str, column: str) -> Sequence[str]:
         """See `Part.files`."""
@@ -137,11 +134,30 @@ class RatingStatistics(Part):
     def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
         """See `Part.check`."""
         yield from self.study.problems()
-        for row, columns in self.cells.items():
-            for problem in unnamed(self.statistics, [row]):
-                yield "statistics", problem
-            for problem in unnamed(self.study.ratings, list(columns)):
-                yield f"cells.{row}", problem
+        yield from super().check(cells)
+
+
+class RatingStatistics(_OfStudy):
+    """Means and shares of ratings; columns are methods.
+
+    Attributes:
+        statistics: by row.
+    """
+
+    recipe: Literal["rating_statistics"]
+    statistics: dict[Name, Judgements]
+
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
+        return list(self.statistics)
+
+    def columns_known(self) -> Sequence[str]:
+        """See `Part.columns_known`."""
+        return list(self.study.ratings)
+
+    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
+        """See `Part.check`."""
+        yield from super().check(cells)
         for row, chosen in self.statistics.items():
             for problem in unnamed(self.study.flags, list(chosen.without)):
                 yield f"statistics.{row}.without", problem
@@ -167,30 +183,27 @@ class RatingStatistics(Part):
         return Outcome(_statistic(chosen.statistic, values, method, units), units=len(units))
 
 
-class RatingDifferences(Part):
+class RatingDifferences(_OfStudy):
     """Paired differences between two methods; each unit's difference is summed over raters.
 
     Attributes:
-        study: the file.
         pairs: by row, the two methods; the first minus the second is reported.
     """
 
     recipe: Literal["rating_differences"]
-    study: Study
     pairs: dict[Name, tuple[Name, Name]]
 
-    def files(self, row: str, column: str) -> Sequence[str]:
-        """See `Part.files`."""
-        return [self.study.file]
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
+        return list(self.pairs)
+
+    def columns_known(self) -> Sequence[str]:
+        """See `Part.columns_known`."""
+        return _DIFFERENCES
 
     def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
         """See `Part.check`."""
-        yield from self.study.problems()
-        for row, columns in self.cells.items():
-            for problem in unnamed(self.pairs, [row]):
-                yield "pairs", problem
-            for problem in unnamed(_DIFFERENCES, list(columns)):
-                yield f"cells.{row}", problem
+        yield from super().check(cells)
         for row, pair in self.pairs.items():
             for problem in unnamed(self.study.ratings, pair):
                 yield f"pairs.{row}", problem
@@ -237,32 +250,29 @@ _DIFFERENCES = (
 )
 
 
-class RaterAgreement(Part):
+class RaterAgreement(_OfStudy):
     """How far the first two raters agree, over all methods or on one; columns are measures.
 
     Attributes:
-        study: the file.
         methods: by row, the methods whose ratings are compared.
     """
 
     recipe: Literal["rater_agreement"]
-    study: Study
     methods: dict[Name, Columns]
 
-    def files(self, row: str, column: str) -> Sequence[str]:
-        """See `Part.files`."""
-        return [self.study.file]
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
+        return list(self.methods)
+
+    def columns_known(self) -> Sequence[str]:
+        """See `Part.columns_known`."""
+        return list(agreement([1, 2], [1, 2]))
 
     def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
         """See `Part.check`."""
-        yield from self.study.problems()
+        yield from super().check(cells)
         if len(self.study.raters) < 2:
             yield "study.raters", "agreement needs two raters"
-        for row, columns in self.cells.items():
-            for problem in unnamed(self.methods, [row]):
-                yield "methods", problem
-            for problem in unnamed(list(agreement([1, 2], [1, 2])), list(columns)):
-                yield f"cells.{row}", problem
         for row, names in self.methods.items():
             for problem in unnamed(self.study.ratings, names):
                 yield f"methods.{row}", problem
@@ -278,28 +288,18 @@ class RaterAgreement(Part):
         return Outcome(value, units=len(first))
 
 
-class FlagCounts(Part):
-    """How many units each rater flags; columns are the raters and "both".
-
-    Attributes:
-        study: the file.
-    """
+class FlagCounts(_OfStudy):
+    """How many units each rater flags; columns are the raters and "both"."""
 
     recipe: Literal["flag_counts"]
-    study: Study
 
-    def files(self, row: str, column: str) -> Sequence[str]:
-        """See `Part.files`."""
-        return [self.study.file]
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
+        return list(self.study.flags)
 
-    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
-        """See `Part.check`."""
-        yield from self.study.problems()
-        for row, columns in self.cells.items():
-            for problem in unnamed(self.study.flags, [row]):
-                yield "cells", problem
-            for problem in unnamed([*self.study.raters, "both"], list(columns)):
-                yield f"cells.{row}", problem
+    def columns_known(self) -> Sequence[str]:
+        """See `Part.columns_known`."""
+        return [*self.study.raters, "both"]
 
     def value(self, row: str, column: str, sources: Sources) -> Outcome:
         """Returns a count."""

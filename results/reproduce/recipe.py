@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -150,34 +150,25 @@ class Part(Model):
         """Returns the text metrics that a cell needs."""
         return ()
 
+    def rows_known(self) -> Collection[str] | None:
+        """Returns the rows that the parameters describe; None if a row needs no parameters."""
+        return None
+
+    def columns_known(self) -> Collection[str] | None:
+        """Returns the columns that the recipe can compute; None if it can compute any."""
+        return None
+
     def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
         """Yields (key, problem) for parameters that do not fit the cells of the table."""
-        del cells
-        yield from ()
-
-
-def unnamed(known: Mapping[str, object] | Sequence[str], used: Sequence[str]) -> Iterator[str]:
-    """Yields a problem for every used name that is not known."""
-    for name in dict.fromkeys(used):
-        if name not in known:
-            yield f"{name!r} is none of {', '.join(known)}"
-
-
-class FixedColumns(Part):
-    """Recipes with a fixed set of columns, and parameters by row."""
-
-    def columns(self) -> Sequence[str]:
-        """Returns the columns that the recipe can compute."""
-        raise NotImplementedError
-
-    def rows(self) -> Sequence[str]:
-        """Returns the rows that have parameters."""
-        raise NotImplementedError
-
-    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
-        """See `Part.check`."""
         for row, columns in self.cells.items():
-            for problem in unnamed(self.rows(), [row]):
-                yield "cells", f"the recipe has no row {problem}"
-            for problem in unnamed(self.columns(), list(columns)):
+            for problem in unnamed(self.rows_known(), [row]):
+                yield "cells", f"the row {problem}"
+            for problem in unnamed(self.columns_known(), list(columns)):
                 yield f"cells.{row}", problem
+
+
+def unnamed(known: Collection[str] | None, used: Sequence[str]) -> Iterator[str]:
+    """Yields a problem for every used name that is not known; None knows all names."""
+    for name in dict.fromkeys(used):
+        if known is not None and name not in known:
+            yield f"{name!r} is none of {', '.join(known)}"

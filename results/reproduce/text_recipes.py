@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Annotated, Literal
 
@@ -12,8 +12,7 @@ from pydantic import model_validator
 
 from ..importers.descriptions_csv import DescriptionRow
 from .published_files import NotComputable
-from .recipe import Cell, FilePath, Model, Name, Outcome, Part, Sources, Texts, unnamed
-from .verdicts import Printed
+from .recipe import FilePath, Model, Name, Outcome, Part, Sources, Texts
 
 Unit = tuple[str, int]
 """Layer and index of a unit."""
@@ -112,13 +111,13 @@ class TextSimilarity(Part):
         """See `Part.metrics`."""
         return [self.metric[column], *([self.agreement.metric] if self.agreement else [])]
 
-    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
-        """See `Part.check`."""
-        for row, columns in self.cells.items():
-            for problem in unnamed(self.predictions, [row]):
-                yield "predictions", problem
-            for problem in unnamed(self.metric, list(columns)):
-                yield "metric", problem
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
+        return list(self.predictions)
+
+    def columns_known(self) -> Sequence[str]:
+        """See `Part.columns_known`."""
+        return list(self.metric)
 
     def value(self, row: str, column: str, sources: Sources) -> Outcome:
         """Returns the mean score of the units, and their number."""
@@ -175,13 +174,13 @@ class EqualTexts(Part):
         """See `Part.files`."""
         return [texts.file for texts in self.pairs[row]]
 
-    def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
-        """See `Part.check`."""
-        for row, columns in self.cells.items():
-            for problem in unnamed(self.pairs, [row]):
-                yield "pairs", problem
-            for problem in unnamed(("units", "equal texts"), list(columns)):
-                yield f"cells.{row}", problem
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
+        return list(self.pairs)
+
+    def columns_known(self) -> Sequence[str]:
+        """Units in both files, and those with equal texts."""
+        return "units", "equal texts"
 
     def value(self, row: str, column: str, sources: Sources) -> Outcome:
         """Returns the number of units in both files, or of those with equal texts."""

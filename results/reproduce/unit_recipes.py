@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from .published_files import number
-from .recipe import FilePath, FixedColumns, Model, Name, Outcome, Sources
+from .recipe import FilePath, Model, Name, Outcome, Part, Sources
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 
 
-class Detectors(FixedColumns):
+class Detectors(Part):
     """Counts detectors, the units whose IoU exceeds a threshold, and the labels that have one.
 
     Two counting rules exist. Per category, the published one: a unit counts in every category whose best
@@ -30,12 +30,12 @@ class Detectors(FixedColumns):
     paths: dict[Name, FilePath]
     threshold: float = 0.04
 
-    def columns(self) -> Sequence[str]:
+    def columns_known(self) -> Sequence[str]:
         """Units, detectors, unique labels under both rules, unique labels of each category, mean IoU."""
         return ("units", "detectors", "unique", "unique, best label only", *CATEGORIES, "mean IoU")
 
-    def rows(self) -> Sequence[str]:
-        """See `FixedColumns.rows`."""
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
         return list(self.paths)
 
     def files(self, row: str, column: str) -> Sequence[str]:
@@ -84,7 +84,7 @@ class SampledFile(Model):
     units: Annotated[int, Ge(1), Le(1_000_000_000)]
 
 
-class PairedByOrder(FixedColumns):
+class PairedByOrder(Part):
     """How many rows of a file are paired with their own unit, if rows are joined to a sample by order.
 
     The sample is Python's `random.sample` of all units, in its order. The longer of the two is cut.
@@ -100,12 +100,12 @@ class PairedByOrder(FixedColumns):
     seed: int
     sampled: Annotated[int, Ge(1)]
 
-    def columns(self) -> Sequence[str]:
+    def columns_known(self) -> Sequence[str]:
         """Pairs, and those of a row with its own unit."""
         return "pairs", "right pairs"
 
-    def rows(self) -> Sequence[str]:
-        """See `FixedColumns.rows`."""
+    def rows_known(self) -> Sequence[str]:
+        """See `Part.rows_known`."""
         return list(self.samples)
 
     def files(self, row: str, column: str) -> Sequence[str]:
