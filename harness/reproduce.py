@@ -30,7 +30,7 @@ class MetricScorer:
     """Scores pairs of texts by the metrics of the configuration; a scored pair is not scored again.
 
     Args:
-        instead: by metric, the one to use instead.
+        instead: by metric, the one to use instead; other metrics are not available then.
         download: whether models may be downloaded; otherwise only local ones are used.
         device: "auto", "cpu", "cuda" or "cuda:N".
     """
@@ -42,22 +42,32 @@ class MetricScorer:
         download: bool = False,
         device: str = "auto",
     ) -> None:
-        self._instead = dict(instead or {})
+        self._instead = instead
         self._download, self._device = download, device
         self._metrics: dict[str, PairMetric | InputError] = {}
         self._scored: dict[tuple[str, Pair], float] = {}
 
     def available(self, metric: str) -> bool:
-        """Returns whether the model of a metric can be used."""
+        """Returns whether the model of a metric can be used.
+
+        Raises:
+            InputError: if there is no such metric.
+        """
         return not isinstance(self._metric(metric), InputError)
 
+    def check(self, metric: str) -> None:
+        """Raises InputError, which says what to install, if the model of a metric cannot be used."""
+        built = self._metric(metric)
+        if isinstance(built, InputError):
+            raise built
+
     def model(self, metric: str) -> str:
-        """Returns the name of the model that a metric uses."""
-        return ", ".join(self._require(metric).models().values())
+        """Returns the name of the model that a metric uses, or the metric's if it uses none."""
+        return ", ".join(self._require(metric).models().values()) or metric
 
     def identity(self, metric: str) -> str:
         """Returns the fingerprint of a metric's model, with its commit if it is from the Hub."""
-        return str(self._require(metric).identity()["fingerprint"])
+        return str(self._require(metric).identity().get("fingerprint", "no model"))
 
     def scores(self, metric: str, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Returns [n], one score per (description, reference).
@@ -65,13 +75,13 @@ class MetricScorer:
         Raises:
             NotComputable: if the model is not available.
         """
-        name = self._instead.get(metric, metric)
-        new = [pair for pair in dict.fromkeys(pairs) if (name, pair) not in self._scored]
+        scorer = self._require(metric)
+        new = [pair for pair in dict.fromkeys(pairs) if (scorer.name, pair) not in self._scored]
         if new:
             # `score_pairs` accepts a single space, which is one of the characters of a text.
-            scores = self._require(metric).score_pairs(new)
-            self._scored.update({(name, pair): float(s) for pair, s in zip(new, scores, strict=True)})
-        return np.array([self._scored[name, pair] for pair in pairs])
+            for pair, score in zip(new, scorer.score_pairs(new), strict=True):
+                self._scored[scorer.name, pair] = float(score)
+        return np.array([self._scored[scorer.name, pair] for pair in pairs])
 
     def _require(self, metric: str) -> PairMetric:
         built = self._metric(metric)
@@ -80,18 +90,21 @@ class MetricScorer:
         return built
 
     def _metric(self, metric: str) -> PairMetric | InputError:
-        name = self._instead.get(metric, metric)
+        name = metric if self._instead is None else self._instead.get(metric)
+        if name is None:
+            return InputError(f"{metric} has no substitute")
         if name not in self._metrics:
-            try:
-                self._metrics[name] = self._load(name)
-            except InputError as error:
-                self._metrics[name] = error
+            self._metrics[name] = self._load(name)
         return self._metrics[name]
 
-    def _load(self, name: str) -> PairMetric:
-        with contextlib.nullcontext() if self._download else local_files_only():
-            config = compose([f"metric=[{name}]", f"device={self._device}"], root="score").config
-            metric: PairMetric = build(config.metric[name], f"metric={name}")
-            # Weights are loaded on first use: building alone does not notice that they are missing.
-            metric.score_pairs([("a red boat", "a boat")])
+    def _load(self, name: str) -> PairMetric | InputError:
+        """Returns a metric, or the error if its model is not available."""
+        config = compose([f"metric=[{name}]", f"device={self._device}"], root="score").config
+        metric: PairMetric = build(config.metric[name], f"metric={name}")
+        try:
+            with contextlib.nullcontext() if self._download else local_files_only():
+                # Weights are loaded on first use: building alone does not notice that they are missing.
+                metric.score_pairs([("a red boat", "a boat")])
+        except InputError as error:
+            return error
         return metric

@@ -62,7 +62,11 @@ def _reproductions(
     tables = [load_table(name) for name in options.names]
     substitute = None
     if options.encoder == "offline":
-        substitute = Substitute(OFFLINE_NAME, MetricScorer(OFFLINE, device=options.device))
+        others = MetricScorer(OFFLINE, device=options.device)
+        # An empty column would not say that the package of this model is missing.
+        for metric in sorted({metric for table in tables for metric in table.models} & OFFLINE.keys()):
+            others.check(metric)
+        substitute = Substitute(OFFLINE_NAME, others)
     return [reproduce_table(table, files, scorer, substitute) for table in tables]
 
 

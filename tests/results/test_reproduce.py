@@ -456,3 +456,33 @@ def test_the_packaged_encoder_has_a_column_of_its_own(capsys, tmp_path, folder):
     assert own["all-MiniLM-L6-v2"] > characters["all-MiniLM-L6-v2"]
     assert list(table["models"]) == ["all-MiniLM-L6-v2 for mpnet_cosine"]
     assert len(table["models"]["all-MiniLM-L6-v2 for mpnet_cosine"]) == 64
+
+
+def test_a_metric_that_does_not_exist_is_an_error(capsys, tmp_path, folder):
+    header = HEADER + "models: {mpnet: all-mpnet-base-v2}\n"
+    path = written(
+        tmp_path,
+        f"{TEXTS}    references: {{lines: lines.txt}}\n    metric: {{x: mpnet}}\n{CELLS}",
+        header,
+    )
+    code, _, error = run(capsys, path, "--published", folder)
+    assert code == 2
+    assert "did you mean mpnet_cosine" in error
+
+
+def test_a_missing_package_of_the_offline_encoder_is_an_error(capsys, folder, monkeypatch):
+    from dissectbench.harness import reproduce
+
+    monkeypatch.setattr(reproduce, "OFFLINE", {"clip_cosine": "mpnet_cosine"})
+    code, _, error = run(capsys, "dnd_blip2", "--published", folder, "--encoder", "offline")
+    assert code == 2
+    assert "all-mpnet-base-v2" in error
+
+
+def test_a_metric_without_a_model_is_not_attributed_to_the_offline_encoder(capsys, tmp_path, folder):
+    header = HEADER + "models: {synonym_accuracy: no model}\n"
+    parts = f"{TEXTS}    references: {{lines: lines.txt}}\n    metric: {{x: synonym_accuracy}}\n{CELLS}"
+    path = written(tmp_path, parts.replace("f.csv", "labels.csv, layer: fc"), header)
+    code, out, _ = run(capsys, path, "--published", folder, "--encoder", "offline", "--json")
+    (row,) = json.loads(out)["tables"][0]["rows"]
+    assert (code, row["cells"]["recomputed"], row["cells"]["all-MiniLM-L6-v2"]) == (0, 0.5, None)
