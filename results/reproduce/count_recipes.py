@@ -13,7 +13,7 @@ from annotated_types import Ge, MinLen
 from ...harness.errors import InputError
 from ..statistics import summary
 from .published_files import NotComputable, number
-from .recipe import FilePath, Name, Outcome, Part, Sources, Texts
+from .recipe import FilePath, Model, Name, Outcome, Part, Sources, Texts
 
 
 class WordCounts(Part):
@@ -128,6 +128,19 @@ class SynonymMatches(Part):
         return Outcome(value, units=len(rows))
 
 
+class MatchRule(Model):
+    """When a label matches the name of a class.
+
+    Attributes:
+        unify_separators: whether "-" and "/" are the same. In the published program they are not, so
+            that a class with a subtype never matches.
+        scenes_only: whether labels that are not of scenes never match.
+    """
+
+    unify_separators: bool = False
+    scenes_only: bool = False
+
+
 class ClassMatches(Part):
     """How many labels of Network Dissection are the name of their unit's Places class.
 
@@ -135,16 +148,14 @@ class ClassMatches(Part):
         file: the label file of the final layer.
         classes: the list of Places classes, with lines such as "/b/balcony/exterior 39".
         classes_counted: number of classes that count, for percentages.
-        rules: by row, how a label and a name are compared. "published": "-" and "/" are different
-            characters, so that a class with a subtype never matches. "separators": they are the same.
-            "scenes": the same, and labels that are not of scenes never match.
+        rules: by row, how a label and a name are compared.
     """
 
     recipe: Literal["class_matches"]
     file: FilePath
     classes: FilePath
     classes_counted: Annotated[int, Ge(1)]
-    rules: dict[Name, Literal["published", "separators", "scenes"]]
+    rules: dict[Name, MatchRule]
 
     def columns_known(self) -> Sequence[str]:
         """Matching units: their number, and in percent of the classes that count."""
@@ -234,10 +245,10 @@ def _place(line: str) -> str:
     return line.split(" ")[0][3:]
 
 
-def _matches(label: str, name: str, rule: str) -> bool:
-    if rule == "scenes" and not label.endswith("-s"):
+def _matches(label: str, name: str, rule: MatchRule) -> bool:
+    if rule.scenes_only and not label.endswith("-s"):
         return False
     label = re.sub(r"-s$", "", label)
-    if rule != "published":
+    if rule.unify_separators:
         label, name = label.replace("/", "-"), name.replace("/", "-")
     return label == name

@@ -65,7 +65,9 @@ def listing_table(
         )
         rows.append(Row(cells))
         if missing:
-            notes.append(f"{table.name} needs {', '.join(missing)}.")
+            # The files of a table are similar; a table that is printed names those of each cell.
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            notes.append(f"{table.name} needs {', '.join(missing[:3])}{more}.")
     if not files.folders:
         notes = [
             "--published DIR: a folder of the authors' files; docs/reproduce.md says how to get them."
