@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import exit_codes
@@ -44,6 +45,11 @@ def import_command(options: argparse.Namespace) -> int:
     return exit_codes.OK
 
 
+def _printable(names: Sequence[str]) -> str:
+    """Joins names from a file; one with control characters, which could act on a terminal, is quoted."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)
+
+
 def _report(file: DescriptionFile) -> dict[str, Any]:
     return {
         "path": str(file.path),
@@ -64,16 +70,16 @@ def _report(file: DescriptionFile) -> dict[str, Any]:
 def _in_words(file: DescriptionFile) -> list[str]:
     report = _report(file)
     origin = {"column": "", "argument": " (--layer)", "file name": " (from the file name)"}
-    layers = f"{', '.join(report['layers'])}{origin[file.layer_from]}"
+    layers = f"{_printable(report['layers'])}{origin[file.layer_from]}"
     lines = [
         f"{file.path}: {file.layout}, {file.records} rows, {len(file.rows)} descriptions of {layers}",
-        f"  method: {', '.join(report['methods'])}",
+        f"  method: {_printable(report['methods'])}",
     ]
     for oddity in report["oddities"]:
         line = f" (first: line {oddity['first_line']})" if oddity["first_line"] else ""
         lines.append(f"  {oddity['what']}: {oddity['count']}{line}")
     if file.unused_columns:
         more = len(file.unused_columns) - _MOST_COLUMNS
-        columns = ", ".join(file.unused_columns[:_MOST_COLUMNS])
+        columns = _printable(file.unused_columns[:_MOST_COLUMNS])
         lines.append(f"  columns not imported: {columns}" + (f" and {more} more" if more > 0 else ""))
     return lines

@@ -89,7 +89,9 @@ def _origin(path: Path, layout: Layout, layer: str | None) -> _Origin:
         )
     # Without the layer, the files of one method's layers have the same method.
     stem = rest if layer in ("", name_layer) else path.stem
-    method = ":".join(filter(None, (layout.method, stem))) or path.stem
+    # A file that is named after the tool, such as an exported one, names it once.
+    parts = dict.fromkeys(filter(None, (layout.method, stem)))
+    method = ":".join(parts) or path.stem
     return _Origin(layer, method, layer_from, name_layer)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -78,11 +78,14 @@ class RowReader:
             InputError: if a cell is invalid; names file, line and column.
         """
         self._line, self._cells = line, cells
-        layout = self._layout
-        return [
-            self._reading(column, f"{layout.method}:{name}" if layout.method and name else name)
-            for name, column in layout.text_columns().items()
+        tool = self._layout.method
+        first, *others = [
+            self._reading(column, f"{tool}:{name}" if tool and name else name)
+            for name, column in self._layout.text_columns().items()
         ]
+        # Counted once, however many methods the record has.
+        oddities = (*self._record_oddities(first.row), *first.oddities)
+        return [replace(first, oddities=oddities), *others]
 
     def _reading(self, column: str, method: str | None) -> Reading:
         layout = self._layout
@@ -104,7 +107,7 @@ class RowReader:
         )
         oddities = [
             *score_oddities,
-            *self._row_oddities(row),
+            *self._score_below_limit(row),
             *self._text_oddities(description, alternatives),
         ]
         return Reading(row, self._cell(layout.unit).strip(), tuple(oddities))
@@ -148,10 +151,16 @@ class RowReader:
                 seen.add(alternative.text)
             else:
                 yield f"blank {name!r}"
-            if alternative.weight and not alternative.text:
+        for text in (description, *alternatives):
+            if text.weight and not text.text:
                 yield "weight without a text, left out"
 
-    def _row_oddities(self, row: DescriptionRow) -> Iterator[str]:
+    def _score_below_limit(self, row: DescriptionRow) -> Iterator[str]:
+        limit = self._layout.weak_up_to
+        if limit is not None and row.text is not None and row.score is not None and row.score <= limit:
+            yield f"not above the threshold {limit}, kept"
+
+    def _record_oddities(self, row: DescriptionRow) -> Iterator[str]:
         layout = self._layout
         unit = self._cell(layout.unit)
         if unit != str(int(unit)):
@@ -163,9 +172,6 @@ class RowReader:
             yield "layer or method with a control or invisible character, kept"
         if any("\n" in cell or "\r" in cell for cell in self._cells):
             yield from self._line_breaks()
-        limit = layout.weak_up_to
-        if limit is not None and row.text is not None and row.score is not None and row.score <= limit:
-            yield f"not above the IoU threshold {limit}, kept"
 
     def _line_breaks(self) -> Iterator[str]:
         """Names the columns without texts that have a line break: a stray quote may join several rows."""

@@ -65,3 +65,12 @@ def test_a_layout_of_the_user_is_read_by_import_and_score(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["files"][0]["layout"] == "mine"
     assert main(["score", words, "--layer", "fc", *references]) == 2
     assert "unknown header: neuron,text" in capsys.readouterr().err
+
+
+def test_names_with_control_characters_are_quoted_on_the_terminal(tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    path.write_text("layer,unit,description\n\x1b[2Jfc,0,dog\n")
+    assert main(["import", str(path), "--out", str(tmp_path / "out.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "descriptions of '\\x1b[2Jfc'" in printed

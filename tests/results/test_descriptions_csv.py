@@ -49,7 +49,7 @@ def test_network_dissection_units_count_from_one_and_labels_become_words(write):
     file = read_descriptions_csv(write("unit,category,label,score\n" + rows), layer="layer4")
     assert texts(file) == {0: "art gallery", 1: "red", 2: "tv-c", 3: "-", 4: None}
     assert file.oddities == {
-        "not above the IoU threshold 0.04, kept": 2,
+        "not above the threshold 0.04, kept": 2,
         'that names nothing, such as "nothing" or "n/a", kept': 1,
         "with a Broden suffix or underscores, replaced": 3,
         "without a description": 1,
@@ -231,14 +231,14 @@ PUBLISHED = [
         "fc",
         1000,
         229,
-        {"not above the IoU threshold 0.04, kept": 1000 - 983},
+        {"not above the threshold 0.04, kept": 1000 - 983},
     ),
     (
         "NetDissect_results/resnet50_imagenet_layer4.csv",
         "layer4",
         2048,
         241,  # 242 labels: "street" the object and "street-s" the scene are one word
-        {"not above the IoU threshold 0.04, kept": 2048 - 1355},
+        {"not above the threshold 0.04, kept": 2048 - 1355},
     ),
     ("CLIP_Dissect_results/resnet50_imagenet_broden.csv", "layer4", 2048, 811, {}),
     ("MILAN_results/m_base_resnet50_imagenet.csv", "layer4", 2048, 351, {}),

@@ -54,6 +54,13 @@ def test_a_weighted_sum_keeps_its_concepts_and_weights_in_their_order(write, tmp
     )
 
 
+def test_a_weight_without_a_concept_is_listed(write):
+    row = LINEAR.splitlines()[0] + "\nlayer1,0,,0.5,0,0.25,0,0,0,0\n"
+    [file] = import_descriptions([write("net_layer1.csv", row)]).files
+    assert file.rows[0].status == "missing"
+    assert file.oddities["weight without a text, left out"] == 2
+
+
 def test_a_python_list_of_phrases_is_read_without_running_it(write):
     pairs = "\"[('red wine', 0.5), ('it''s', 0.25)]\"".replace("''", "\\'")
     rows = f'8,8,"[]",{pairs}\n9,9,"[]",[]\n'
@@ -71,7 +78,7 @@ def test_the_columns_of_several_methods_are_kept_apart(write):
     path = write(
         "study.csv",
         "Layer,Unit,Mean Caption Label,Topk-Sq Caption Label,Image-Products Label,Topk-Compare Label,E1\n"
-        "2,10,a,b,c,\n".replace(",\n", ",d,5\n"),
+        "2, 10,a,b,c,d,5\n",
     )
     file = read_descriptions_csv(path)
     assert {row.method: row.text for row in file.rows} == {
@@ -82,6 +89,7 @@ def test_the_columns_of_several_methods_are_kept_apart(write):
     }
     assert {(row.layer, row.unit) for row in file.rows} == {("layer2", 10)}
     assert file.records == 1
+    assert file.oddities == {"unit with spaces or leading zeros, rewritten": 1}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +98,7 @@ def test_the_columns_of_several_methods_are_kept_apart(write):
         ("resnet50_imagenet_layer4.csv", "layer4", "dnd:resnet50_imagenet"),
         ("BLIP2-Layer4.csv", "layer4", "dnd:BLIP2"),
         ("layer4.csv", "layer4", "dnd"),
+        ("dnd_layer4.csv", "layer4", "dnd"),
         ("net-layer4_original.csv", "layer4", "dnd:net_original"),
         ("resnet50_fc.csv", "fc", "dnd:resnet50"),
     ],
@@ -256,6 +265,14 @@ def test_a_file_without_the_columns_of_the_given_layout_is_refused(write):
     path = write("x_layer1.csv", "layer,unit,description\nfc,0,dog\n")
     with pytest.raises(InputError, match="the layout 'mine' needs the column 'neuron'"):
         import_descriptions([path], layer="fc", layout=layout)
+
+
+def test_a_layout_without_a_column_for_the_layer_renames_it(write):
+    keys = "name: mine\nheader: [unit, description]\nunit: unit\ndescription: description\n"
+    layout = read_layout(write("mine.yaml", keys + "layer_in_file_name: features\n"))
+    path = write("vit-features.csv", "layer,unit,description\nsubset,0,dog\n")
+    [row] = import_descriptions([path], layout=layout).rows
+    assert (row.layer, row.method) == ("features", "vit")
 
 
 # What the specification of the published files counts.
