@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ...harness import __version__
+from ..pages.page import asset, content_security_policy, environment, json_block
 from ..tables.table import Column
 from ..tables.value_format import UNDEFINED, duration, money, number, wording
 from .board import Board, Cell, Entry
@@ -19,7 +16,7 @@ from .formats import detectable_notes
 from .intervals import Scale, draw, positions, scales
 from .ranking import Across
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_PACKAGE = "dissectbench.results.leaderboard"
 STATIC_ROWS = 100
 """Rows in the page itself, which are shown without JavaScript; with it, all rows come from the data."""
 
@@ -30,27 +27,17 @@ def page(leaderboard: Leaderboard) -> str:
     Names and descriptions may hold any text: Jinja escapes what is in the markup, the JSON block has no
     "<", and the script adds texts as text.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    script, style = _template("page.js"), _template("page.css")
+    script, style = asset("page.js", _PACKAGE), asset("page.css", _PACKAGE)
     data = _data(leaderboard)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_source(script)}",
-            f"style-src {_source(style)}",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-    return environment.from_string(_template("page.html")).render(
-        policy=Markup(policy),
+    template = environment(_PACKAGE).get_template("page.html")
+    return template.render(
+        policy=Markup(content_security_policy([script], [style])),
         style=Markup(style),
         script=Markup(script),
-        data=Markup(_json(data)),
-        details=Markup(_json(_details(leaderboard))),
+        data=Markup(json_block(data)),
+        details=Markup(json_block(_details(leaderboard))),
         version=__version__,
         columns=data["columns"],
         choices=_choices(data),
@@ -64,21 +51,6 @@ def page(leaderboard: Leaderboard) -> str:
         seed=leaderboard.seed,
         resamples=leaderboard.n_resamples,
     )
-
-
-def _json(data: Mapping[str, Any]) -> str:
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # "</script>" in a text would end the block, and "<!--" would hide its end.
-    return text.replace("<", "\\u003c")
-
-
-def _template(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _source(text: str) -> str:
-    """Returns the hash by which a Content-Security-Policy admits a script or style."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _data(leaderboard: Leaderboard) -> dict[str, Any]:

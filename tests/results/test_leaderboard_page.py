@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
-from chromium import installed, opened_page
+from browser import EXECUTABLE, Page
 from leaderboards import BAD, GOOD, bundle, large_leaderboard
 
 from dissectbench.results.leaderboard import build
 from dissectbench.results.leaderboard.page import STATIC_ROWS, page
 
-needs_chromium = pytest.mark.skipif(installed() is None, reason="Chromium is not installed")
+needs_chromium = pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=2>"
 METHOD = '"><svg onload=window.hacked=3>'
@@ -30,28 +30,28 @@ def hostile():
 
 @pytest.fixture(scope="module")
 def browser(hostile, tmp_path_factory):
-    """An open browser and the address of the hostile page."""
+    """An open browser and the file of the hostile page."""
     path = tmp_path_factory.mktemp("page") / "index.html"
     path.write_text(hostile, encoding="utf-8")
-    with opened_page() as opened:
-        opened.size(1280, 900)
-        yield opened, path.as_uri()
+    opened = Page(tmp_path_factory.mktemp("profile"))
+    yield opened, path
+    opened.close()
 
 
 def texts(opened, column):
     """The texts of a column, from top to bottom."""
-    return opened.evaluate(
+    return opened.run(
         "[...document.querySelectorAll('#scores tbody tr:not(.details)')].map(row => "
         f"row.querySelector('td[data-label={column}]').firstChild?.textContent ?? '')"
     )
 
 
 def click(opened, selector):
-    opened.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+    opened.run(f"document.querySelector({json.dumps(selector)}).click()")
 
 
 def choose(opened, name, value):
-    opened.evaluate(
+    opened.run(
         f"(() => {{ const field = document.forms[0].elements[{json.dumps(name)}]; "
         f"field.value = {json.dumps(value)}; "
         "for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind)); })()"
@@ -60,52 +60,44 @@ def choose(opened, name, value):
 
 @needs_chromium
 def test_hostile_texts_stay_texts(browser):
-    opened, url = browser
-    opened.messages.clear()
-    opened.open(url)
+    opened, path = browser
+    opened.problems.clear()
+    opened.open(path)
     assert set(texts(opened, "Target")) == {"net a", EVIL}
     assert METHOD in texts(opened, "Method")
     for number in range(4):
-        opened.evaluate(f"document.querySelectorAll('.open')[{number}].click()")
-    shown = opened.evaluate("[...document.querySelectorAll('.details')].map(row => row.innerText).join()")
+        opened.run(f"document.querySelectorAll('.open')[{number}].click()")
+    shown = opened.run("[...document.querySelectorAll('.details')].map(row => row.innerText).join()")
     assert f"{EVIL} <!-- {{{{ 7*7 }}}} 0" in shown
-    assert opened.evaluate("window.hacked === undefined")
-    assert opened.evaluate("document.querySelectorAll('img, script, iframe').length") == 3
-    kinds = {message["method"] for message in opened.messages}
-    # An entry of the log is an error, such as a violation of the Content-Security-Policy.
-    assert not kinds & {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}
-    asked = [
-        m["params"]["request"]["url"]
-        for m in opened.messages
-        if m["method"] == "Network.requestWillBeSent"
-    ]
-    assert set(asked) <= {url, "about:blank"}
+    assert opened.run("window.hacked === undefined")
+    assert opened.run("document.querySelectorAll('img, script, iframe').length") == 3
+    assert opened.problems == []
 
 
 @needs_chromium
 def test_the_policy_stops_a_script_that_is_not_the_page_s(browser):
-    opened, url = browser
-    opened.open(url)
-    opened.evaluate(
+    opened, path = browser
+    opened.open(path)
+    opened.run(
         "document.body.append(Object.assign(document.createElement('script'), "
         "{textContent: 'window.ran = 1'}))"
     )
-    assert opened.evaluate("window.ran === undefined")
+    assert opened.run("window.ran === undefined")
 
 
 @needs_chromium
 def test_columns_sort_in_both_directions_and_the_fragment_keeps_it(browser):
-    opened, url = browser
-    opened.open(url)
+    opened, path = browser
+    opened.open(path)
     before = texts(opened, "Score")
     means = sorted(before, key=lambda text: float(text.split()[0]))
     click(opened, "th[data-key=score] button")
     assert texts(opened, "Score") == means
-    assert opened.evaluate("document.querySelector('th[data-key=score]').ariaSort") == "ascending"
+    assert opened.run("document.querySelector('th[data-key=score]').ariaSort") == "ascending"
     click(opened, "th[data-key=score] button")
     assert [t.split()[0] for t in texts(opened, "Score")] == [t.split()[0] for t in means[::-1]]
-    assert opened.evaluate("location.hash") == "#sort=-score"
-    opened.open(opened.evaluate("location.href"))
+    assert opened.run("location.hash") == "#sort=-score"
+    opened.open(path, opened.run("location.hash"))
     assert [t.split()[0] for t in texts(opened, "Score")] == [t.split()[0] for t in means[::-1]]
     click(opened, "th[data-key=score] button")
     assert texts(opened, "Score") == before
@@ -113,9 +105,9 @@ def test_columns_sort_in_both_directions_and_the_fragment_keeps_it(browser):
 
 @needs_chromium
 def test_what_has_no_rank_comes_last_in_both_directions(browser):
-    opened, url = browser
+    opened, path = browser
     for direction in ("rank", "-rank"):
-        opened.open(f"{url}#sort={direction}")
+        opened.open(path, f"#sort={direction}")
         ranks = texts(opened, "Rank")
         assert ranks[-2:] == ["", ""]
         assert "" not in ranks[:-2]
@@ -123,16 +115,16 @@ def test_what_has_no_rank_comes_last_in_both_directions(browser):
 
 @needs_chromium
 def test_filters_and_search_combine_and_reset(browser):
-    opened, url = browser
-    opened.open(url)
+    opened, path = browser
+    opened.open(path)
     total = len(texts(opened, "Target"))
     choose(opened, "target", EVIL)
     assert set(texts(opened, "Target")) == {EVIL}
     choose(opened, "method", "good")
     assert texts(opened, "Method") == ["good"]
-    opened.open(opened.evaluate("location.href"))
+    opened.open(path, opened.run("location.hash"))
     assert texts(opened, "Method") == ["good"]
-    assert "1 of 1 rows" in opened.evaluate("document.getElementById('status').textContent")
+    assert "1 of 1 rows" in opened.run("document.getElementById('status').textContent")
     click(opened, "button[type=reset]")
     assert len(texts(opened, "Target")) == total
     choose(opened, "q", "7*7")  # in the descriptions of one bundle
@@ -143,54 +135,54 @@ def test_filters_and_search_combine_and_reset(browser):
 
 @needs_chromium
 def test_rows_expand_by_keyboard_and_nothing_is_stored(browser):
-    opened, url = browser
-    opened.open(url)
-    opened.evaluate("document.querySelector('th button').focus()")
+    opened, path = browser
+    opened.open(path)
+    opened.run("document.querySelector('th button').focus()")
     for _ in range(len(texts(opened, "Target")) + 20):
-        opened.press("Tab", 9)
-        if opened.evaluate("document.activeElement.className") == "open":
+        opened.press("Tab")
+        if opened.run("document.activeElement.className") == "open":
             break
-    opened.press("Enter", 13, "\r")
-    assert opened.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
-    assert "Source" in opened.evaluate("document.querySelector('.details').innerText")
-    assert opened.evaluate("location.hash").startswith("#open=")
-    opened.open(opened.evaluate("location.href"))
-    assert opened.evaluate("document.querySelectorAll('.details').length") == 1
-    assert opened.evaluate("document.cookie") == ""
-    opened.press("Enter", 13, "\r")
+    opened.press("Enter")
+    assert opened.run("document.activeElement.getAttribute('aria-expanded')") == "true"
+    assert "Source" in opened.run("document.querySelector('.details').innerText")
+    assert opened.run("location.hash").startswith("#open=")
+    opened.open(path, opened.run("location.hash"))
+    assert opened.run("document.querySelectorAll('.details').length") == 1
+    assert opened.run("document.cookie") == ""
+    opened.press("Enter")
     click(opened, ".open[aria-expanded=true]")
-    assert opened.evaluate("document.querySelectorAll('.details').length") == 0
+    assert opened.run("document.querySelectorAll('.details').length") == 0
 
 
 @needs_chromium
 def test_the_rows_are_copied_as_csv_and_markdown(browser):
-    opened, url = browser
-    opened.open(f"{url}#sort=method")
-    opened.evaluate(
+    opened, path = browser
+    opened.open(path, "#sort=method")
+    opened.run(
         "Object.defineProperty(navigator, 'clipboard', "
         "{value: {writeText: async text => { window.copied = text; }}})"
     )
     click(opened, "#csv")
-    lines = opened.evaluate("window.copied").splitlines()
+    lines = opened.run("window.copied").splitlines()
     assert lines[0] == "Target,Layer,Method,Metric,Score,Rank,Scored,Distinct,Time,Date"
-    assert "'=1+1" in opened.evaluate("window.copied")
+    assert "'=1+1" in opened.run("window.copied")
     click(opened, "#markdown")
-    lines = opened.evaluate("window.copied").splitlines()
+    lines = opened.run("window.copied").splitlines()
     assert lines[1].startswith("| :--- | :--- | :--- | :--- | ---: |")
-    assert "\\</script\\>" in opened.evaluate("window.copied")
-    assert "as Markdown" in opened.evaluate("document.getElementById('status').textContent")
+    assert "\\</script\\>" in opened.run("window.copied")
+    assert "as Markdown" in opened.run("document.getElementById('status').textContent")
 
 
 @needs_chromium
-def test_a_narrow_window_does_not_scroll_sideways(browser):
-    opened, url = browser
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_window_does_not_scroll_sideways(browser, tmp_path, width):
+    _, path = browser
+    opened = Page(tmp_path, width=width)
     try:
-        for width in (400, 1280):
-            opened.size(width, 800)
-            opened.open(url)
-            assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        opened.open(path)
+        assert opened.run("document.documentElement.scrollWidth") <= width
     finally:
-        opened.size(1280, 900)
+        opened.close()
 
 
 @needs_chromium
@@ -198,13 +190,13 @@ def test_more_rows_are_added_and_none_disappears(browser, tmp_path):
     opened, _ = browser
     path = tmp_path / "large.html"
     path.write_text(page(large_leaderboard(250)), encoding="utf-8")
-    opened.open(path.as_uri())
+    opened.open(path)
     first = texts(opened, "Layer")
     assert len(first) == 100
     click(opened, "#more")
     assert texts(opened, "Layer")[:100] == first
     assert len(texts(opened, "Layer")) >= 250
-    assert opened.evaluate("document.getElementById('more').hidden")
+    assert opened.run("document.getElementById('more').hidden")
 
 
 class _Outline(html.parser.HTMLParser):

@@ -20,6 +20,9 @@ _FLAGS = (
 )
 
 
+_CODES = {"Tab": 9, "Enter": 13}
+
+
 def _pipe() -> tuple[int, int]:
     ends = os.pipe()
     moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
@@ -116,8 +119,10 @@ class Page:
 
     def press(self, key: str) -> None:
         """Presses a key."""
-        text = {"text": key} if len(key) == 1 else {}
-        self._send("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+        # Keys with an effect of their own need a code; Enter presses a button by the text that it types.
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        code = {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {}
+        self._send("Input.dispatchKeyEvent", type="keyDown", key=key, **code, **text)
         self._send("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
