@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ ONE_FILE = 500
 """Up to this number of units, the page is one file."""
 
 _PACKAGE = "dissectbench.results.report"
+_BLOCK = 100  # units of a layer whose sections are in one file
 _STATIC_ROWS = 100  # rows that the page has without JavaScript, and that the script shows at a time
 
 
@@ -42,16 +44,16 @@ def write_report(run: FinishedRun, images: RunImages, folder: Path, *, one_file:
     """
     units = unit_reports(run, images.units)
     split = len(units) > one_file
-    data = _data(run, units, split=split)
-    sections = _sections(units)
+    blocks = _blocks(units)
+    data, sections = _data(run, units, blocks, split=split), _sections(units, blocks)
     with explained(folder):
         for stale in ("data", "thumbs"):
             shutil.rmtree(folder / stale, ignore_errors=True)
     if split:
-        for layer, of_layer in sections.items():
+        for name, block in sections.items():
             # A classic script, because a page opened from the disk may not fetch files.
-            text = f"dissectbenchSections({json_block(layer)},{json_block(of_layer)});\n"
-            _write(folder / "data" / f"{data['files'][layer]}.js", text)
+            text = f"dissectbenchSections({json_block(name)},{json_block(block)});\n"
+            _write(folder / "data" / f"{name}.js", text)
         _write_thumbnails(images.thumbnails, folder / "thumbs")
     else:
         data["sections"] = sections
@@ -61,26 +63,45 @@ def write_report(run: FinishedRun, images: RunImages, folder: Path, *, one_file:
     return path
 
 
-def _data(run: FinishedRun, units: Sequence[UnitReport], *, split: bool) -> dict[str, Any]:
+def _blocks(units: Sequence[UnitReport]) -> list[str]:
+    """Returns the block of each unit: up to `_BLOCK` units of a layer, named like its file."""
+    names = _file_names(dict.fromkeys(unit.layer for unit in units))
+    earlier: Counter[str] = Counter()
+    blocks = []
+    for unit in units:
+        blocks.append(f"{names[unit.layer]}.{earlier[unit.layer] // _BLOCK}")
+        earlier[unit.layer] += 1
+    return blocks
+
+
+def _data(
+    run: FinishedRun, units: Sequence[UnitReport], blocks: Sequence[str], *, split: bool
+) -> dict[str, Any]:
     """Returns what the list of units needs."""
     layers = list(dict.fromkeys(unit.layer for unit in units))
-    return {
+    data: dict[str, Any] = {
         "layers": layers,
         "methods": list(run.selection.methods) if run.selection else [],
+        "blocks": list(dict.fromkeys(blocks)),
         "units": [_row(unit, layers) for unit in units],
         "split": split,
         "batch": _STATIC_ROWS,
-        "files": _file_names(layers),
     }
+    numbers = {name: number for number, name in enumerate(data["blocks"])}
+    for row, block in zip(data["units"], blocks, strict=True):
+        row.append(numbers[block])
+    return data
 
 
-def _sections(units: Sequence[UnitReport]) -> dict[str, dict[int, list[Any]]]:
-    """Returns the section of each unit as HTML, and what *Copy as JSON* copies, by layer and index."""
+def _sections(units: Sequence[UnitReport], blocks: Sequence[str]) -> dict[str, dict[int, list[Any]]]:
+    """Returns the section of each unit as HTML, and what *Copy as JSON* copies, by block and index."""
     template = environment(_PACKAGE).get_template("unit.html")
     sections: dict[str, dict[int, list[Any]]] = {}
-    for unit in units:
+    for unit, block in zip(units, blocks, strict=True):
         html = template.render(unit=unit, size=SIZE, bars=bars).strip()
-        sections.setdefault(unit.layer, {})[unit.index] = [html, unit.as_json()]
+        # Line ends of the template; those of texts are not between tags.
+        html = re.sub(r">\n+<", "><", html)
+        sections.setdefault(block, {})[unit.index] = [html, unit.as_json()]
     return sections
 
 

@@ -176,3 +176,26 @@ def test_a_narrow_screen_needs_no_horizontal_scrolling(address, tmp_path):
         assert sum(map(int, dark[4:-1].split(","))) < 200
     finally:
         page.close()
+
+
+def test_long_lists_are_shown_in_pages(browser, tmp_path):
+    run = write_run(
+        tmp_path / "run",
+        (Description(UnitId("net", "a", index), "first", f"text {index}") for index in range(250)),
+    )
+    address = write_report(run, RunImages(), tmp_path / "out", one_file=50)
+    assert len(list((address.parent / "data").iterdir())) == 3
+    browser.open(address)
+    assert names(browser) == [f"a / {index}" for index in range(100)]
+    browser.run("document.getElementById('more').click()")
+    assert names(browser) == [f"a / {index}" for index in range(100, 200)]
+    browser.press("j")
+    browser.wait("document.querySelector('.unit h3')?.textContent === 'a / 100'")
+    browser.press("k")
+    browser.wait("document.querySelector('.unit h3')?.textContent === 'a / 99'")
+    assert names(browser)[0] == "a / 0"
+    browser.open(address, "#a/249")
+    assert opened(browser) == "a / 249"
+    assert names(browser) == [f"a / {index}" for index in range(200, 250)]
+    assert browser.run("document.getElementById('count').textContent") == "201–250 of 250 units"
+    assert browser.run("document.getElementById('more').hidden")

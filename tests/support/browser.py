@@ -113,7 +113,7 @@ class Page:
     def wait(self, condition: str, seconds: float = 20.0) -> None:
         """Waits until an expression is true."""
         end = time.monotonic() + seconds
-        while not self.run(condition):
+        while not self.run(f"!!({condition})"):
             assert time.monotonic() < end, condition
             time.sleep(0.02)
 

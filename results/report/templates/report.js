@@ -7,11 +7,11 @@
   const sections = data.sections || {};
   const waiting = {};
   let shown = [];
-  let limit = data.batch;
+  let first = 0; // position of the first row in the page
   let open = null; // index into data.units
   let marked = -1; // position of the current row in `shown`
 
-  // A row of data.units: [layer, unit, [[text, status, score] by method], references, distinct].
+  // A row of data.units: [layer, unit, [[text, status, score] by method], references, distinct, block].
   const layerOf = (unit) => data.layers[unit[0]];
   const address = (unit) => encodeURIComponent(layerOf(unit)).replace(/%2F/g, "/") + "/" + unit[1];
 
@@ -88,27 +88,33 @@
   function draw() {
     const word = at("q").value.trim().toLowerCase();
     const position = shown.indexOf(open);
-    if (position >= limit) limit = Math.ceil((position + 1) / data.batch) * data.batch;
-    list.replaceChildren(...shown.slice(0, limit).map((index) => row(index, word)));
-    at("more").hidden = shown.length <= limit;
-    at("count").textContent = shown.length + " of " + data.units.length + " units";
+    // Only some rows at a time: thousands take hundreds of megabytes.
+    if (position >= 0) first = position - (position % data.batch);
+    const end = Math.min(first + data.batch, shown.length);
+    list.replaceChildren(...shown.slice(first, end).map((index) => row(index, word)));
+    at("more").hidden = end === shown.length;
+    at("less").hidden = first === 0;
+    at("count").textContent = (first || end < shown.length ? first + 1 + "–" + end + " of " : "") +
+      (shown.length === data.units.length ? "" : shown.length + " of ") + data.units.length + " units";
     if (position >= 0) reveal();
   }
 
-  function withSections(layer, then) {
-    if (sections[layer]) return then();
-    if (waiting[layer]) return waiting[layer].push(then);
-    waiting[layer] = [then];
+  function withSections(block, then) {
+    if (sections[block]) return then();
+    if (waiting[block]) return waiting[block].push(then);
+    waiting[block] = [then];
     const script = document.createElement("script");
-    script.src = "data/" + data.files[layer] + ".js";
+    script.src = "data/" + encodeURIComponent(block) + ".js";
     document.head.append(script);
   }
 
-  window.dissectbenchSections = (layer, content) => {
-    sections[layer] = content;
-    (waiting[layer] || []).forEach((then) => then());
-    delete waiting[layer];
+  window.dissectbenchSections = (block, content) => {
+    sections[block] = content;
+    (waiting[block] || []).forEach((then) => then());
+    delete waiting[block];
   };
+
+  const blockOf = (unit) => data.blocks[unit[5]];
 
   function source(number) {
     return data.split ? "thumbs/" + number + ".webp" : "data:image/webp;base64," + data.thumbnails[number];
@@ -116,12 +122,12 @@
 
   function reveal() {
     const index = open;
-    withSections(layerOf(data.units[index]), () => {
+    withSections(blockOf(data.units[index]), () => {
       const item = list.querySelector('[data-unit="' + index + '"]');
       if (open !== index || !item || item.querySelector(".unit")) return;
       const unit = data.units[index];
       const box = element("article", "unit");
-      box.innerHTML = sections[layerOf(unit)][unit[1]][0];
+      box.innerHTML = sections[blockOf(unit)][unit[1]][0];
       for (const image of box.querySelectorAll("img[data-thumbnail]")) image.src = source(image.dataset.thumbnail);
       item.append(box);
       item.scrollIntoView({ block: "start" });
@@ -175,7 +181,7 @@
 
   async function copy(button) {
     const unit = data.units[open];
-    const text = JSON.stringify(sections[layerOf(unit)][unit[1]][1], null, 2);
+    const text = JSON.stringify(sections[blockOf(unit)][unit[1]][1], null, 2);
     try {
       await navigator.clipboard.writeText(text);
     } catch {
@@ -193,23 +199,33 @@
   function changed() {
     open = null;
     marked = -1;
-    limit = data.batch;
+    first = 0;
     keep();
     select();
     draw();
   }
 
   const actions = {
-    next: () => show(marked + 1),
+    next: () => show(marked < 0 ? first : marked + 1),
     previous: () => show(marked - 1),
     close,
     copy,
   };
   const keys = { j: actions.next, k: actions.previous, ArrowRight: actions.next, ArrowLeft: actions.previous,
-    o: () => show(Math.max(marked, 0)), Escape: close, "/": () => at("q").focus() };
+    o: () => show(Math.max(marked, first)), Escape: close, "/": () => at("q").focus() };
 
   for (const name of fields) at(name).addEventListener(name === "q" ? "input" : "change", changed);
-  at("more").addEventListener("click", () => { limit += data.batch; draw(); });
+  function turn(rows) {
+    open = null;
+    marked = -1;
+    first += rows;
+    keep();
+    draw();
+    at("units-title").scrollIntoView();
+  }
+
+  at("more").addEventListener("click", () => turn(data.batch));
+  at("less").addEventListener("click", () => turn(-data.batch));
   at("regions").addEventListener("click", () => {
     const plain = document.body.classList.toggle("plain");
     at("regions").setAttribute("aria-pressed", String(!plain));
