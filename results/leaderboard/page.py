@@ -57,11 +57,12 @@ def _data(leaderboard: Leaderboard) -> dict[str, Any]:
     """Returns the JSON block: what rows have in common is stored once, by number."""
     metrics = sorted({metric for board in leaderboard.boards for metric in board.metrics})
     by_metric = scales(leaderboard.boards)
+    submissions = {identity: place for place, identity in enumerate(sorted(leaderboard.submissions))}
     entries, rows = [], []
     for number_, board in enumerate(leaderboard.boards):
         for entry in board.entries:
             place = len(entries)
-            entries.append(_entry(entry, number_))
+            entries.append(_entry(entry, number_, submissions[entry.submission]))
             rows += [
                 [place, metrics.index(metric), *_row(board, metric, cell, by_metric[metric])]
                 for metric, cell in entry.cells.items()
@@ -85,15 +86,16 @@ def _details(leaderboard: Leaderboard) -> dict[str, Any]:
     """Returns what is shown when a row opens, and searched; the script parses it when it is needed."""
     return {
         "notes": [_static_board(board)["notes"] for board in leaderboard.boards],
-        "submissions": {
-            identity: {
+        "submissions": [
+            {
+                "id": identity,
                 "ended": bundle.info.ended,
                 "models": bundle.info.models,
                 "environment": asdict(bundle.info.environment),
                 "settings": bundle.info.settings,
             }
             for identity, bundle in sorted(leaderboard.submissions.items())
-        },
+        ],
         "entries": [
             {
                 "coverage": " ".join(wording(entry.coverage, Column("scored", "coverage"))),
@@ -129,7 +131,7 @@ def _columns(leaderboard: Leaderboard) -> list[dict[str, str]]:
     return [{"key": key, "title": title, "css": css} for key, title, css in columns]
 
 
-def _entry(entry: Entry, board: int) -> dict[str, Any]:
+def _entry(entry: Entry, board: int, submission: int) -> dict[str, Any]:
     coverage = entry.coverage
     seconds, cost = entry.seconds, entry.cost_usd
     return {
@@ -137,7 +139,7 @@ def _entry(entry: Entry, board: int) -> dict[str, Any]:
         "label": entry.label,
         "control": entry.control,
         "source": entry.source,
-        "submission": entry.submission,
+        "submission": submission,
         "date": entry.date,
         "scored": [f"{coverage.scored}/{coverage.units}", coverage.scored / max(coverage.units, 1)],
         "distinct": [str(entry.distinct), entry.distinct],

@@ -139,7 +139,7 @@
     const submission = details.submissions[from.submission];
     const block = (value) => (Object.keys(value).length ? element("pre", JSON.stringify(value, null, 1)) : "");
     add("Board", row.board.title);
-    add("Source", `${from.source}, id ${from.submission.slice(0, 12)}, ${submission.ended}`);
+    add("Source", `${from.source}, id ${submission.id.slice(0, 12)}, ${submission.ended}`);
     add("Not ranked", row.note);
     add("Coverage", entry.coverage);
     add("Notes", details.notes[from.board].join(" "));
