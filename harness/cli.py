@@ -14,7 +14,7 @@ from typing import Any
 from . import __version__, exit_codes
 from .cli_leaderboard import add_leaderboard
 from .cli_reproduce import add_reproduce
-from .cli_units import add_report, add_show
+from .cli_units import add_figure, add_report, add_show
 from .commands.milan_arguments import add_exemplars_arguments, add_train_arguments
 from .completion import complete, complete_settings
 from .errors import InputError, nearest
@@ -29,7 +29,7 @@ Settings are given as key=value, in Hydra's grammar:
   dissectbench import labels.csv --out imported.csv
   dissectbench show runs/demo layer4:17 fc:3
   dissectbench report runs/demo
-  dissectbench report runs/demo
+  dissectbench figure runs/demo --select random --out figure.pdf
   dissectbench export runs/demo --layout dnd
   dissectbench milan convert milan-base.pth
   dissectbench reproduce dnd_poster_table1 --published data
@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_milan(commands)
     add_show(commands, _command, _lazy)
     add_report(commands, _command, _lazy)
+    add_figure(commands, _command, _lazy)
     add_leaderboard(commands, _command, _lazy)
     add_reproduce(commands, _command, _lazy)
     return parser

@@ -1,4 +1,4 @@
-"""Defines the arguments of commands about units of finished runs: `dissectbench show | report`."""
+"""Defines the arguments of commands about finished runs: `dissectbench show | report | figure`."""
 
 from __future__ import annotations
 
@@ -42,3 +42,52 @@ def add_report(
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=lazy("report", "report_command"))
+
+
+def add_figure(
+    commands: Actions,
+    command: Callable[[Actions, str, str], argparse.ArgumentParser],
+    lazy: Callable[[str, str], Callable[[argparse.Namespace], int]],
+) -> None:
+    """Adds the command; see `add_leaderboard` for the arguments."""
+    parser = command(
+        commands, "figure", "Write a figure for a paper, as PDF, SVG or PNG, and its caption."
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RUN", help="finished runs")
+    parser.add_argument(
+        "--kind",
+        default="units",
+        choices=("units", "layers", "ablation", "cost"),
+        help="exemplars and descriptions of units, or scores by layer, by ablation, against cost "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--units", metavar="LAYER:UNIT,...", help="units, such as layer2:461,layer2:467")
+    parser.add_argument(
+        "--select",
+        choices=("random", "best", "worst", "disagree"),
+        help="choose units by a rule, which the caption states",
+    )
+    _add_integer(parser, "--per-layer", 2, "units per layer that --select chooses")
+    _add_integer(parser, "--seed", 0, "seed of --select")
+    _add_integer(parser, "--exemplars", 5, "images per unit")
+    for what in ("layer", "method", "metric"):
+        parser.add_argument(
+            f"--{what}", action="append", default=[], metavar="NAME", help=f"only this {what}; repeatable"
+        )
+    parser.add_argument(
+        "--width",
+        default="two",
+        choices=("one", "two"),
+        help="as wide as one or both columns of a page of two columns (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write (default: RUN/figures/KIND.pdf)"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was drawn as JSON")
+    parser.set_defaults(command=lazy("figure", "figure_command"))
+
+
+def _add_integer(parser: argparse.ArgumentParser, option: str, default: int, what: str) -> None:
+    parser.add_argument(
+        option, type=int, default=default, metavar="N", help=f"{what} (default: %(default)s)"
+    )

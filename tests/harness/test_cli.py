@@ -20,7 +20,18 @@ def test_help_lists_the_commands(capsys):
         main(["--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    for command in ("run", "score", "table", "show", "export", "list", "doctor", "milan", "reproduce"):
+    for command in (
+        "run",
+        "score",
+        "table",
+        "show",
+        "figure",
+        "export",
+        "list",
+        "doctor",
+        "milan",
+        "reproduce",
+    ):
         assert f"    {command} " in printed
 
 

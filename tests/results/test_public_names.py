@@ -8,7 +8,14 @@ import pytest
 @pytest.mark.parametrize(
     "package",
     [
-        *("results", "results.tables", "results.importers", "results.exporters", "results.leaderboard"),
+        *(
+            "results",
+            "results.tables",
+            "results.figures",
+            "results.importers",
+            "results.exporters",
+            "results.leaderboard",
+        ),
         "metrics",
     ],
 )
