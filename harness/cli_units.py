@@ -32,13 +32,15 @@ def add_report(
 ) -> None:
     """Adds the command; see `add_leaderboard` for the arguments."""
     parser = command(
-        commands, "report", "Write the report of runs: a page with images and all descriptions."
+        commands,
+        "report",
+        "Write the page of a run, or of several runs side by side: images and descriptions.",
     )
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/demo"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write, for one run (default: RUN/report)"
+        "--out", type=Path, metavar="DIR", help="folder to write (default for one run: RUN/report)"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=lazy("report", "report_command"))

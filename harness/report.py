@@ -35,6 +35,7 @@ def report_run(
     run: FinishedRun,
     folder: Path | None = None,
     *,
+    others: Sequence[FinishedRun] = (),
     layers: Mapping[str, ProbedLayer] | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -43,6 +44,7 @@ def report_run(
     Args:
         run: a run; its descriptions may be incomplete.
         folder: the folder to write; None: `report` in the folder of the run.
+        others: further runs, which the page shows next to it.
         layers: the layers of the run; None: they are opened again through the settings of the run. Where
             the images or the activations no longer exist, the report has no images and says why.
         progress: shows the pass over the maps, if they are not in the cache.
@@ -50,16 +52,28 @@ def report_run(
     Raises:
         InputError: if the folder holds no descriptions, or the report cannot be written.
     """
-    from ..results.report.images import RunImages
     from ..results.report.report import write_report
 
-    if run.selection is None:
-        raise InputError(f"{run.path} holds no descriptions", "a report is made of a folder of `run`")
+    for each in (run, *others):
+        if each.selection is None:
+            raise InputError(
+                f"{each.path} holds no descriptions", "a report is made of a folder of `run`"
+            )
+    images = _images(run, layers, progress)
+    further = [(other, _images(other, None, progress)) for other in others]
+    return write_report(run, images, folder or run.path / REPORT, others=further)
+
+
+def _images(
+    run: FinishedRun, layers: Mapping[str, ProbedLayer] | None, progress: Progress | None
+) -> RunImages:
+    """Returns the images of a run, or why there are none."""
+    from ..results.report.images import RunImages
+
     try:
-        images = run_images(run, open_layers(run) if layers is None else layers, progress)
+        return run_images(run, open_layers(run) if layers is None else layers, progress)
     except InputError as error:
-        images = RunImages(missing=str(error))
-    return write_report(run, images, folder or run.path / REPORT)
+        return RunImages(missing=str(error))
 
 
 def open_layers(run: FinishedRun) -> dict[str, ProbedLayer]:

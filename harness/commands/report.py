@@ -1,4 +1,4 @@
-"""`dissectbench report`: writes the page of a run again."""
+"""`dissectbench report`: writes the page of a run again, or a page of several runs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from .console import show_json, terminal
 
 
 def report_command(options: argparse.Namespace) -> int:
-    """Writes one report per run and prints the path of each page."""
-    if options.out is not None and len(options.folders) > 1:
-        raise InputError("--out with several runs", "give one run, or leave out --out")
+    """Writes the page and prints its path."""
+    run, *others = map(FinishedRun, options.folders)
+    if others and options.out is None:
+        raise InputError("a page of several runs belongs to none of them", "choose its folder: --out DIR")
     progress = Progress("none") if options.json else Progress()
-    pages = [
-        report_run(FinishedRun(folder), options.out, progress=progress) for folder in options.folders
-    ]
+    page = report_run(run, options.out, others=others, progress=progress)
     if options.json:
-        show_json({"pages": [str(page) for page in pages]})
+        show_json({"page": str(page)})
         return exit_codes.OK
-    for page in pages:
-        terminal().print(str(page), highlight=False, markup=False, soft_wrap=True)
+    terminal().print(str(page), highlight=False, markup=False, soft_wrap=True)
     return exit_codes.OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 SIZE = 96
 """Height and width of a thumbnail, and of the grid that regions are drawn on."""
@@ -57,6 +57,14 @@ class UnitImages:
     lowest: tuple[ShownImage, ...]
     histogram: Histogram
     threshold: float | None = None
+
+    def renumbered(self, numbers: Sequence[int]) -> UnitImages:
+        """Returns the same images with other numbers of thumbnails: `numbers` by the present ones."""
+        top, fifths, lowest = (
+            tuple(replace(image, thumbnail=numbers[image.thumbnail]) for image in band)
+            for band in (self.top, self.fifths, self.lowest)
+        )
+        return replace(self, top=top, fifths=fifths, lowest=lowest)
 
 
 @dataclass(frozen=True)

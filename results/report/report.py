@@ -19,7 +19,7 @@ from ..tables.table import Table
 from ..tables.value_format import CONTROLS_LINE, heading, is_number, wording
 from . import overview
 from .images import SIZE, RunImages
-from .units import UnitReport, unit_reports
+from .units import UnitReport, side_by_side, unit_reports
 
 ONE_FILE = 500
 """Up to this number of units, the page is one file."""
@@ -29,12 +29,20 @@ _BLOCK = 100  # units of a layer whose sections are in one file
 _STATIC_ROWS = 100  # rows that the page has without JavaScript, and that the script shows at a time
 
 
-def write_report(run: FinishedRun, images: RunImages, folder: Path, *, one_file: int = ONE_FILE) -> Path:
+def write_report(
+    run: FinishedRun,
+    images: RunImages,
+    folder: Path,
+    *,
+    others: Sequence[tuple[FinishedRun, RunImages]] = (),
+    one_file: int = ONE_FILE,
+) -> Path:
     """Writes the page and returns its path, `folder/index.html`.
 
     Args:
         run: the run.
         images: what the activations show.
+        others: further runs with their images, shown next to it unit by unit.
         folder: the folder to write; earlier pages in it are replaced.
         one_file: largest number of units for which everything is in one file. Beyond it, the sections of
             each layer and the thumbnails are files of their own, which are loaded when they are needed.
@@ -42,10 +50,12 @@ def write_report(run: FinishedRun, images: RunImages, folder: Path, *, one_file:
     Raises:
         InputError: if a file cannot be written.
     """
-    units = unit_reports(run, images.units)
+    runs = {run.name: (run, images)} if not others else _named([(run, images), *others])
+    units, thumbnails = _units(runs)
     split = len(units) > one_file
     blocks = _blocks(units)
-    data, sections = _data(run, units, blocks, split=split), _sections(units, blocks)
+    data, sections = _data(units, blocks, split=split), _sections(units, blocks)
+    data["several"] = bool(others)
     with explained(folder):
         for stale in ("data", "thumbs"):
             shutil.rmtree(folder / stale, ignore_errors=True)
@@ -54,13 +64,35 @@ def write_report(run: FinishedRun, images: RunImages, folder: Path, *, one_file:
             # A classic script, because a page opened from the disk may not fetch files.
             text = f"dissectbenchSections({json_block(name)},{json_block(block)});\n"
             _write(folder / "data" / f"{name}.js", text)
-        _write_thumbnails(images.thumbnails, folder / "thumbs")
+        _write_thumbnails(thumbnails, folder / "thumbs")
     else:
         data["sections"] = sections
-        data["thumbnails"] = [base64.b64encode(thumbnail).decode() for thumbnail in images.thumbnails]
+        data["thumbnails"] = [base64.b64encode(thumbnail).decode() for thumbnail in thumbnails]
     path = folder / "index.html"
-    _write(path, _page(run, units, images, data))
+    _write(path, _page(runs, units, data))
     return path
+
+
+def _named(runs: Sequence[tuple[FinishedRun, RunImages]]) -> dict[str, tuple[FinishedRun, RunImages]]:
+    """Returns runs by name; by path, if two have the same name."""
+    names = [run.name for run, _ in runs]
+    return {
+        run.name if names.count(run.name) == 1 else str(run.path): (run, images) for run, images in runs
+    }
+
+
+def _units(runs: Mapping[str, tuple[FinishedRun, RunImages]]) -> tuple[list[UnitReport], list[bytes]]:
+    """Returns the units of one or several runs, and the thumbnails of all of them."""
+    numbers: dict[bytes, int] = {}  # runs with the same probing set share their thumbnails
+    by_run: dict[str, list[UnitReport]] = {}
+    for name, (run, images) in runs.items():
+        numbered = [numbers.setdefault(file, len(numbers)) for file in images.thumbnails]
+        of_units = {key: of_unit.renumbered(numbered) for key, of_unit in images.units.items()}
+        by_run[name] = unit_reports(run, of_units)
+    thumbnails = list(numbers)
+    if len(by_run) == 1:
+        return next(iter(by_run.values())), thumbnails
+    return side_by_side(by_run), thumbnails
 
 
 def _blocks(units: Sequence[UnitReport]) -> list[str]:
@@ -74,22 +106,20 @@ def _blocks(units: Sequence[UnitReport]) -> list[str]:
     return blocks
 
 
-def _data(
-    run: FinishedRun, units: Sequence[UnitReport], blocks: Sequence[str], *, split: bool
-) -> dict[str, Any]:
+def _data(units: Sequence[UnitReport], blocks: Sequence[str], *, split: bool) -> dict[str, Any]:
     """Returns what the list of units needs."""
     layers = list(dict.fromkeys(unit.layer for unit in units))
     data: dict[str, Any] = {
         "layers": layers,
-        "methods": list(run.selection.methods) if run.selection else [],
+        "methods": list(dict.fromkeys(d.method for unit in units for d in unit.descriptions)),
         "blocks": list(dict.fromkeys(blocks)),
-        "units": [_row(unit, layers) for unit in units],
+        "units": [],
         "split": split,
         "batch": _STATIC_ROWS,
     }
     numbers = {name: number for number, name in enumerate(data["blocks"])}
-    for row, block in zip(data["units"], blocks, strict=True):
-        row.append(numbers[block])
+    for unit, block in zip(units, blocks, strict=True):
+        data["units"].append(_row(unit, layers, data["methods"], numbers[block]))
     return data
 
 
@@ -106,14 +136,17 @@ def _sections(units: Sequence[UnitReport], blocks: Sequence[str]) -> dict[str, d
 
 
 def _page(
-    run: FinishedRun, units: Sequence[UnitReport], images: RunImages, data: Mapping[str, Any]
+    runs: Mapping[str, tuple[FinishedRun, RunImages]],
+    units: Sequence[UnitReport],
+    data: Mapping[str, Any],
 ) -> str:
     style, script = asset("base.css") + asset("report.css", _PACKAGE), asset("report.js", _PACKAGE)
     return (
         environment(_PACKAGE)
         .get_template("report.html")
         .render(
-            run=run,
+            title=" and ".join(runs),
+            several=data["several"],
             policy=content_security_policy([script], [style], own_files=data["split"]),
             style=style,
             script=script,
@@ -122,26 +155,36 @@ def _page(
             static_rows=_STATIC_ROWS,
             methods=data["methods"],
             layers=data["layers"],
-            summary=overview.summary(run),
-            provenance=overview.provenance(run),
-            warnings=overview.warnings(run, images),
-            tables=[_table(table) for table in _tables(run)],
+            runs=[
+                {
+                    "name": name,
+                    "summary": overview.summary(run),
+                    "provenance": overview.provenance(run),
+                    "warnings": overview.warnings(run, images),
+                    "tables": [_table(table) for table in _tables(run)],
+                    "detectors": overview.detectors(run),
+                }
+                for name, (run, images) in runs.items()
+            ],
             agreements=overview.agreements(units),
-            detectors=overview.detectors(run),
             troubled=overview.troubled(units),
             controls_line=CONTROLS_LINE,
         )
     )
 
 
-def _row(unit: UnitReport, layers: Sequence[str]) -> list[Any]:
-    """Returns a unit's row of the list: layer, index, and text, status and score by method."""
+def _row(unit: UnitReport, layers: Sequence[str], methods: Sequence[str], block: int) -> list[Any]:
+    """Returns a unit's row of the list; `report.js` names its entries."""
+    found = {d.method: [d.text, d.status, d.score] for d in unit.descriptions}
     return [
         layers.index(unit.layer),
         unit.index,
-        [[d.text, d.status, d.score] for d in unit.descriptions],
+        # A unit that only one of several runs selected has no description by the others.
+        [found.get(method, [None, "missing", None]) for method in methods],
         " | ".join(unit.references),
         unit.distinct,
+        block,
+        unit.changes,
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...harness.finished_run import FinishedRun
@@ -48,23 +48,44 @@ class MethodDescription:
     metrics: tuple[MetricScore, ...] = ()
     evidence: tuple[Block, ...] = ()
 
+    def metric(self, name: str) -> MetricScore | None:
+        """Returns the score by one metric, None if the metric was not computed."""
+        return next((score for score in self.metrics if score.metric == name), None)
+
 
 @dataclass(frozen=True)
 class UnitReport:
-    """One unit of the report."""
+    """One unit of the report.
+
+    Attributes:
+        layer: name of the layer.
+        index: index of the unit.
+        descriptions: what each method found; for several runs, "run: method" is the name.
+        references: the true texts of the unit.
+        fingerprint: hash of everything that the layer's activations depend on, of each run.
+        images: its images, by the name of the run; "" for a single run.
+        dead: whether its value is the same for every image, in any run.
+        changes: number of methods whose descriptions differ between the runs.
+    """
 
     layer: str
     index: int
     descriptions: tuple[MethodDescription, ...]
     references: tuple[str, ...] = ()
     fingerprint: str = ""
-    images: UnitImages | None = None
+    images: tuple[tuple[str, UnitImages], ...] = ()
     dead: bool = False
+    changes: int = 0
 
     @property
     def key(self) -> str:
         """Address of the unit in the page."""
         return f"{self.layer}/{self.index}"
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics of any description."""
+        return list(dict.fromkeys(score.metric for d in self.descriptions for score in d.metrics))
 
     @property
     def distinct(self) -> int:
@@ -90,7 +111,7 @@ class UnitReport:
             ],
             "exemplars": [
                 {"image": image.name, "value": round(image.value, 6)}
-                for image in (self.images.top if self.images else ())
+                for image in (self.images[0][1].top if self.images else ())
             ],
         }
 
@@ -112,7 +133,7 @@ def unit_reports(run: FinishedRun, images: Mapping[tuple[str, int], UnitImages])
             ),
             scores.references(layer, unit),
             str(run.identity.get(f"layer/{layer}", "")),
-            images.get((layer, unit)),
+            (("", images[layer, unit]),) if (layer, unit) in images else (),
             any(
                 (record := records.get((layer, unit, method))) is not None and record.status == "dead"
                 for method in selection.methods
@@ -121,6 +142,44 @@ def unit_reports(run: FinishedRun, images: Mapping[tuple[str, int], UnitImages])
         for layer, units in selection.units.items()
         for unit in units
     ]
+
+
+def side_by_side(runs: Mapping[str, Sequence[UnitReport]]) -> list[UnitReport]:
+    """Returns the units of several runs, by their names, each with the descriptions of all runs."""
+    by_key: dict[str, dict[str, UnitReport]] = {}
+    for name, units in runs.items():
+        for unit in units:
+            by_key.setdefault(unit.key, {})[name] = unit
+    # Layers in the order of the runs, and units of one layer next to each other.
+    layers = list(dict.fromkeys(unit.layer for units in runs.values() for unit in units))
+    joined = [_joined(of_unit) for of_unit in by_key.values()]
+    return sorted(joined, key=lambda unit: (layers.index(unit.layer), unit.index))
+
+
+def _joined(runs: Mapping[str, UnitReport]) -> UnitReport:
+    first = next(iter(runs.values()))
+    texts: dict[str, set[str | None]] = {}
+    for unit in runs.values():
+        for found in unit.descriptions:
+            texts.setdefault(found.method, set()).add(found.text)
+    # Equal fingerprints mean equal activations, so the same images.
+    images: dict[str, tuple[str, UnitImages]] = {}
+    for name, unit in runs.items():
+        for _, of_unit in unit.images:
+            images.setdefault(unit.fingerprint, (name, of_unit))
+    return replace(
+        first,
+        descriptions=tuple(
+            replace(found, method=f"{name}: {found.method}")
+            for name, unit in runs.items()
+            for found in unit.descriptions
+        ),
+        references=next((unit.references for unit in runs.values() if unit.references), ()),
+        fingerprint=", ".join(dict.fromkeys(unit.fingerprint for unit in runs.values())),
+        images=tuple(images.values()),
+        dead=any(unit.dead for unit in runs.values()),
+        changes=sum(len(found) > 1 for found in texts.values()),
+    )
 
 
 def _description(

@@ -122,7 +122,7 @@ def test_a_run_ends_with_its_report(found):
 
 def test_layers_in_memory_are_named_as_the_reason_for_no_images(found, tmp_path, capsys):
     assert main(["report", str(found.run.path), "--out", str(tmp_path / "out"), "--json"]) == 0
-    [path] = json.loads(capsys.readouterr().out)["pages"]
+    path = json.loads(capsys.readouterr().out)["page"]
     page = (tmp_path / "out" / "index.html").read_text()
     assert path == str(tmp_path / "out" / "index.html")
     assert "The page has no images: the target or the images of the run were given in memory" in page
@@ -177,6 +177,20 @@ def test_scores_are_shown_with_rank_and_control(small):
     assert "control" in html
 
 
-def test_several_runs_and_one_folder_are_refused(small, tmp_path, capsys):
-    assert main(["report", str(small), str(small), "--out", str(tmp_path)]) == 2
-    assert "--out" in capsys.readouterr().err
+def test_two_runs_are_one_page(small, tmp_path):
+    again = shutil.copytree(small, small.parent / "again")
+    out = tmp_path / "out"
+    assert main(["report", str(small), str(again), "--out", str(out)]) == 0
+    data = data_of(out / "index.html")
+    assert data["methods"] == ["small: network_dissection", "again: network_dissection"]
+    for row in data["units"]:
+        assert row[2][0] == row[2][1]
+        assert row[6] == 0
+    assert data["thumbnails"] == data_of(small / "report" / "index.html")["thumbnails"]
+    # Both have the same activations, so the images are shown once.
+    assert all(html.count("Highest values") == 1 for html, _ in data["sections"]["layer4.0"].values())
+
+
+def test_a_page_of_several_runs_needs_a_folder(small, capsys):
+    assert main(["report", str(small), str(small)]) == 2
+    assert "--out DIR" in capsys.readouterr().err

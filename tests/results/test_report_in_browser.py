@@ -199,3 +199,32 @@ def test_long_lists_are_shown_in_pages(browser, tmp_path):
     assert names(browser) == [f"a / {index}" for index in range(200, 250)]
     assert browser.run("document.getElementById('count').textContent") == "201–250 of 250 units"
     assert browser.run("document.getElementById('more').hidden")
+
+
+def test_two_runs_are_compared_unit_by_unit(browser, tmp_path):
+    shown = (ShownImage(0, "image", 1.5, ""),)
+    images = UnitImages(shown, shown, shown, Histogram((3, 1), 0.0, 2.0))
+    runs = []
+    for name, texts in (("old", ["sea", "boat", "sky"]), ("new", ["sea", "a red boat", "sky", "tree"])):
+        run = write_run(
+            tmp_path / name,
+            (Description(UnitId("net", "a", index), "words", text) for index, text in enumerate(texts)),
+        )
+        # Another target: its activations, and so its images, differ.
+        run.identity["layer/a"] = f"print of {name}"
+        of_units = {("a", index): images for index in range(len(texts))}
+        runs.append((run, RunImages(of_units, [thumbnail()])))
+    address = write_report(runs[0][0], runs[0][1], tmp_path / "out", others=runs[1:])
+    browser.problems.clear()
+    browser.open(address, "#?sort=changes")
+    assert names(browser) == ["a / 1", "a / 0", "a / 2", "a / 3"]
+    assert browser.run("document.title").startswith("old and new")
+    browser.run("document.querySelector('a.row').click()")
+    assert opened(browser) == "a / 1"
+    texts = "[...document.querySelectorAll('.unit .descriptions .text')].map(e => e.textContent)"
+    assert browser.run(texts) == ["boat", "a red boat"]
+    assert browser.run("document.querySelectorAll('.unit img').length") == 6
+    assert browser.run("[...document.querySelectorAll('.row')].at(-1).textContent") == (
+        "a / 3old: wordsmissingnew: wordstree"
+    )
+    assert browser.problems == []

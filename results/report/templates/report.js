@@ -11,7 +11,8 @@
   let open = null; // index into data.units
   let marked = -1; // position of the current row in `shown`
 
-  // A row of data.units: [layer, unit, [[text, status, score] by method], references, distinct, block].
+  // A row of data.units: [layer, unit, [[text, status, score] by method], references, distinct, block,
+  // changes].
   const layerOf = (unit) => data.layers[unit[0]];
   const address = (unit) => encodeURIComponent(layerOf(unit)).replace(/%2F/g, "/") + "/" + unit[1];
 
@@ -57,6 +58,7 @@
     });
     const best = (index) => Math.max(...chosen(data.units[index]).map((d) => d[2] === null ? -Infinity : d[2]));
     if (order === "distinct") shown.sort((a, b) => data.units[b][4] - data.units[a][4] || a - b);
+    if (order === "changes") shown.sort((a, b) => data.units[b][6] - data.units[a][6] || a - b);
     // Units without a score come last in both orders.
     if (order === "score") shown.sort((a, b) => (best(a) === best(b) ? a - b : best(b) - best(a)));
     if (order === "worst") {
