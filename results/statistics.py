@@ -111,14 +111,28 @@ def paired_permutation(
     if len(a) != len(b):
         raise ValueError(f"paired scores must be of the same units, not of {len(a)} and {len(b)} units")
     differences = a - b
-    present = np.sort(differences[~np.isnan(differences)])
+    p_value, exact = sign_flip_test(differences, seed=seed, n_resamples=n_resamples)
+    return PairedTest(summary(differences, seed=seed, n_resamples=n_resamples), p_value, exact)
+
+
+def sign_flip_test(
+    differences: ArrayLike, *, seed: int = 0, n_resamples: int = RESAMPLES
+) -> tuple[float | None, bool]:
+    """Returns the p-value of `paired_permutation`, and whether it is exact, without an interval.
+
+    Args:
+        differences: [units]; NaN where a unit lacks a score.
+        seed: seed of the drawn sign patterns.
+        n_resamples: number of sign patterns.
+
+    Returns:
+        None as the p-value without any difference.
+    """
+    values = _scores(differences)
+    present = np.sort(values[~np.isnan(values)])
     # Patterns are enumerated as bits of int64, so there can be at most 62 units.
     exact = len(present) < 63 and 2 ** len(present) <= n_resamples
-    return PairedTest(
-        summary(differences, seed=seed, n_resamples=n_resamples),
-        _sign_flip_p(present, exact, seed, n_resamples) if len(present) else None,
-        exact,
-    )
+    return (_sign_flip_p(present, exact, seed, n_resamples) if len(present) else None), exact
 
 
 def exact_sign_flip_p(differences: Sequence[int]) -> float:
