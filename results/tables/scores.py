@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...harness.scores import MetricInfo
-from ..statistics import RESAMPLES, PairedTest, Summary, holm, paired_permutation, summary
+from ..ranks import effect_size, smallest_detectable_difference
+from ..statistics import RESAMPLES, Summary, holm, paired_permutation, summary
 from .layer_scores import LayerScores
 from .table import Column, Row, Table, undefined_notes
 
@@ -119,11 +123,12 @@ def _comparison_table(
     metric can be picked for its small p-value.
     """
     metrics = _properties(scores, metrics)
-    tests = {
-        (metric, *pair): _compare(scores, metric, *pair, resampling)
+    sides = {
+        (metric, *pair): _sides(scores, metric, *pair)
         for metric in metrics
         for pair in combinations(scores.methods, 2)
     }
+    tests = {key: paired_permutation(*pair, **vars(resampling)) for key, pair in sides.items()}
     tested = {key: test.p_value for key, test in tests.items() if test.p_value is not None}
     # Comparisons without a common unit have no p-value, and do not count in the family.
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
@@ -131,17 +136,27 @@ def _comparison_table(
         *(Column(name) for name in ("metric", "first", "second")),
         Column("units", "count"),
         Column("difference", "estimate"),
+        Column("d", "number"),
+        Column("detectable", "number"),
         Column("p", "number"),
         Column("p (Holm)", "number"),
     )
     rows = tuple(
-        Row((*key, test.difference.n, test.difference, test.p_value, corrected.get(key)))
-        for key, test in tests.items()
+        Row(
+            (
+                *(*key, test.difference.n, test.difference),
+                *(effect_size(first - second), smallest_detectable_difference(first - second)),
+                *(test.p_value, corrected.get(key)),
+            )
+        )
+        for (key, test), (first, second) in zip(tests.items(), sides.values(), strict=True)
     )
     notes = [
         "difference: first minus second, on the units that both methods have; percentages as fractions.",
         *_direction_note(metrics),
         "mean ± standard error over units [95 % bootstrap interval].",
+        "d: mean / standard deviation of the differences.",
+        "detectable: the difference that a test on these units would have found with probability 0.8.",
         "p: two-sided sign-flip permutation test.",
         f"p (Holm): corrected for the {len(tested)} comparisons of this table.",
         *undefined_notes(columns, rows),
@@ -184,13 +199,17 @@ def _best(
     return [method for method, mean in means.items() if mean == best]
 
 
-def _compare(
-    scores: LayerScores, metric: str, first: str, second: str, resampling: _Resampling
-) -> PairedTest:
+def _sides(
+    scores: LayerScores, metric: str, first: str, second: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the scores of two methods on the units that either has; NaN where one has none."""
     a, b = scores.by_unit(first, metric), scores.by_unit(second, metric)
     units = sorted({*a, *b})
-    sides = [[side[unit].score if unit in side else math.nan for unit in units] for side in (a, b)]
-    return paired_permutation(*sides, **vars(resampling))
+    one, other = (
+        np.array([side[unit].score if unit in side else math.nan for unit in units], np.float64)
+        for side in (a, b)
+    )
+    return one, other
 
 
 def _column_notes(metrics: Mapping[str, MetricInfo], *, controls: bool) -> Iterator[str]:

@@ -193,9 +193,9 @@ def test_comparisons_pair_methods_by_unit_not_by_row():
         ("clip_cosine", "b", "c"),
     ]
     assert [row.cells[4] for row in table.rows] == [test.difference for test in expected]
-    assert [row.cells[5] for row in table.rows] == [test.p_value for test in expected]
+    assert [row.cells[7] for row in table.rows] == [test.p_value for test in expected]
     corrected = holm([test.p_value for test in expected if test.p_value is not None])
-    assert [row.cells[6] for row in table.rows] == corrected
+    assert [row.cells[8] for row in table.rows] == corrected
 
 
 def test_a_comparison_uses_the_units_that_both_methods_have():
@@ -215,8 +215,8 @@ def test_methods_without_a_common_unit_are_not_compared_and_not_counted_in_the_c
         ("c", units("dead", "dead", 0.1, 0.1)),
     )
     table = comparison_of(frame, n_resamples=50)
-    assert [row.cells[5] is None for row in table.rows] == [False, True, True]
-    assert table.rows[0].cells[5] == table.rows[0].cells[6]
+    assert [row.cells[7] is None for row in table.rows] == [False, True, True]
+    assert table.rows[0].cells[7] == table.rows[0].cells[8]
     assert "clip_cosine, a, c: difference: no unit has a score." in table.notes
 
 
@@ -311,3 +311,16 @@ def test_the_notes_say_what_columns_metrics_and_controls_are():
     assert any("are controls" in note for note in notes)
     alone = score_tables(scores(("a", units(0.5, 0.25))), properties)[-1].notes
     assert not any("are controls" in note for note in alone)
+
+
+def test_comparisons_have_effect_sizes_and_detectable_differences():
+    frame = scores(("a", units(0.5, 0.25, 1.0)), ("b", units(0.25, 0.25, 0.5)))
+    (table, _) = score_tables(frame, METRICS)
+    names = [column.name for column in table.columns]
+    row = dict(zip(names, table.rows[0].cells, strict=True))
+    differences = np.array([0.25, 0.0, 0.5])
+    assert row["d"] == pytest.approx(differences.mean() / differences.std(ddof=1))
+    # Student's quantiles with two degrees of freedom: 4.3027 at 0.975, 1.0607 at 0.8.
+    assert row["detectable"] == pytest.approx(
+        (4.3027 + 1.0607) * differences.std(ddof=1) / 3**0.5, rel=1e-3
+    )
