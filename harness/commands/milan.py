@@ -161,7 +161,8 @@ def _torchvision(name: str, weights: Path | None, num_classes: int | None) -> nn
         return target.model
     except InputError as error:
         # The option of this command, instead of the setting of a target.
-        hint = error.hint and error.hint.replace("set checkpoint= to", "give --weights with")
+        hint = error.hint and error.hint.partition(";")[0]
+        hint = hint and hint.replace("set target.checkpoint= to", "give --weights with")
         raise InputError(error.message, hint) from error
 
 

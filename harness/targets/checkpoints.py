@@ -69,7 +69,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path).expanduser()
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"checkpoint {path} {problem}", "set checkpoint= to a file with weights")
+        raise InputError(f"checkpoint {path} {problem}", "set target.checkpoint= to a file with weights")
     content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     return _without_prefixes(_state(content, path))
 
@@ -124,7 +124,8 @@ def hub_file(url: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"cannot download {url}: {error}",
-            f"download it elsewhere and put it at {path}, or set checkpoint= to a local file",
+            f"download it elsewhere and put it at {path}, or set target.checkpoint= to a local file; "
+            "target=efficientnet_lite0 needs no download",
         ) from error
     return path
 

@@ -223,7 +223,7 @@ def _create_timm(
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"timm cannot load {name}: {error}",
-            "without a network, set checkpoint= to a local file, or pretrained=false",
+            "without a network, set target.checkpoint= to a local file, or target.pretrained=false",
         ) from error
 
 
