@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,10 +20,15 @@ WIDTH = 160
 
 
 class _Console(Console):
-    """Leaves a closed pipe to the command line; rich itself ends the program with exit code 1."""
+    """Discards output after its reader has closed the pipe, as `head` does; the command continues.
+
+    A run whose output nobody reads any more must still do its work. Rich itself ends the program.
+    """
 
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+        self.quiet = True
+        # Later writes, and Python's own at exit, go nowhere instead of failing again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def terminal() -> Console:

@@ -1,6 +1,9 @@
 """Several runs by one command: combinations, names, failures."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +39,27 @@ def test_values_that_the_default_name_contains_are_not_repeated():
 def test_what_cannot_be_swept_is_refused(override):
     with pytest.raises(InputError):
         expand([override])
+
+
+def test_a_run_whose_output_nobody_reads_does_its_work(tmp_path):
+    """The reader closes the pipe before the plan is printed, as `head -0` does."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "dissectbench.harness", "run", "name=unread", *SMALL]
+    environment = {**os.environ, "DISSECTBENCH_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        command,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    os.close(write)
+    assert done.returncode == 0, done.stderr
+    assert FinishedRun(tmp_path / "runs" / "unread").status == "finished"
+    assert "Traceback" not in done.stderr
 
 
 def test_a_sweep_runs_all_and_a_run_that_cannot_start_ends_no_other(tmp_path, monkeypatch, capsys):
