@@ -133,7 +133,7 @@ class RunFolder:
         self._lock = self._acquire()
         try:
             self.journal = Journal(self.path / "descriptions.jsonl")
-        # Also after Ctrl-C: in a notebook the process goes on and would keep the lock.
+        # Also after Ctrl-C: in a notebook the process continues and would keep the lock.
         except BaseException:
             self._lock.release()
             raise

@@ -12,7 +12,7 @@ Output = TypeVar("Output")
 
 
 class Steps:
-    """Runs steps one after the other; a unit that fails in a step is left out of the following ones.
+    """Runs steps sequentially; a unit that fails in a step is left out of the following ones.
 
     Attributes:
         failures: the reason of each unit that failed.

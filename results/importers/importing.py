@@ -60,12 +60,12 @@ def import_descriptions(
         layout: the layout of all files; by default that which the header of each file has.
 
     Raises:
-        InputError: if there is no file, a file cannot be imported, or two files have different
+        InputError: if no file is given, a file cannot be imported, or two files have different
             descriptions of a unit by one method; names file, line and column.
     """
     found = list(dict.fromkeys(file for path in paths for file in _files(Path(path))))
     if not found:
-        raise InputError("there is no file to import", "name CSV files, or folders that have some")
+        raise InputError("no file to import is given", "name CSV files, or folders that have some")
     files = [read_descriptions_csv(path, layer=layer, method=method, layout=layout) for path in found]
     if method is None:
         files = _distinguished(files)
