@@ -14,6 +14,7 @@ from typing import Any
 from . import __version__, exit_codes
 from .cli_leaderboard import add_leaderboard
 from .cli_reproduce import add_reproduce
+from .cli_study import add_study
 from .cli_units import add_figure, add_report, add_show
 from .commands.milan_arguments import add_exemplars_arguments, add_train_arguments
 from .completion import complete, complete_settings
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add_figure(commands, _command, _lazy)
     add_leaderboard(commands, _command, _lazy)
     add_reproduce(commands, _command, _lazy)
+    add_study(commands, _command, _lazy)
     return parser
 
 

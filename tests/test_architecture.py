@@ -19,11 +19,12 @@ LAYERS = (
     (
         *("harness.parts", "harness.run", "harness.plan", "harness.dissect", "harness.report"),
         *("harness.describing", "harness.score_files", "harness.export"),
-        "harness.reproduce",
+        *("harness.reproduce", "harness.studies"),
     ),
     ("harness.commands",),
     (
-        *("harness.cli", "harness.cli_leaderboard", "harness.cli_reproduce", "harness.cli_units"),
+        *("harness.cli", "harness.cli_leaderboard", "harness.cli_reproduce", "harness.cli_study"),
+        "harness.cli_units",
         "harness.__main__",
     ),
 )

@@ -1,0 +1,5 @@
+"""Human studies: design, export, rating page, import of answers, analysis."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
