@@ -1,5 +1,6 @@
 from .config import Settings, compose
-from .dissect import Dissection, dissect
+from .dissect import dissect
+from .dissection import DissectedUnit, Dissection
 from .errors import InputError
 from .finished_run import FinishedRun
 from .parts import assemble
@@ -13,6 +14,7 @@ __version__: str
 __all__ = [
     "Candidate",
     "Description",
+    "DissectedUnit",
     "Dissection",
     "FinishedRun",
     "InputError",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,50 +13,20 @@ from ..datasets.image_list import ImageList
 from ..datasets.image_listing import subfolders
 from ..datasets.probing_set import ProbingSet
 from .config import compose
+from .dissection import Dissection
 from .errors import InputError
 from .files import fingerprint
-from .finished_run import FinishedRun
 from .parts import assemble
 from .progress import Progress
 from .run import activations, execute
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import nn
 
     from ..methods.method import Method
-    from .activations.stored_layer import StoredLayer
     from .targets.target import Target
 
 Images = ProbingSet | str | os.PathLike[str] | Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Dissection:
-    """What `dissect` returns.
-
-    Attributes:
-        run: the run, read from its folder: records with evidence, time and cost, settings.
-        layers: the layers by name, with `values` [images, units], `exemplars(unit, k)`, `maps(images)`.
-    """
-
-    run: FinishedRun
-    layers: Mapping[str, StoredLayer]
-
-    @property
-    def descriptions(self) -> pd.DataFrame:
-        """One row per method, layer and unit: layer, unit, method, description, status, score."""
-        import pandas as pd
-
-        columns = ("layer", "unit", "method", "description", "status", "score")
-        rows = [
-            (d.unit.layer, d.unit.index, d.method, d.text, d.status, d.score) for d in self.run.records
-        ]
-        return pd.DataFrame(rows, columns=list(columns))
-
-    def _repr_html_(self) -> str:
-        # pandas escapes the texts.
-        return self.descriptions.to_html(index=False)
 
 
 def dissect(
@@ -95,8 +65,9 @@ def dissect(
         InputError: for invalid arguments, settings or images.
 
     Example:
-        >>> found = dissect(model, "photos", preprocess=look, layers=["layer4"])    # doctest: +SKIP
-        >>> found.descriptions                                                       # doctest: +SKIP
+        >>> result = dissect(model, "photos", preprocess=look, layers=["layer4"])   # doctest: +SKIP
+        >>> result.descriptions                                                      # doctest: +SKIP
+        >>> result["layer4", 17]                                                     # doctest: +SKIP
     """
     target, probe = _target(model, preprocess), _probing_set(images)
     named = [method for method in methods if isinstance(method, str)]

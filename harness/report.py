@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..results.report.images import RunImages, ShownImage, UnitImages
     from .activations.map_pass import MapConsumer
     from .probe import ProbedLayer
+    from .records import UnitId
 
 REPORT = "report"
 """Folder of the report in the folder of a run."""
@@ -64,14 +65,33 @@ def report_run(
     return write_report(run, images, folder or run.path / REPORT, others=further)
 
 
+def unit_html(run: FinishedRun, unit: UnitId, *, layers: Mapping[str, ProbedLayer] | None = None) -> str:
+    """Returns the section of one selected unit as HTML for another page: with its images, without script.
+
+    Args:
+        run: the run.
+        unit: the unit.
+        layers: the layer of the unit; None: it is opened again, see `report_run`.
+    """
+    from ..results.report import standalone_unit, unit_reports
+
+    only = {unit.layer: [unit.index]}
+    images = _images(run, layers, only=only)
+    [of_unit] = unit_reports(run, images.units, only)
+    return standalone_unit(of_unit, images)
+
+
 def _images(
-    run: FinishedRun, layers: Mapping[str, ProbedLayer] | None, progress: Progress | None
+    run: FinishedRun,
+    layers: Mapping[str, ProbedLayer] | None,
+    progress: Progress | None = None,
+    only: Mapping[str, Sequence[int]] | None = None,
 ) -> RunImages:
     """Returns the images of a run, or why there are none."""
     from ..results.report.images import RunImages
 
     try:
-        return run_images(run, open_layers(run) if layers is None else layers, progress)
+        return run_images(run, open_layers(run) if layers is None else layers, progress, only)
     except InputError as error:
         return RunImages(missing=str(error))
 
@@ -118,9 +138,18 @@ def report_consumers(
 
 
 def run_images(
-    run: FinishedRun, layers: Mapping[str, ProbedLayer], progress: Progress | None = None
+    run: FinishedRun,
+    layers: Mapping[str, ProbedLayer],
+    progress: Progress | None = None,
+    only: Mapping[str, Sequence[int]] | None = None,
 ) -> RunImages:
-    """Returns the images, regions and histograms of the selected units.
+    """Returns the images, regions and histograms of units.
+
+    Args:
+        run: the run.
+        layers: its layers.
+        progress: shows the pass over the maps, if they are not in the cache.
+        only: some of the selected units, by layer; None: all.
 
     Raises:
         InputError: if an image cannot be read any more.
@@ -129,7 +158,8 @@ def run_images(
     from .activations.map_pass import run_map_pass
 
     assert run.selection is not None
-    selected = {name: run.selection.units[name] for name in layers if name in run.selection.units}
+    wanted = run.selection.units if only is None else only
+    selected = {name: wanted[name] for name in layers if name in wanted}
     present = {name: layers[name] for name in selected}
     run_map_pass(report_consumers(present, selected), progress)
     thumbnails = _Thumbnails()

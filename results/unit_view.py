@@ -10,6 +10,7 @@ from typing import Any
 from ..harness.activations.stored_values import stored_images, stored_values
 from ..harness.errors import InputError, nearest
 from ..harness.finished_run import FinishedRun
+from ..harness.probe import ProbedLayer
 from ..harness.records import Description, UnitId
 from ..harness.scores import ScoreRow, score_rows
 
@@ -94,13 +95,16 @@ def _find(units: Sequence[UnitId], text: str, run: FinishedRun) -> UnitId:
     return indices[int(index)]
 
 
-def unit_view(run: FinishedRun, unit: UnitId, *, exemplars: int = 10) -> UnitView:
+def unit_view(
+    run: FinishedRun, unit: UnitId, *, exemplars: int = 10, layer: ProbedLayer | None = None
+) -> UnitView:
     """Collects what a run knows about a unit. What is not available is a note, not an error.
 
     Args:
         run: the run, in any state.
         unit: a unit with a record, see `find_units`.
         exemplars: number of exemplars.
+        layer: the layer of the unit; None: its values and images are opened through the run.
     """
     descriptions = [record for (of, _), record in run.all_records.items() if of == unit]
     if run.selection is not None:
@@ -114,7 +118,7 @@ def unit_view(run: FinishedRun, unit: UnitId, *, exemplars: int = 10) -> UnitVie
         row for row in rows if (row.target, row.layer, row.unit) == (unit.target, unit.layer, unit.index)
     ]
     references = next((row.references for row in rows if row.references), ())
-    images, notes = _exemplars(run, unit, exemplars)
+    images, notes = _exemplars(run, unit, exemplars, layer)
     return UnitView(
         unit,
         tuple(descriptions),
@@ -125,16 +129,18 @@ def unit_view(run: FinishedRun, unit: UnitId, *, exemplars: int = 10) -> UnitVie
     )
 
 
-def _exemplars(run: FinishedRun, unit: UnitId, k: int) -> tuple[list[Exemplar], list[str]]:
+def _exemplars(
+    run: FinishedRun, unit: UnitId, k: int, layer: ProbedLayer | None
+) -> tuple[list[Exemplar], list[str]]:
     notes = []
     try:
-        values = stored_values(run, unit.layer)
+        values = stored_values(run, unit.layer) if layer is None else layer
     except InputError as error:
         return [], [f"no exemplars: {error.message}; {error.hint}"]
     strongest = values.exemplars(unit.index, k)
     paths: list[str | None] = [None] * len(strongest.indices)
     try:
-        images = stored_images(run, values)
+        images = values.probe if isinstance(values, ProbedLayer) else stored_images(run, values)
         paths = [images.locate(index) for index in strongest.indices.tolist()]
     except InputError as error:
         notes.append(f"no paths of images: {error.message}; {error.hint}")

@@ -17,7 +17,8 @@ LAYERS = (
     ("harness.activations",),
     ("methods", "metrics", "results"),
     (
-        *("harness.parts", "harness.run", "harness.plan", "harness.dissect", "harness.report"),
+        *("harness.parts", "harness.run", "harness.plan", "harness.report"),
+        *("harness.dissect", "harness.dissection"),
         *("harness.describing", "harness.score_files", "harness.export"),
         *("harness.reproduce", "harness.studies"),
     ),

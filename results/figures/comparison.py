@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...harness.activations.stored_values import StoredValues, stored_images, stored_values
+from ...harness.activations.stored_values import stored_images, stored_values
 from ...harness.errors import InputError, at_least, one_of
 from ...harness.finished_run import FinishedRun
+from ...harness.probe import ProbedLayer
 from ...harness.records import Description, UnitId
 from ...harness.scores import score_rows
 from ...harness.tinyworld_models import MADE_FOR_TINYWORLD
@@ -65,6 +66,7 @@ def draw_units(
     exemplars: int = 5,
     columns: Width = "two",
     methods: Sequence[str] = (),
+    layers: Mapping[str, ProbedLayer] | None = None,
 ) -> Drawn:
     """Draws units of a run, side by side in a figure of two columns. Call it from `write_figure`.
 
@@ -74,6 +76,7 @@ def draw_units(
         exemplars: images per unit.
         columns: the width of the figure.
         methods: the methods to draw; default: all of the run.
+        layers: the layers of the run; None: values and images are opened through the run.
 
     Raises:
         InputError: if the activations or the images of the run are no longer available.
@@ -95,7 +98,7 @@ def draw_units(
     block = (total - 2 * MARGIN - (per_row - 1) * GUTTER) / per_row
     side = min(LARGEST, (block - (exemplars - 1) * GAP) / exemplars)
     missing: set[str] = set()
-    shown = [_Unit(run, unit, records[unit], exemplars) for unit in choice.units]
+    shown = [_Unit(run, unit, records[unit], exemplars, layers) for unit in choice.units]
     blocks = [_block(unit, names, block, side, missing) for unit in shown]
     figure = _draw(blocks, per_row, total, block, side)
     notes = missing_note(missing)
@@ -119,13 +122,20 @@ class _Unit:
         reference: its true texts, "" if they are not known.
     """
 
-    _layers: Mapping[str, StoredValues]
-
     def __init__(
-        self, run: FinishedRun, unit: UnitId, records: Mapping[str, Description], exemplars: int
+        self,
+        run: FinishedRun,
+        unit: UnitId,
+        records: Mapping[str, Description],
+        exemplars: int,
+        layers: Mapping[str, ProbedLayer] | None,
     ) -> None:
-        values = stored_values(run, unit.layer)
-        probe = stored_images(run, values)
+        if layers is None:
+            values = stored_values(run, unit.layer)
+            probe = stored_images(run, values)
+        else:
+            values = layers[unit.layer]
+            probe = values.probe
         strongest = values.exemplars(unit.index, exemplars)
         self.unit, self.records = unit, records
         self.indices, self.values = strongest.indices.tolist(), strongest.values.tolist()

@@ -13,12 +13,12 @@ from typing import Any
 from ...harness.files import atomic_open, explained
 from ...harness.finished_run import FinishedRun
 from ..pages.page import asset, content_security_policy, environment, json_block
-from ..pages.svg import bars
 from ..tables.run_tables import run_tables
 from ..tables.table import Table
 from ..tables.value_format import CONTROLS_LINE, heading, is_number, wording
 from . import overview
-from .images import SIZE, RunImages
+from .images import RunImages
+from .section import render_unit
 from .units import UnitReport, side_by_side, unit_reports
 
 ONE_FILE = 500
@@ -125,13 +125,9 @@ def _data(units: Sequence[UnitReport], blocks: Sequence[str], *, split: bool) ->
 
 def _sections(units: Sequence[UnitReport], blocks: Sequence[str]) -> dict[str, dict[int, list[Any]]]:
     """Returns the section of each unit as HTML, and what *Copy as JSON* copies, by block and index."""
-    template = environment(_PACKAGE).get_template("unit.html")
     sections: dict[str, dict[int, list[Any]]] = {}
     for unit, block in zip(units, blocks, strict=True):
-        html = template.render(unit=unit, size=SIZE, bars=bars).strip()
-        # Line ends of the template; those of texts are not between tags.
-        html = re.sub(r">\n+<", "><", html)
-        sections.setdefault(block, {})[unit.index] = [html, unit.as_json()]
+        sections.setdefault(block, {})[unit.index] = [render_unit(unit), unit.as_json()]
     return sections
 
 

@@ -116,8 +116,12 @@ class UnitReport:
         }
 
 
-def unit_reports(run: FinishedRun, images: Mapping[tuple[str, int], UnitImages]) -> list[UnitReport]:
-    """Returns the selected units of a run in the order of layers and units."""
+def unit_reports(
+    run: FinishedRun,
+    images: Mapping[tuple[str, int], UnitImages],
+    only: Mapping[str, Sequence[int]] | None = None,
+) -> list[UnitReport]:
+    """Returns the selected units of a run, or some of them by layer, in the order of layers and units."""
     selection = run.selection
     if selection is None:
         return []
@@ -139,8 +143,8 @@ def unit_reports(run: FinishedRun, images: Mapping[tuple[str, int], UnitImages])
                 for method in selection.methods
             ),
         )
-        for layer, units in selection.units.items()
-        for unit in units
+        for layer, chosen in (only or selection.units).items()
+        for unit in chosen
     ]
 
 

@@ -125,16 +125,26 @@ def test_an_unreadable_file_is_named_or_skipped(arrays, folder):
     assert list(found.run.skipped_images) == [str(files[2])]
 
 
-def test_the_example_of_the_documentation_works_as_written(repository, arrays, folder, capsys):
+def test_the_page_on_python_works_as_written(repository, arrays, folder, capsys):
     page = repository / "docs" / "python.md"
     if not page.exists():
         pytest.skip("the package was installed without its documentation")
     (folder / "photos").mkdir()
     for number, array in enumerate(arrays):
         Image.fromarray(array).save(folder / "photos" / f"{number}.png")
-    code = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)[0]
+    section = page.read_text(encoding="utf-8").split("\n## ")[1]
+    first, unit, files = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    names = {}
     with torch.random.fork_rng(devices=[]):
-        exec(code, {})
+        exec(first, names)
     printed = capsys.readouterr().out
     assert "network_dissection" in printed
-    assert len(printed.splitlines()) == 5
+    assert len(printed.splitlines()) == 3
+    exec(unit, names)
+    assert capsys.readouterr().out.startswith("0:2 of Sequential")
+    exec(files, names)
+    assert (names["result"].run.path / "report" / "index.html").is_file()
+    assert "2 units of each of 0" in (folder / "figure.txt").read_text(encoding="utf-8")
+    attributes = re.findall(r"^\| `(\w+)", section, flags=re.MULTILINE)
+    assert len(attributes) == 6
+    assert all(hasattr(names["result"].layers["0"], attribute) for attribute in attributes)
