@@ -4,6 +4,7 @@ The key of a value contains everything that the value depends on. Unreadable val
 Keys are built in these modules:
 
 * harness/foundation: caption_cache, image_cache and reply_cache;
+* harness: description_vectors;
 * harness/activations: exemplar_maps;
 * methods/clip_dissect: embeddings and clip_dissect;
 * methods/network_dissection: network_dissection;

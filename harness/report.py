@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cache import Cache
+from .description_vectors import description_sentences
 from .errors import InputError
 from .finished_run import FinishedRun
 from .progress import Progress
@@ -62,7 +63,8 @@ def report_run(
             )
     images = _images(run, layers, progress)
     further = [(other, _images(other, None, progress)) for other in others]
-    return write_report(run, images, folder or run.path / REPORT, others=further)
+    sentences = description_sentences([run, *others])
+    return write_report(run, images, folder or run.path / REPORT, others=further, sentences=sentences)
 
 
 def unit_html(run: FinishedRun, unit: UnitId, *, layers: Mapping[str, ProbedLayer] | None = None) -> str:
@@ -155,6 +157,7 @@ def run_images(
         InputError: if an image cannot be read any more.
     """
     from ..results.report.images import RunImages
+    from ..results.report.neighbours import correlated_units
     from .activations.map_pass import run_map_pass
 
     assert run.selection is not None
@@ -172,6 +175,8 @@ def run_images(
             thresholds = None
             notes.append(f"No regions are drawn for layer {name}: {error}")
         units |= _unit_images(layer, selected[name], thresholds, _upsampling(run), thumbnails)
+    for key, near in correlated_units(present, selected).items():
+        units[key] = replace(units[key], correlated=near)
     return RunImages(units, thumbnails.files, notes=tuple(notes))
 
 

@@ -20,7 +20,7 @@ LAYERS = (
         *("harness.parts", "harness.run", "harness.plan", "harness.report"),
         *("harness.dissect", "harness.dissection"),
         *("harness.describing", "harness.score_files", "harness.export"),
-        *("harness.reproduce", "harness.studies"),
+        *("harness.reproduce", "harness.studies", "harness.description_vectors"),
     ),
     ("harness.commands",),
     (

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from .neighbours import Neighbour
+
 SIZE = 96
 """Height and width of a thumbnail, and of the grid that regions are drawn on."""
 
@@ -50,13 +52,14 @@ class Histogram:
 
 @dataclass(frozen=True)
 class UnitImages:
-    """The images of one unit in three bands, see `choose_images`."""
+    """The images of one unit in three bands, see `choose_images`, and the units with similar values."""
 
     top: tuple[ShownImage, ...]
     fifths: tuple[ShownImage, ...]
     lowest: tuple[ShownImage, ...]
     histogram: Histogram
     threshold: float | None = None
+    correlated: tuple[Neighbour, ...] = ()
 
     def renumbered(self, numbers: Sequence[int]) -> UnitImages:
         """Returns the same images with other numbers of thumbnails: `numbers` by the present ones."""

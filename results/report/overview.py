@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from ...harness.finished_run import FinishedRun
 from ...harness.tinyworld_models import MADE_FOR_TINYWORLD
 from .images import RunImages
+from .sentences import Sentences, mean_cosines
 from .units import UnitReport
 
 DETECTORS_OF = "network_dissection"
@@ -17,22 +18,26 @@ DETECTORS_OF = "network_dissection"
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often two methods give a unit the same description, regardless of case.
+    """How alike the descriptions of a unit by two methods are.
+
+    The controls compare each description with those of the other units: the expectation for descriptions
+    that are shuffled over units. Shares are fractions; None without units, or, for controls, without two.
 
     Attributes:
         methods: the two methods.
-        equal: number of units with equal descriptions.
         units: number of units that both methods describe.
+        equal: share of units with equal descriptions, regardless of case.
+        equal_control: its control.
+        cosine: mean cosine of the sentence embeddings; None without embeddings.
+        cosine_control: its control.
     """
 
     methods: tuple[str, str]
-    equal: int
     units: int
-
-    @property
-    def share(self) -> str:
-        """Returns the share in percent, or a dash without units."""
-        return f"{100 * self.equal / self.units:.0f} %" if self.units else "–"
+    equal: float | None
+    equal_control: float | None
+    cosine: float | None = None
+    cosine_control: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,18 +95,39 @@ def warnings(run: FinishedRun, images: RunImages) -> list[str]:
     return [*found, *images.notes]
 
 
-def agreements(units: Sequence[UnitReport]) -> list[Agreement]:
+def agreements(units: Sequence[UnitReport], sentences: Sentences) -> list[Agreement]:
     """Returns the agreement of every pair of methods over all units."""
-    methods = list(dict.fromkeys(d.method for unit in units for d in unit.descriptions))
-    both: Counter[tuple[str, str]] = Counter()
-    equal: Counter[tuple[str, str]] = Counter()
+    texts: dict[str, dict[str, str]] = {}
     for unit in units:
-        texts = {d.method: d.text.lower() for d in unit.descriptions if d.text is not None}
-        for pair in combinations(methods, 2):
-            if pair[0] in texts and pair[1] in texts:
-                both[pair] += 1
-                equal[pair] += texts[pair[0]] == texts[pair[1]]
-    return [Agreement(pair, equal[pair], both[pair]) for pair in combinations(methods, 2)]
+        for found in unit.descriptions:
+            of_method = texts.setdefault(found.method, {})
+            if found.text is not None:
+                of_method[unit.key] = found.text
+    return [
+        _agreement((first, second), texts[first], texts[second], sentences)
+        for first, second in combinations(texts, 2)
+    ]
+
+
+def _agreement(
+    methods: tuple[str, str],
+    first: Mapping[str, str],
+    second: Mapping[str, str],
+    sentences: Sentences,
+) -> Agreement:
+    pairs = [(text, second[key]) for key, text in first.items() if key in second]
+    count = len(pairs)
+    if not count:
+        return Agreement(methods, 0, None, None)
+    equal = sum(one.lower() == other.lower() for one, other in pairs)
+    ones, others = (Counter(text.lower() for text in texts) for texts in zip(*pairs, strict=True))
+    # All ordered pairs of units with equal descriptions, less those of a unit with itself.
+    shuffled = sum(number * others[text] for text, number in ones.items()) - equal
+    control = None if count == 1 else shuffled / (count * (count - 1))
+    if not sentences.encoder:
+        return Agreement(methods, count, equal / count, control)
+    vectors = (sentences.of_texts(texts) for texts in zip(*pairs, strict=True))
+    return Agreement(methods, count, equal / count, control, *mean_cosines(*vectors))
 
 
 def detectors(run: FinishedRun) -> list[Detectors]:

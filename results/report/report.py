@@ -19,7 +19,8 @@ from ..tables.value_format import CONTROLS_LINE, heading, is_number, wording
 from . import overview
 from .images import RunImages
 from .section import render_unit
-from .units import UnitReport, side_by_side, unit_reports
+from .sentences import AGREE, Sentences
+from .units import UnitReport, compared, side_by_side, unit_reports
 
 ONE_FILE = 500
 """Up to this number of units, the page is one file."""
@@ -35,6 +36,7 @@ def write_report(
     folder: Path,
     *,
     others: Sequence[tuple[FinishedRun, RunImages]] = (),
+    sentences: Sentences | None = None,
     one_file: int = ONE_FILE,
 ) -> Path:
     """Writes the page and returns its path, `folder/index.html`.
@@ -43,6 +45,7 @@ def write_report(
         run: the run.
         images: what the activations show.
         others: further runs with their images, shown next to it unit by unit.
+        sentences: sentence embeddings of the descriptions of all runs; None: there are none.
         folder: the folder to write; earlier pages in it are replaced.
         one_file: largest number of units for which everything is in one file. Beyond it, the sections of
             each layer and the thumbnails are files of their own, which are loaded when they are needed.
@@ -51,10 +54,13 @@ def write_report(
         InputError: if a file cannot be written.
     """
     runs = {run.name: (run, images)} if not others else _named([(run, images), *others])
+    sentences = sentences or Sentences()
     units, thumbnails = _units(runs)
+    units = compared(units, sentences)
     split = len(units) > one_file
     blocks = _blocks(units)
-    data, sections = _data(units, blocks, split=split), _sections(units, blocks)
+    data = _data(units, blocks, split=split)
+    sections = _sections(units, blocks, sentences.encoder)
     data["several"] = bool(others)
     with explained(folder):
         for stale in ("data", "thumbs"):
@@ -69,7 +75,7 @@ def write_report(
         data["sections"] = sections
         data["thumbnails"] = [base64.b64encode(thumbnail).decode() for thumbnail in thumbnails]
     path = folder / "index.html"
-    _write(path, _page(runs, units, data))
+    _write(path, _page(runs, units, data, sentences))
     return path
 
 
@@ -113,7 +119,10 @@ def _data(units: Sequence[UnitReport], blocks: Sequence[str], *, split: bool) ->
         "layers": layers,
         "methods": list(dict.fromkeys(d.method for unit in units for d in unit.descriptions)),
         "blocks": list(dict.fromkeys(blocks)),
+        "categories": sorted({d.category for unit in units for d in unit.descriptions if d.category}),
         "units": [],
+        "agree": AGREE,
+        "cosines": any(unit.agreement is not None for unit in units),
         "split": split,
         "batch": _STATIC_ROWS,
     }
@@ -123,11 +132,13 @@ def _data(units: Sequence[UnitReport], blocks: Sequence[str], *, split: bool) ->
     return data
 
 
-def _sections(units: Sequence[UnitReport], blocks: Sequence[str]) -> dict[str, dict[int, list[Any]]]:
+def _sections(
+    units: Sequence[UnitReport], blocks: Sequence[str], encoder: str
+) -> dict[str, dict[int, list[Any]]]:
     """Returns the section of each unit as HTML, and what *Copy as JSON* copies, by block and index."""
     sections: dict[str, dict[int, list[Any]]] = {}
     for unit, block in zip(units, blocks, strict=True):
-        sections.setdefault(block, {})[unit.index] = [render_unit(unit), unit.as_json()]
+        sections.setdefault(block, {})[unit.index] = [render_unit(unit, encoder), unit.as_json()]
     return sections
 
 
@@ -135,6 +146,7 @@ def _page(
     runs: Mapping[str, tuple[FinishedRun, RunImages]],
     units: Sequence[UnitReport],
     data: Mapping[str, Any],
+    sentences: Sentences,
 ) -> str:
     style, script = asset("base.css") + asset("report.css", _PACKAGE), asset("report.js", _PACKAGE)
     return (
@@ -151,6 +163,7 @@ def _page(
             static_rows=_STATIC_ROWS,
             methods=data["methods"],
             layers=data["layers"],
+            categories=data["categories"],
             runs=[
                 {
                     "name": name,
@@ -162,7 +175,9 @@ def _page(
                 }
                 for name, (run, images) in runs.items()
             ],
-            agreements=overview.agreements(units),
+            agreements=overview.agreements(units, sentences),
+            sentences=sentences,
+            agree=AGREE,
             troubled=overview.troubled(units),
             controls_line=CONTROLS_LINE,
         )
@@ -181,6 +196,8 @@ def _row(unit: UnitReport, layers: Sequence[str], methods: Sequence[str], block:
         unit.distinct,
         block,
         unit.changes,
+        None if unit.agreement is None else round(unit.agreement, 2),
+        sorted({d.category for d in unit.descriptions if d.category}),
     ]
 
 

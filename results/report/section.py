@@ -16,9 +16,15 @@ _PACKAGE = "dissectbench.results.report"
 _SCOPE = ".dissectbench-unit.dissectbench-unit"
 
 
-def render_unit(unit: UnitReport) -> str:
-    """Returns the section as the report has it; its script adds the images."""
-    html = environment(_PACKAGE).get_template("unit.html").render(unit=unit, size=SIZE, bars=bars)
+def render_unit(unit: UnitReport, encoder: str = "") -> str:
+    """Returns the section as the report has it; its script adds the images.
+
+    Args:
+        unit: the unit.
+        encoder: name of the sentence encoder that compared the descriptions.
+    """
+    template = environment(_PACKAGE).get_template("unit.html")
+    html = template.render(unit=unit, size=SIZE, bars=bars, encoder=encoder)
     # Line ends of the template; those of texts are not between tags.
     return re.sub(r">\n+<", "><", html.strip())
 

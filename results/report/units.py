@@ -12,6 +12,8 @@ from ...harness.records import Description
 from ...harness.scores import ScoreRow, references_by_unit, score_rows, shuffled_control
 from .evidence import Block, evidence_blocks
 from .images import UnitImages
+from .neighbours import Neighbour, nearest_descriptions
+from .sentences import Sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +40,19 @@ class MetricScore:
 
 @dataclass(frozen=True)
 class MethodDescription:
-    """What one method found for a unit; `status` is "missing" if it has no record."""
+    """What one method found for a unit.
+
+    Attributes:
+        method: name of the method.
+        text: its description; None unless `status` is "ok".
+        status: the status of the record; "missing" if there is none.
+        score: the method's own score.
+        reason: why there is no description.
+        metrics: the scores by each metric.
+        evidence: what the record holds besides.
+        category: Network Dissection's category of the label.
+        nearest: the units with the most similar descriptions by this method.
+    """
 
     method: str
     text: str | None
@@ -47,6 +61,8 @@ class MethodDescription:
     reason: str = ""
     metrics: tuple[MetricScore, ...] = ()
     evidence: tuple[Block, ...] = ()
+    category: str = ""
+    nearest: tuple[Neighbour, ...] = ()
 
     def metric(self, name: str) -> MetricScore | None:
         """Returns the score by one metric, None if the metric was not computed."""
@@ -66,6 +82,7 @@ class UnitReport:
         images: its images, by the name of the run; "" for a single run.
         dead: whether its value is the same for every image, in any run.
         changes: number of methods whose descriptions differ between the runs.
+        agreement: mean cosine of the methods' descriptions; None without embeddings or without a pair.
     """
 
     layer: str
@@ -76,6 +93,7 @@ class UnitReport:
     images: tuple[tuple[str, UnitImages], ...] = ()
     dead: bool = False
     changes: int = 0
+    agreement: float | None = None
 
     @property
     def key(self) -> str:
@@ -88,9 +106,14 @@ class UnitReport:
         return list(dict.fromkeys(score.metric for d in self.descriptions for score in d.metrics))
 
     @property
+    def texts(self) -> list[str]:
+        """The descriptions, one for each method that has one."""
+        return [d.text for d in self.descriptions if d.text is not None]
+
+    @property
     def distinct(self) -> int:
         """Number of different descriptions, regardless of case."""
-        return len({d.text.lower() for d in self.descriptions if d.text is not None})
+        return len({text.lower() for text in self.texts})
 
     def as_json(self) -> dict[str, Any]:
         """Returns the unit without its evidence and images, for a reader who copies it."""
@@ -106,9 +129,13 @@ class UnitReport:
                     "status": d.status,
                     "score": d.score,
                     "metrics": {m.metric: m.score for m in d.metrics},
+                    "nearest": {near.key: near.likeness for near in d.nearest},
                 }
                 for d in self.descriptions
             ],
+            "correlated": {
+                near.key: near.likeness for near in (self.images[0][1].correlated if self.images else ())
+            },
             "exemplars": [
                 {"image": image.name, "value": round(image.value, 6)}
                 for image in (self.images[0][1].top if self.images else ())
@@ -160,6 +187,22 @@ def side_by_side(runs: Mapping[str, Sequence[UnitReport]]) -> list[UnitReport]:
     return sorted(joined, key=lambda unit: (layers.index(unit.layer), unit.index))
 
 
+def compared(units: Sequence[UnitReport], sentences: Sentences) -> list[UnitReport]:
+    """Returns the units with the agreement of their descriptions, and their nearest units."""
+    nearest = nearest_descriptions(units, sentences)
+    return [
+        replace(
+            unit,
+            agreement=sentences.agreement(unit.texts),
+            descriptions=tuple(
+                replace(found, nearest=nearest.get((unit.key, found.method), ()))
+                for found in unit.descriptions
+            ),
+        )
+        for unit in units
+    ]
+
+
 def _joined(runs: Mapping[str, UnitReport]) -> UnitReport:
     first = next(iter(runs.values()))
     texts: dict[str, set[str | None]] = {}
@@ -194,7 +237,11 @@ def _description(
         return MethodDescription(method, None, "missing", metrics=metrics)
     reason = str(record.evidence.get("reason", ""))
     blocks = tuple(evidence_blocks(record))
-    return MethodDescription(method, record.text, record.status, record.score, reason, metrics, blocks)
+    described = record.status == "ok" and record.candidates
+    category = str(record.candidates[0].details.get("category", "")) if described else ""
+    return MethodDescription(
+        method, record.text, record.status, record.score, reason, metrics, blocks, category
+    )
 
 
 @dataclass

@@ -7,11 +7,16 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from run_folders import write_run
 from torch import nn
 from torchvision.transforms import Compose, Resize, ToTensor
 
 from dissectbench.harness import FinishedRun, InputError, dissect
 from dissectbench.harness.cli import main
+from dissectbench.harness.config import compose
+from dissectbench.harness.description_vectors import description_sentences
+from dissectbench.harness.foundation import sentence_encoders
+from dissectbench.harness.records import Description, UnitId
 from dissectbench.harness.report import active_masks, open_layers, report_run, run_images
 from dissectbench.methods.milan.exemplars import mask_thresholds, stream_exemplars, top_images
 from dissectbench.methods.milan.settings import ExemplarSettings
@@ -156,6 +161,36 @@ def test_without_the_store_the_page_has_no_images_and_says_why(small, tmp_path):
     assert "The page has no images: layer layer4: its activations are not in" in page
     with pytest.raises(InputError, match="not in"):
         open_layers(FinishedRun(copy))
+
+
+def described(folder):
+    texts = ("the sea", "a boat", "the sea")
+    return write_run(
+        folder,
+        (Description(UnitId("net", "a", index), "words", text) for index, text in enumerate(texts)),
+    )
+
+
+@pytest.mark.slow
+def test_descriptions_are_embedded_by_the_encoder_of_a_metric_once(tmp_path, monkeypatch):
+    run = described(tmp_path / "runs" / "run")
+    run.settings = compose(["metric=[exact_accuracy,minilm_cosine]"]).config
+    first = description_sentences([run])
+    assert first.encoder == "all-MiniLM-L6-v2"
+    assert set(first.rows) == {"the sea", "a boat"}
+    assert np.allclose(np.linalg.norm(first.vectors, axis=1), 1, atol=1e-6)
+    monkeypatch.setattr(sentence_encoders, "_load", None)
+    again = description_sentences([run])
+    assert np.array_equal(again.vectors, first.vectors)
+
+
+def test_an_encoder_that_is_not_available_is_no_error(tmp_path, monkeypatch):
+    run = described(tmp_path / "runs" / "run")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    run.settings = compose(["metric=[mpnet_cosine]"]).config
+    run.settings.metric.mpnet_cosine.encoder.model = "nobody/no-such-model"
+    missing = description_sentences([run]).missing
+    assert missing.startswith("The sentence encoder of mpnet_cosine is not available: ")
 
 
 def test_the_report_can_be_switched_off(small, tmp_path, capsys):

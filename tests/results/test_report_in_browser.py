@@ -3,13 +3,16 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from browser import EXECUTABLE, Page
 from PIL import Image
 from run_folders import write_run
 
-from dissectbench.harness.records import Description, UnitId
+from dissectbench.harness.records import Candidate, Description, UnitId
 from dissectbench.results.report import Histogram, RunImages, ShownImage, UnitImages, write_report
+from dissectbench.results.report.neighbours import Neighbour
+from dissectbench.results.report.sentences import Sentences
 
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium is installed")
 
@@ -22,11 +25,24 @@ def records():
     for layer in LAYERS:
         for index, text in enumerate(texts):
             unit = UnitId("net", layer, index)
-            yield Description(unit, "first", text, score=index / 10, evidence={"note": HOSTILE})
+            label = Candidate(text, index / 10, {"category": "scene" if index == 1 else "object"})
+            yield Description(unit, "first", text, "ok", index / 10, (label,), evidence={"note": HOSTILE})
             if layer == "layer1" and index == 1:
                 yield Description(unit, "second", None, "below_threshold")
+            elif index == 1:
+                yield Description(unit, "second", text, score=0.5)
             else:
                 yield Description(unit, "second", f"the sea {index}", score=0.5)
+
+
+def sentences():
+    """Embeddings in which "the sea ..." are alike, and other texts are at a right angle to them."""
+    texts = sorted({record.text for record in records() if record.text is not None})
+    vectors = np.eye(len(texts), len(texts) + 1, dtype=np.float32)
+    for row, text in enumerate(texts):
+        if text.startswith("the sea"):
+            vectors[row, [row, -1]] = 0.6, 0.8
+    return Sentences.of("an encoder", texts, vectors)
 
 
 def thumbnail():
@@ -40,10 +56,17 @@ def address(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     run = write_run(folder / "run", records())
     shown = (ShownImage(0, f"image {HOSTILE}", 1.5, "M10 10h20v20h-20z"),)
-    images = UnitImages(shown, shown, shown, Histogram((3, 1), 0.0, 2.0), 0.5)
+    near = (Neighbour("layer1", 3, 0.5), Neighbour(LAYERS[1], 2, 0.25))
+    images = UnitImages(shown, shown, shown, Histogram((3, 1), 0.0, 2.0), 0.5, near)
     of_units = {(layer, index): images for layer in LAYERS for index in range(4)}
     one_file = 500 if request.param == "one file" else 2
-    return write_report(run, RunImages(of_units, [thumbnail()]), folder / "out", one_file=one_file)
+    return write_report(
+        run,
+        RunImages(of_units, [thumbnail()]),
+        folder / "out",
+        sentences=sentences(),
+        one_file=one_file,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +143,30 @@ def test_a_link_opens_its_unit_with_images(browser, address, layer):
     assert browser.run("window.hacked") is None
 
 
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        (
+            "#layer1/77",
+            "Unit 77 of layer1 is not on this page. It has 4 units of this layer, from 0 to 3.",
+        ),
+        ("#layer9/0?q=boat", "layer9/0 is not on this page. Its layers are layer1, blocks.2/conv 1?#%."),
+        ("#<img src=x onerror=hacked=1>/0", "<img src=x onerror=hacked=1>/0 is not on this page."),
+    ],
+)
+def test_a_link_to_a_unit_that_is_not_on_the_page_says_so(browser, address, link, message):
+    browser.open(address, link)
+    told = browser.run("document.getElementById('unknown').textContent")
+    assert told.startswith(message)
+    assert browser.run("document.getElementById('unknown').checkVisibility()")
+    browser.run("location.hash = '#layer1/1'")
+    assert opened(browser) == "layer1 / 1"
+    assert not browser.run("document.getElementById('unknown').checkVisibility()")
+    browser.open(address, "#overview")
+    assert not browser.run("document.getElementById('unknown').checkVisibility()")
+    assert browser.run("window.hacked") is None
+
+
 def test_a_link_opens_its_unit_despite_the_filters(browser, address):
     browser.open(address, "#layer1/1?q=boat&status=nonsense")
     assert opened(browser) == "layer1 / 1"
@@ -150,6 +197,61 @@ def test_images_are_loaded_when_a_unit_opens(page):
     page.wait("document.querySelector('.unit h3')?.textContent === 'layer1 / 1'")
     page.run("document.querySelector('[data-do=close]').click()")
     page.wait("!document.querySelector('.unit')")
+
+
+def test_units_are_filtered_by_category_and_agreement(page):
+    type_into(page, "category", "scene")
+    assert names(page) == [f"{layer} / 1" for layer in LAYERS]
+    type_into(page, "category", "")
+    type_into(page, "agreement", "same")
+    assert names(page) == [f"{LAYERS[1]} / 1"]
+    assert "agreement=same" in page.run("location.hash")
+    type_into(page, "agreement", "similar")
+    assert names(page) == [f"{LAYERS[1]} / 1"]
+    type_into(page, "agreement", "different")
+    assert names(page) == [f"{layer} / {index}" for layer in LAYERS for index in (0, 2, 3)]
+    type_into(page, "agreement", "")
+    type_into(page, "sort", "distinct")
+    # Units with a single description are last.
+    assert names(page)[-2:] == [f"{LAYERS[1]} / 1", "layer1 / 1"]
+
+
+def test_nearest_units_are_links(page):
+    page.run("location.hash = '#layer1/1'")
+    assert opened(page) == "layer1 / 1"
+    rows = (
+        "[...document.querySelectorAll('.near dd')].map(e => e.textContent.replace(/\\s+/g, ' ').trim())"
+    )
+    by_values, by_first = page.run(rows)
+    assert by_values == "3 0.50blocks.2/conv 1?#% / 2 0.25"
+    assert by_first.startswith("blocks.2/conv 1?#% / 1 the sea 1.00")
+    page.run("document.querySelectorAll('.near a')[1].click()")
+    page.wait(f"document.querySelector('.unit h3')?.textContent === {json.dumps(LAYERS[1] + ' / 2')}")
+
+
+def test_paper_shows_the_whole_section_of_an_open_unit_and_no_controls(page):
+    page.run("location.hash = '#layer1/2'")
+    opened(page)
+    seen = (
+        "['.unit .evidence table', '.unit h3', '#controls', '.unit button', '#overview', '.row']"
+        ".map(s => document.querySelector(s).checkVisibility())"
+    )
+    page.run(
+        "addEventListener('beforeprint', () => {"
+        " window.folded = document.querySelectorAll('.unit details:not([open])').length; })"
+    )
+    assert page.pdf().startswith(b"%PDF")
+    assert page.run("window.folded") == 0
+    # On the screen, everything is as before.
+    assert page.run(seen) == [False, True, True, True, True, True]
+    page.media("print")
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    try:
+        assert page.run(seen) == [True, True, False, False, False, False]
+    finally:
+        page.media("screen")
+        page.run("dispatchEvent(new Event('afterprint'))")
+    assert page.run(seen) == [False, True, True, True, True, True]
 
 
 def test_a_unit_is_copied_as_json(page):

@@ -130,6 +130,14 @@ class Page:
         reply = self._send("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(reply["data"]))
 
+    def media(self, name: str) -> None:
+        """Shows the page as on "screen" or in "print"."""
+        self._send("Emulation.setEmulatedMedia", media=name)
+
+    def pdf(self) -> bytes:
+        """Prints the page and returns the PDF."""
+        return base64.b64decode(self._send("Page.printToPDF")["data"])
+
     def memory(self) -> float:
         """Returns the bytes of the page's JavaScript heap."""
         return self._send("Runtime.getHeapUsage")["usedSize"]

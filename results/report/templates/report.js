@@ -1,8 +1,9 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
-  const fields = ["q", "layer", "method", "status", "sort"];
+  const data = JSON.parse(at("data").textContent);
+  at("data").remove(); // its text is as long as everything that was read from it
+  const fields = ["q", "layer", "method", "status", "category", "agreement", "sort"];
   const list = at("units");
   const sections = data.sections || {};
   const waiting = {};
@@ -12,7 +13,7 @@
   let marked = -1; // position of the current row in `shown`
 
   // A row of data.units: [layer, unit, [[text, status, score] by method], references, distinct, block,
-  // changes].
+  // changes, mean cosine of the descriptions, categories].
   const layerOf = (unit) => data.layers[unit[0]];
   const address = (unit) => encodeURIComponent(layerOf(unit)).replace(/%2F/g, "/") + "/" + unit[1];
 
@@ -43,21 +44,33 @@
     return unit[2].filter((_, m) => !method || data.methods[m] === method);
   }
 
+  const agreements = {
+    same: (unit) => unit[4] === 1 && unit[2].filter((d) => d[0] !== null).length > 1,
+    similar: (unit) => unit[7] !== null && unit[7] >= data.agree,
+    different: (unit) => (data.cosines ? unit[7] !== null && unit[7] < data.agree : unit[4] > 1),
+  };
+
   function select() {
     const word = at("q").value.trim().toLowerCase();
     const layer = at("layer").value;
     const status = at("status").value;
     const order = at("sort").value;
+    const category = at("category").value;
+    const agreement = agreements[at("agreement").value];
     shown = [];
     data.units.forEach((unit, index) => {
       if (layer && layerOf(unit) !== layer) return;
+      if (category && !unit[8].includes(category)) return;
+      if (agreement && !agreement(unit)) return;
       const found = chosen(unit).filter((d) => (!status || d[1] === status) &&
         (!word || (d[0] || "").toLowerCase().includes(word)));
       const reference = word && !status && unit[3].toLowerCase().includes(word);
       if (found.length || reference || (!word && !status)) shown.push(index);
     });
     const best = (index) => Math.max(...chosen(data.units[index]).map((d) => d[2] === null ? -Infinity : d[2]));
-    if (order === "distinct") shown.sort((a, b) => data.units[b][4] - data.units[a][4] || a - b);
+    const alike = (index) => (data.units[index][7] === null ? 2 : data.units[index][7]);
+    if (order === "distinct" && data.cosines) shown.sort((a, b) => alike(a) - alike(b) || a - b);
+    else if (order === "distinct") shown.sort((a, b) => data.units[b][4] - data.units[a][4] || a - b);
     if (order === "changes") shown.sort((a, b) => data.units[b][6] - data.units[a][6] || a - b);
     // Units without a score come last in both orders.
     if (order === "score") shown.sort((a, b) => (best(a) === best(b) ? a - b : best(b) - best(a)));
@@ -132,6 +145,7 @@
       box.innerHTML = sections[blockOf(unit)][unit[1]][0];
       for (const image of box.querySelectorAll("img[data-thumbnail]")) image.src = source(image.dataset.thumbnail);
       item.append(box);
+      item.style.scrollMarginTop = at("controls").offsetHeight + 4 + "px"; // they cover what is behind them
       item.scrollIntoView({ block: "start" });
     });
   }
@@ -153,6 +167,8 @@
     let path = place;
     try { path = decodeURIComponent(place); } catch { /* not encoded: taken as it is */ }
     const index = data.units.findIndex((unit) => layerOf(unit) + "/" + unit[1] === path);
+    at("unknown").hidden = index >= 0 || !path || at(path) !== null;
+    if (!at("unknown").hidden) unknown(path);
     if (index < 0 && path) return; // another anchor of the page
     const state = new URLSearchParams(query || "");
     for (const name of fields) at(name).value = state.get(name) || "";
@@ -163,6 +179,17 @@
     if (open !== null && !shown.includes(open)) shown.unshift(open);
     marked = shown.indexOf(open);
     draw();
+  }
+
+  // Says which units the page has instead of the one that a link names.
+  function unknown(path) {
+    const [layer, unit] = [path.slice(0, path.lastIndexOf("/")), path.slice(path.lastIndexOf("/") + 1)];
+    const units = data.units.filter((other) => layerOf(other) === layer).map((other) => other[1]);
+    at("unknown").textContent = units.length
+      ? "Unit " + unit + " of " + layer + " is not on this page. It has " + units.length + " units of this layer, from " +
+        Math.min(...units) + " to " + Math.max(...units) + "."
+      : path + " is not on this page. Its layers are " + data.layers.join(", ") + ".";
+    at("unknown").scrollIntoView({ block: "center" });
   }
 
   function show(position) {
@@ -247,6 +274,19 @@
     keys[event.key]();
   });
   window.addEventListener("hashchange", read);
+  // Paper shows what is folded on the screen.
+  window.addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll(".unit details:not([open])")) {
+      folded.open = true;
+      folded.dataset.folded = "";
+    }
+  });
+  window.addEventListener("afterprint", () => {
+    for (const folded of document.querySelectorAll("details[data-folded]")) {
+      folded.open = false;
+      delete folded.dataset.folded;
+    }
+  });
   at("controls").hidden = at("keys").hidden = false;
   open = null;
   select();
