@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 Actions = argparse._SubParsersAction
 Command = Callable[[Actions, str, str], argparse.ArgumentParser]
@@ -26,4 +27,47 @@ def add_study(commands: Actions, command: Command, lazy: Lazy) -> None:
         add(actions, command, lazy)
 
 
-_ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = ()
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_serve(actions: Actions, command: Command, lazy: Lazy) -> None:
+    parser = command(actions, "serve", "Serve the rating page of studies until Ctrl-C.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY", help="folders of studies")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, this machine only)",
+    )
+    parser.add_argument("--port", type=int, default=8000, help="0: a free one (default: %(default)s)")
+    parser.add_argument("--url", metavar="URL", help="public address behind a proxy, for printing")
+    parser.add_argument(
+        "--proxies",
+        default="127.0.0.1",
+        metavar="ADDRESSES",
+        help="proxies whose X-Forwarded-For is believed, separated by commas (default: %(default)s)",
+    )
+    _add_json(parser)
+    parser.set_defaults(command=lazy("study_serve", "study_serve_command"))
+
+
+def _add_answers(actions: Actions, command: Command, lazy: Lazy) -> None:
+    parser = command(actions, "answers", "Write the answers of the rating page as a result file.")
+    parser.add_argument("folder", type=Path, metavar="STUDY", help="the folder of a study")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the CSV file to write")
+    parser.add_argument(
+        "--raters", type=Path, metavar="FILE", help="also write the raters and their panel's ids: private"
+    )
+    _add_json(parser)
+    parser.set_defaults(command=lazy("study_answers", "study_answers_command"))
+
+
+def _add_verify(actions: Actions, command: Command, lazy: Lazy) -> None:
+    parser = command(actions, "verify", "Verify completion codes of the rating page.")
+    parser.add_argument("folder", type=Path, metavar="STUDY", help="the folder of a study")
+    parser.add_argument("codes", nargs="+", metavar="CODE", help="codes that raters have sent")
+    _add_json(parser)
+    parser.set_defaults(command=lazy("study_answers", "study_verify_command"))
+
+
+_ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = (_add_serve, _add_answers, _add_verify)

@@ -49,7 +49,7 @@ def json_block(value: Any) -> str:
 
 
 def content_security_policy(
-    scripts: Sequence[str], styles: Sequence[str], *, own_files: bool = False
+    scripts: Sequence[str], styles: Sequence[str], *, own_files: bool = False, served: bool = False
 ) -> str:
     """Returns a policy that allows these inline scripts and styles, images, and nothing else.
 
@@ -57,19 +57,22 @@ def content_security_policy(
         scripts: texts of the inline scripts.
         styles: texts of the inline styles.
         own_files: whether the page also loads scripts and images from its own folder.
+        served: whether a server sends the page and the policy as a header, with its own images and forms.
     """
     # A page opened from the disk has the origin `file:`, for which browsers disagree about 'self'.
     own = " 'self' file:" if own_files else ""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_hashes(scripts)}{own}",
-            f"style-src {_hashes(styles)}",
-            f"img-src data:{own}",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )
+    directives = [
+        "default-src 'none'",
+        f"script-src {_hashes(scripts)}{own}",
+        f"style-src {_hashes(styles)}",
+        "img-src 'self'" if served else f"img-src data:{own}",
+        "base-uri 'none'",
+        "form-action 'self'" if served else "form-action 'none'",
+    ]
+    if served:
+        # Browsers ignore this directive in a page: it only works as a header.
+        directives.append("frame-ancestors 'none'")
+    return "; ".join(directives)
 
 
 def _hashes(texts: Sequence[str]) -> str:

@@ -9,9 +9,11 @@
       key.csv           private: which description is whose, and the expected answers of checks
       secret.json       private: salt of rater ids, keys of completion codes and of the admin page
       answers.jsonl     what `study import` has read
+      page.yaml         settings of the rating page, where they are not the defaults
+      page.sqlite3      private: raters and answers of the rating page
 
-A design is frozen: its hash, over all files but the last two, is part of every file that is exported, and
-answers to another design are refused.
+A design is frozen: its hash, over the files from study.yaml to key.csv, is part of every file that is
+exported, and answers to another design are refused.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _FLAGS = (
 )
 
 
-_CODES = {"Tab": 9, "Enter": 13}
+_CODES = {"Tab": 9, "Enter": 13, "ArrowUp": 38, "ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39}
 
 
 def _pipe() -> tuple[int, int]:
@@ -56,6 +57,7 @@ class Page:
         os.close(replies)
         self._numbers, self._buffer, self._session = itertools.count(1), b"", None
         self.problems: list[str] = []
+        self.own = ("file:", "data:", "about:")
         target = self._send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -95,7 +97,7 @@ class Page:
             self.problems.append(content["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             url = content["request"]["url"]
-            if not url.startswith(("file:", "data:", "about:")):
+            if not url.startswith(self.own):
                 self.problems.append(f"request: {url}")
 
     def open(self, path: Path, fragment: str = "") -> None:
@@ -103,6 +105,37 @@ class Page:
         self._send("Page.navigate", url="about:blank")
         self._send("Page.navigate", url=path.resolve().as_uri() + fragment)
         self.wait("location.protocol === 'file:' && document.readyState === 'complete'")
+
+    def visit(self, url: str) -> None:
+        """Opens a page of a server and waits until it is loaded."""
+        self.own = (*self.own, "/".join(url.split("/")[:3]) + "/")
+        self._send("Page.navigate", url="about:blank")
+        self._send("Page.navigate", url=url)
+        self.wait("location.protocol === 'http:' && document.readyState === 'complete'")
+
+    def leave(self, action: Callable[[], object]) -> None:
+        """Does what leads to another page, and waits until that is loaded."""
+        self.run("window.left = true")
+        action()
+        self.wait("!window.left && document.readyState === 'complete'")
+
+    def back(self) -> None:
+        """Presses the back button."""
+        self.leave(lambda: self._go(-1))
+
+    def _go(self, step: int) -> None:
+        history = self._send("Page.getNavigationHistory")
+        entry = history["entries"][history["currentIndex"] + step]
+        self._send("Page.navigateToHistoryEntry", entryId=entry["id"])
+
+    def click(self, selector: str) -> None:
+        """Clicks the centre of an element with the mouse, after scrolling to it."""
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{element}.scrollIntoView({{block: 'nearest'}})")
+        box = self.run(f"(({element}).getBoundingClientRect()).toJSON()")
+        point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        for kind in ("mousePressed", "mouseReleased"):
+            self._send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **point)
 
     def run(self, script: str) -> Any:
         """Evaluates an expression and returns its value."""

@@ -1,0 +1,5 @@
+"""The rating page: serves studies to raters and stores their answers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
