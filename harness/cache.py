@@ -3,10 +3,11 @@
 The key of a value contains everything that the value depends on. Unreadable values count as missing.
 Keys are built in these modules:
 
-* harness/foundation: caption_cache, image_cache and reply_cache;
+* harness/foundation: caption_cache, embeddings, image_cache and reply_cache;
 * harness: description_vectors;
 * harness/activations: exemplar_maps;
-* methods/clip_dissect: embeddings and clip_dissect;
+* metrics/activation: presence;
+* methods/clip_dissect: clip_dissect;
 * methods/network_dissection: network_dissection;
 * methods/milan: unit_features.
 """

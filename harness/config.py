@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib.resources
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,8 +88,13 @@ def compose(
 
 
 def _expanded(override: str) -> list[str]:
-    """Returns `target=my_models:build` as the two settings that it abbreviates."""
+    """Returns `target=my_models:build` as the two settings that it abbreviates.
+
+    `probe.split` with a number is `held_out`. With a word, it is the split of a Hugging Face data set.
+    """
     group, _, choice = override.partition("=")
+    if group == "probe.split" and re.fullmatch(r"[\d.,]+|null", choice):
+        return [f"held_out={choice}"]
     if group == "target" and ":" in choice:
         return ["target=factory", f"target.factory={choice}"]
     return [override]

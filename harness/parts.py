@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..datasets.held_out import hold_out
 from ..datasets.probing_set import ProbingSet
 from .config import Settings, build
 from .errors import InputError, nearest
@@ -18,8 +19,11 @@ from .tinyworld_models import refuse_tinyworld_models, tinyworld_models
 from .unit_selection import select_units
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from ..datasets.references import References
     from ..methods.method import Method
+    from ..metrics.activation import ActivationMetric
     from ..metrics.metric import Metric
     from .activations.settings import ActivationSettings
     from .targets.layers import LayerInfo, Taps
@@ -30,18 +34,32 @@ if TYPE_CHECKING:
 class Parts:
     """The objects that a configuration describes. Building them loads no weights except the target's.
 
-    `final_layer` is the layer whose descriptions are scored, None for no scores; `tinyworld` names models
-    of tinyworld that are used for other images.
+    Attributes:
+        settings: the configuration.
+        target: the target.
+        probe: the images that methods describe units on.
+        held_out: the images that activation metrics use; None if there are no such metrics.
+        taps: how the layers of the target are read.
+        activation_settings: settings of the pass over the images.
+        units: the chosen units of each layer.
+        methods: the methods.
+        metrics: the metrics of texts against references.
+        activation_metrics: the metrics of texts against activations.
+        references: the references of the final layer; None without.
+        final_layer: the layer whose descriptions are scored against references; None for none.
+        tinyworld: names of models of tinyworld that are used for other images.
     """
 
     settings: Settings
     target: Target
     probe: ProbingSet
+    held_out: ProbingSet | None
     taps: Taps
     activation_settings: ActivationSettings
     units: Mapping[str, list[int]]
     methods: Sequence[Method]
     metrics: Sequence[Metric]
+    activation_metrics: Sequence[ActivationMetric]
     references: References | None
     final_layer: str | None
     tinyworld: Sequence[str]
@@ -53,8 +71,13 @@ class Parts:
 
     @property
     def scored(self) -> bool:
-        """Whether descriptions of the final layer are scored."""
+        """Whether descriptions of the final layer are scored against references."""
         return self.final_layer is not None and self.references is not None and bool(self.metrics)
+
+    @property
+    def used_metrics(self) -> list[Metric | ActivationMetric]:
+        """The metrics that score something."""
+        return [*(self.metrics if self.scored else ()), *self.activation_metrics]
 
 
 def assemble(
@@ -81,14 +104,19 @@ def assemble(
     check_run_settings(config)
     settings_of_pass = build(config.activations, "activations")
     methods = _distinct([*build_all(config.get("method"), "method"), *methods], "method")
-    metrics = build_all(config.get("metric"), "metric")
+    metrics, on_activations = build_metrics(config)
     if not methods:
         raise InputError("no method is chosen", "choose some: method=[network_dissection,clip_dissect]")
-    images: ProbingSet = build(config.probe, "probe") if probe is None else probe
-    if len(images) == 0:
-        raise InputError(f"probing set {images.name} contains no images")
+    images, held_out = probing_sets(config, probe)
+    if on_activations and held_out is None:
+        raise InputError(
+            f"{next(iter(on_activations.values())).name} is computed on images that the methods have not "
+            "seen, and held_out is null",
+            "set the share of such images: held_out=0.5; or held_out=0 to use the methods' own images",
+        )
     scored = config.final_layer is not None and bool(metrics) and config.get("references") is not None
-    tinyworld = tinyworld_models(config, images, scored=scored)
+    used = [*(metrics if scored else ()), *on_activations]
+    tinyworld = tinyworld_models(config, images, scored=scored, metrics=used)
     refuse_tinyworld_models(config, tinyworld, images.name)
     # The target comes last: it alone loads weights, and mistakes elsewhere are reported before that.
     network: Target = build(config.target, "target") if target is None else target
@@ -103,17 +131,56 @@ def assemble(
         settings,
         network,
         images,
+        held_out if on_activations else None,
         taps,
         settings_of_pass,
         units,
         methods,
-        metrics,
+        list(metrics.values()),
+        list(on_activations.values()),
         references,
         final_layer,
         tinyworld,
     )
     _check_references(parts)
     return parts
+
+
+def probing_sets(
+    config: DictConfig, probe: ProbingSet | None = None
+) -> tuple[ProbingSet, ProbingSet | None]:
+    """Returns the images that methods describe units on, and the held-out ones for activation metrics.
+
+    With `held_out=0`, both are all images; with null, there are no held-out ones.
+
+    Args:
+        config: the configuration of a run.
+        probe: an object to use instead of the node `probe`.
+
+    Raises:
+        InputError: if there are no images, or a part is empty.
+    """
+    images: ProbingSet = build(config.probe, "probe") if probe is None else probe
+    if len(images) == 0:
+        raise InputError(f"probing set {images.name} contains no images")
+    share = config.get("held_out")
+    if not share:
+        return images, images if share == 0 else None
+    return hold_out(images, share, config.seed)
+
+
+def build_metrics(config: DictConfig) -> tuple[dict[str, Metric], dict[str, ActivationMetric]]:
+    """Returns the metrics against references and those against activations, by their node.
+
+    Raises:
+        InputError: if two have the same name.
+    """
+    from ..metrics.activation import ActivationMetric
+
+    built = build_all(config.get("metric"), "metric")
+    nodes = dict(zip(config.get("metric") or {}, built, strict=True))
+    against_activations = {k: m for k, m in nodes.items() if isinstance(m, ActivationMetric)}
+    return {k: m for k, m in nodes.items() if k not in against_activations}, against_activations
 
 
 def _final_layer(name: str | int | None, taps: Taps) -> str | None:
@@ -206,7 +273,7 @@ def check_models(parts: Parts) -> None:
         instead = f"method=[{','.join(others or ['network_dissection'])}] works without it"
         with _or(instead):
             method.identity()
-    for metric in parts.metrics if parts.scored else ():
+    for metric in parts.used_metrics:
         with _or(
             f"leave out {metric.name}: exact_accuracy and synonym_accuracy need no model, and the "
             'models of minilm_... are in the extra "offline"'

@@ -33,7 +33,9 @@ def print_plan(parts: Parts, runs: Path, console: Console, *, retry_failed: bool
     for method in parts.methods:
         models = ", ".join(method.models().values()) or "no foundation model"
         console.print(f"[bold]method[/]       {method.name}: {models}", highlight=False)
-    for metric in parts.metrics if parts.scored else ():
+    if parts.held_out is not None:
+        console.print(f"[bold]held out[/]     {_held_out(parts)}", highlight=False)
+    for metric in parts.used_metrics:
         models = ", ".join(metric.models().values()) or "no model"
         console.print(f"[bold]metric[/]       {metric.name}: {models}", highlight=False)
     console.print(f"[bold]scored[/]       {_scored(parts)}", highlight=False)
@@ -53,6 +55,14 @@ def _images(parts: Parts, folder: Path) -> str:
     skipped = read_json(folder / SKIPPED) if (folder / SKIPPED).exists() else {}
     left_out = f", {len(skipped)} of them unreadable and left out" if skipped else ""
     return f"{len(parts.probe)} images{left_out}"
+
+
+def _held_out(parts: Parts) -> str:
+    """Returns on which images activation metrics are computed."""
+    if parts.held_out is parts.probe:
+        return "none: metrics on activations see the images that methods see (held_out=0)"
+    assert parts.held_out is not None
+    return f"{len(parts.held_out)} further images, for metrics on activations"
 
 
 def _scored(parts: Parts) -> str:

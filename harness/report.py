@@ -106,13 +106,13 @@ def open_layers(run: FinishedRun) -> dict[str, ProbedLayer]:
     """
     from .activations.forward_pass import stored_layers
     from .config import build
-    from .parts import layer_specs
+    from .parts import layer_specs, probing_sets
     from .targets.layers import Taps
 
     config = run.settings
     if config.get("target") is None or config.get("probe") is None:
         raise InputError("the target or the images of the run were given in memory")
-    probe = build(config.probe, "probe")
+    probe, _ = probing_sets(config)
     taps = Taps(build(config.target, "target"), layer_specs(config.layers))
     settings = build(config.activations, "activations")
     runs = run.path.resolve().parent

@@ -7,7 +7,7 @@ was interrupted or killed resumes from there (see `run_folder`, `journal` and `a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,16 @@ from .scores import write_metrics, write_scores
 from .tinyworld_models import MADE_FOR_TINYWORLD
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..methods.method import Method
+    from ..metrics.activation import ActivationMetric
     from ..metrics.metric import Metric
     from .activations.settings import ActivationSettings
     from .activations.stored_layer import StoredLayer
     from .journal import Journal
     from .probe import ProbedLayer
+    from .records import Description
     from .targets.layers import Taps
 
 
@@ -51,7 +55,7 @@ def run(
     retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> FinishedRun:
-    """Describes the selected units by every method, scores the final layer, and writes the tables.
+    """Describes the selected units by every method, scores the descriptions, and writes the tables.
 
     Nothing is printed unless `progress` is given. Work that the folder already holds is not repeated.
 
@@ -102,8 +106,8 @@ def execute(
         # In the same pass over the images as the maps that methods need.
         of_report = report_consumers(layers, parts.units) if parts.settings.config.report else ()
         describe_all(read_maps(todo, progress, others=of_report), folder.journal, progress)
-        scored = score_final_layer(parts, folder)
-        write_models(parts, folder, scored=scored, skipped=len(skipped))
+        score(parts, folder, held_out_layers(parts, layers, runs, progress))
+        write_models(parts, folder, skipped=len(skipped))
         # The tables are made from the files, so that `dissectbench table` prints the same ones.
         finished = FinishedRun(folder.path)
         write_descriptions(finished.records, folder.path / "descriptions.csv")
@@ -123,10 +127,12 @@ def select(parts: Parts) -> Selection:
 
 def inputs(parts: Parts) -> dict[str, Any]:
     """Returns what all activations depend on, in parts that a message can name."""
-    probe = parts.probe
+    probe, share = parts.probe, parts.settings.config.get("held_out")
+    # Absent without held-out images, so that folders of earlier versions stay valid.
+    split = {"held_out": share} if share else {}
     return {
         TARGET: parts.target.fingerprints(),
-        PROBING_SET: {"images": len(probe), "fingerprint": probe.fingerprint()},
+        PROBING_SET: {"images": len(probe), "fingerprint": probe.fingerprint(), **split},
     }
 
 
@@ -216,43 +222,70 @@ def to_describe(
     return [part for part in todo if part.units]
 
 
-def score_final_layer(parts: Parts, folder: RunFolder) -> bool:
-    """Scores the final layer and writes `scores.parquet`; returns whether there was something to score.
+def held_out_layers(
+    parts: Parts, layers: Mapping[str, StoredLayer], runs: Path, progress: Progress
+) -> Mapping[str, StoredLayer]:
+    """Returns the layers over the held-out images; empty without metrics on activations."""
+    if parts.held_out is None:
+        return {}
+    if parts.held_out is parts.probe:
+        return layers
+    return activations(parts.taps, parts.held_out, parts.activation_settings, runs, progress)
+
+
+def score(parts: Parts, folder: RunFolder, held_out: Mapping[str, ProbedLayer]) -> None:
+    """Scores descriptions and writes `scores.parquet`: against references, and against activations.
 
     Where there is nothing to score, scores of an earlier command are removed: they would be about
     descriptions that the tables do not show.
     """
-    from ..metrics.scoring import Prediction, score_descriptions
+    import pandas as pd
 
-    selection = select(parts)
-    layer = selection.scored_layer
-    if layer is None or parts.references is None:
-        (folder.path / SCORES).unlink(missing_ok=True)
-        return False
-    predictions = [
-        Prediction.of(record)
-        for record in selection.choose(folder.journal.latest)
-        if record.unit.layer == layer
+    chosen = select(parts).choose(folder.journal.latest)
+    frames = [
+        _scored_layer(parts, name, [record for record in chosen if record.unit.layer == name], held_out)
+        for name in parts.layers
     ]
-    scores = score_descriptions(
-        predictions,
-        parts.references,
-        parts.metrics,
-        units=parts.units[layer],
-        control_text=parts.settings.config.table.control_text,
-        seed=parts.settings.config.seed,
-    )
-    write_scores(scores, folder.path / SCORES)
-    return True
+    frames = [frame for of_layer in frames for frame in of_layer]
+    if not frames:
+        (folder.path / SCORES).unlink(missing_ok=True)
+        return
+    write_scores(pd.concat(frames, ignore_index=True), folder.path / SCORES)
 
 
-def write_models(parts: Parts, folder: RunFolder, *, scored: bool, skipped: int = 0) -> None:
+def _scored_layer(
+    parts: Parts, name: str, records: Sequence[Description], held_out: Mapping[str, ProbedLayer]
+) -> list[pd.DataFrame]:
+    """Returns the scores of the descriptions of one layer: one table by kind of metric."""
+    from ..metrics.activation import score_on_activations
+    from ..metrics.scoring import score_descriptions
+    from ..metrics.unscored import Prediction
+
+    config = parts.settings.config
+    predictions = [Prediction.of(record) for record in records]
+    settings: dict[str, Any] = {
+        "units": parts.units[name],
+        "control_text": config.table.control_text,
+        "seed": config.seed,
+    }
+    frames = []
+    # References without metrics of texts are not part of the tables.
+    references = parts.references if parts.scored and name == parts.final_layer else None
+    if references is not None:
+        frames.append(score_descriptions(predictions, references, parts.metrics, **settings))
+    if name in held_out:
+        texts = references.texts if references else ()
+        layer, metrics = held_out[name], parts.activation_metrics
+        frames.append(score_on_activations(predictions, layer, metrics, references=texts, **settings))
+    return frames
+
+
+def write_models(parts: Parts, folder: RunFolder, *, skipped: int = 0) -> None:
     """Writes `models.json` (names, for the tables) and `metrics.json` (see `MetricInfo`)."""
-    # Metrics that score nothing are not asked: their weights may not even be installed.
-    metrics = parts.metrics if scored else ()
     models = models_used(parts, skipped=skipped)
     write_json(folder.path / MODELS, models, sort_keys=False)  # in the order of the tables
-    write_metrics({metric.name: metric.info() for metric in metrics}, folder.path / METRICS)
+    # Metrics that score nothing are not asked: their weights may not even be installed.
+    write_metrics({metric.name: metric.info() for metric in parts.used_metrics}, folder.path / METRICS)
 
 
 def models_used(parts: Parts, *, skipped: int = 0) -> dict[str, str]:
@@ -267,7 +300,10 @@ def models_used(parts: Parts, *, skipped: int = 0) -> dict[str, str]:
         "target": parts.target.name,
         "probing set": f"{parts.probe.name}, {len(parts.probe) - skipped} images{left_out}",
     }
-    for component in (*parts.methods, *(parts.metrics if parts.scored else ())):
+    if parts.held_out is not None:
+        same = parts.held_out is parts.probe
+        models["held-out images"] = "none (held_out=0)" if same else f"{len(parts.held_out)} images"
+    for component in (*parts.methods, *parts.used_metrics):
         models |= named_models(component)
     if parts.tinyworld:
         # In the footer of every table: nothing in a description shows it.
@@ -275,7 +311,7 @@ def models_used(parts: Parts, *, skipped: int = 0) -> dict[str, str]:
     return models
 
 
-def named_models(component: Method | Metric) -> dict[str, str]:
+def named_models(component: Method | Metric | ActivationMetric) -> dict[str, str]:
     """Returns the models of a component by what they are: "clip_dissect, image-text model", ...
 
     A model that is named like its component, such as MILAN's, is listed under that name alone.

@@ -56,7 +56,11 @@ _PARTS = {
         "preprocessing": "the preprocessing of the target",
         "weights": "the weights of the target",
     },
-    PROBING_SET: {"images": "the number of images", "fingerprint": "the image files"},
+    PROBING_SET: {
+        "held_out": "the share of held-out images (held_out)",
+        "images": "the number of images",
+        "fingerprint": "the image files",
+    },
 }
 
 

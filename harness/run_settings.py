@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Le, Lt, MinLen
 
 from .setting_types import check_value
 
@@ -33,6 +33,7 @@ class RunSettings:
     name: str | None
     layers: str | int | list[Any] | dict[str, Any]
     final_layer: str | int | None
+    held_out: Annotated[float, Ge(0), Lt(1)] | None
     units: Literal["all"] | Annotated[int, Ge(1)] | list[Annotated[int, Ge(0)]]
     seed: Annotated[int, Ge(0), Le(2**63 - 1)]
     device: str

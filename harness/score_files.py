@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..datasets.references import References
     from ..metrics.metric import Metric
-    from ..metrics.scoring import Prediction
+    from ..metrics.unscored import Prediction
     from ..results.importers.description_file import DescriptionFile
     from ..results.importers.layout_files import Layout
 
@@ -92,7 +92,8 @@ def score_files(
     Raises:
         InputError: for files or settings that cannot be used, or a unit beyond the references.
     """
-    from ..metrics.scoring import Prediction, score_descriptions
+    from ..metrics.scoring import score_descriptions
+    from ..metrics.unscored import Prediction
     from ..results.importers.descriptions_csv import read_descriptions_csv
 
     config = settings.config

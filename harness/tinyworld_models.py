@@ -6,7 +6,7 @@ image, and nothing in it shows that it is meaningless.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.probing_set import ProbingSet, Subset
@@ -32,13 +32,16 @@ _INSTEAD = {
 }
 
 
-def tinyworld_models(config: DictConfig, probe: ProbingSet, *, scored: bool) -> list[str]:
+def tinyworld_models(
+    config: DictConfig, probe: ProbingSet, *, scored: bool, metrics: Sequence[str]
+) -> list[str]:
     """Returns the names of tinyworld's models that a run uses on images other than tinyworld's.
 
     Args:
         config: the configuration of a run.
         probe: its probing set.
-        scored: whether references and metrics are used.
+        scored: whether references are used.
+        metrics: the nodes of the metrics that are used.
 
     Returns:
         Configuration groups ("encoder", "concepts", "target") and names of methods and metrics; empty if
@@ -53,13 +56,11 @@ def tinyworld_models(config: DictConfig, probe: ProbingSet, *, scored: bool) -> 
     values: Any = OmegaConf.to_container(config, resolve=True)
     # A target in memory has no node.
     used = {"target": values.get("target"), **(values.get("method") or {})}
-    metrics = values.get("metric") or {}
     if scored:
         used["references"] = values.get("references")
     names = [name for key, node in used.items() for name in _names(key, node)]
     # A metric is chosen as a whole: its encoder is no setting of its own.
-    if scored:
-        names += [key for key, node in metrics.items() if next(_names(key, node), None)]
+    names += [key for key in metrics if next(_names(key, values["metric"][key]), None)]
     return list(dict.fromkeys(names))
 
 

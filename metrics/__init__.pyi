@@ -4,7 +4,8 @@ from .cosine import ClipCosine, SentenceCosine
 from .metric import Metric
 from .over_references import MeanOverReferences
 from .pairs import Pair, PairMetric
-from .scoring import Prediction, score_descriptions
+from .scoring import score_descriptions
+from .unscored import Prediction
 
 __all__ = [
     "BERTScore",

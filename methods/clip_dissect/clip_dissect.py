@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from ...datasets.concepts import ConceptSet
 from ...harness.errors import InputError, nearest, one_of
+from ...harness.foundation.embeddings import image_embeddings, text_embeddings
 from ...harness.foundation.protocols import ImageTextEncoder
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method
 from .activation_order import strongest
 from .cosines import EmbeddingCosines
-from .embeddings import image_embeddings, text_embeddings
 from .similarity import SIMILARITIES, Similarities
 
 _FORMAT = 2  # of cached rankings

@@ -217,7 +217,8 @@ def bundle_of_run(run: FinishedRun) -> Bundle:
     descriptions = [
         _described(record, run.spent.get((record.unit, record.method))) for record in run.records
     ]
-    scores = [] if run.scores is None else [_scored(row) for row in score_rows(run.scores)]
+    final = _final_scores(run)
+    scores = [] if final is None else [_scored(row) for row in score_rows(final)]
     summary = summarise(info, descriptions, scores)
     return Bundle(info, descriptions, scores, summary, str(run.path))
 
@@ -275,7 +276,7 @@ def _run_info(run: FinishedRun) -> RunInfo:
     selection, environment, identity = run.selection, run.environment, run.identity
     if selection is None:
         raise InputError(f"{run.path} has no selection.json", "submit a folder that `run` wrote")
-    probing_set, scored = identity.get("probing_set"), run.scores is not None
+    probing_set, scored = identity.get("probing_set"), _final_scores(run) is not None
     if probing_set is None or (scored and environment.get("references") is None):
         raise InputError(
             f"{run.path}: an earlier version wrote it without the hashes of probing set and references",
@@ -296,7 +297,7 @@ def _run_info(run: FinishedRun) -> RunInfo:
         metrics={name: MetricInfo(**cleaned(asdict(metric))) for name, metric in run.metrics.items()}
         if scored
         else {},
-        references=_references(run.scores, environment) if run.scores is not None else None,
+        references=_references(run, environment),
         models=cleaned(run.models),
         settings={name: value for name, value in settings.items() if name not in _NOT_SUBMITTED},
         environment=Environment(
@@ -318,10 +319,22 @@ def _methods(
     }
 
 
-def _references(scores: pd.DataFrame, environment: Mapping[str, Any]) -> ReferencesInfo:
+def _final_scores(run: FinishedRun) -> pd.DataFrame | None:
+    """Returns the scores of the layer that has references; hidden layers are not part of a bundle."""
+    layer = run.selection.scored_layer if run.selection is not None else None
+    if run.scores is None or layer is None:
+        return None
+    return run.scores.loc[run.scores["layer"] == layer]
+
+
+def _references(run: FinishedRun, environment: Mapping[str, Any]) -> ReferencesInfo | None:
+    scores = _final_scores(run)
+    if scores is None:
+        return None
+    layer = str(scores["layer"].iloc[0])
     texts = {unit: list(texts) for unit, texts in enumerate(references_by_unit(scores)) if texts}
     known = environment["references"]
-    return ReferencesInfo(clean_text(known["name"]), known["fingerprint"], scores["layer"].iloc[0], texts)
+    return ReferencesInfo(clean_text(known["name"]), known["fingerprint"], layer, texts)
 
 
 def _described(record: Description, spent: Spent | None) -> DescribedUnit:

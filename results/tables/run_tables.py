@@ -27,7 +27,8 @@ def run_tables(run: FinishedRun) -> list[Table]:
     if selection is not None:
         tables.append(overview_table(run.records, spent=run.spent, models=run.models, **sampling))
         if scores is not None and selection.scored_layer is not None:
-            examples = examples_table(run.records, references_by_unit(scores), selection.scored_layer)
+            final = scores.loc[scores["layer"] == selection.scored_layer]
+            examples = examples_table(run.records, references_by_unit(final), selection.scored_layer)
             tables.append(replace(examples, footer=warning))
     if scores is not None:
         tables += score_tables(scores, run.metrics, models=run.models, **sampling)

@@ -22,16 +22,17 @@ from dissectbench.harness.foundation.protocols import (
 )
 from dissectbench.harness.targets.target import Target
 from dissectbench.methods.method import Method
+from dissectbench.metrics.activation import ActivationMetric
 from dissectbench.metrics.metric import Metric
 
-TYPES: dict[str, type] = {
+TYPES: dict[str, type | tuple[type, ...]] = {
     "captioner": Captioner,
     "concepts": ConceptSet,
     "encoder": ImageTextEncoder,
     "generator": ImageGenerator,
     "language_model": LanguageModel,
     "method": Method,
-    "metric": Metric,
+    "metric": (Metric, ActivationMetric),
     "probe": ProbingSet,
     "references": References,
     "target": Target,

@@ -29,7 +29,8 @@ def photos(tmp_path, monkeypatch):
 
 def names(*settings, scored=True):
     config = compose(settings).config
-    return tinyworld_models(config, build(config.probe, "probe"), scored=scored)
+    metrics = list(config.metric) if scored else []
+    return tinyworld_models(config, build(config.probe, "probe"), scored=scored, metrics=metrics)
 
 
 def test_the_demo_is_what_tinyworlds_models_are_made_for(photos):

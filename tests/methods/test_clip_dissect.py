@@ -141,7 +141,7 @@ def test_nothing_is_embedded_or_compared_twice(layer, encoder, monkeypatch):
 
 
 def test_an_interrupted_embedding_resumes_at_the_last_shard(layer, encoder, monkeypatch):
-    from dissectbench.methods.clip_dissect import embeddings
+    from dissectbench.harness.foundation import embeddings
 
     monkeypatch.setattr(embeddings, "_IMAGES_PER_SHARD", 40)
     image = Colours.image

@@ -13,7 +13,8 @@ FILES = sorted((shipped() / "metric").glob("*.yaml"))
 
 
 def load(file: Path):
-    return OmegaConf.create({"device": "cpu", "metric": OmegaConf.load(file)}).metric
+    encoder = OmegaConf.load(shipped() / "encoder" / "tinyworld.yaml")
+    return OmegaConf.create({"device": "cpu", "encoder": encoder, "metric": OmegaConf.load(file)}).metric
 
 
 def test_metrics_of_the_packaged_model_name_it():

@@ -14,7 +14,8 @@ from dissectbench.harness.records import Description, UnitId
 from dissectbench.harness.scores import COLUMNS, read_scores, reserved_prefix, write_scores
 from dissectbench.metrics.accuracy import ExactAccuracy, SynonymAccuracy
 from dissectbench.metrics.metric import Metric
-from dissectbench.metrics.scoring import Prediction, score_descriptions
+from dissectbench.metrics.scoring import score_descriptions
+from dissectbench.metrics.unscored import Prediction
 
 NAMES = ("tench, Tinca tinca", "goldfish", "great white shark", "hen", "ostrich", "brambling")
 REFERENCES = References("birds and fish", tuple((name,) for name in NAMES))

@@ -1,4 +1,4 @@
-"""Cached embeddings of probing sets and concepts."""
+"""Cached embeddings of probing sets and texts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...datasets.probing_set import ProbingSet
-from ...harness.cache import Cache
-from ...harness.files import fingerprint
-from ...harness.foundation.protocols import ImageTextEncoder
+from ..cache import Cache
+from ..files import fingerprint
+from .protocols import ImageTextEncoder
 
 _IMAGES_PER_SHARD = 2048
 
