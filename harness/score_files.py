@@ -92,6 +92,7 @@ def score_files(
     Raises:
         InputError: for files or settings that cannot be used, or a unit beyond the references.
     """
+    from ..metrics.activation import ActivationMetric
     from ..metrics.scoring import score_descriptions
     from ..metrics.unscored import Prediction
     from ..results.importers.descriptions_csv import read_descriptions_csv
@@ -107,6 +108,12 @@ def score_files(
     ]
     _check_units(predictions, references)
     metrics = build_all(config.get("metric"), "metric")
+    for metric in metrics:
+        if isinstance(metric, ActivationMetric):
+            raise InputError(
+                f"{metric.name} needs the activations of a target, which files do not have",
+                "choose it in `dissectbench run`",
+            )
     if not metrics:
         raise InputError("no metric is chosen", "choose some: metric=[minilm_cosine,synonym_accuracy]")
     metrics, rule = _over_references(metrics, reduce, references)

@@ -7,6 +7,7 @@ from dissectbench.datasets.probing_set import Subset
 from dissectbench.harness import compose, run
 from dissectbench.harness.errors import InputError
 from dissectbench.harness.parts import assemble
+from dissectbench.harness.score_files import score_files
 from dissectbench.results.leaderboard import bundle_of_run
 
 SMALL = (
@@ -56,3 +57,13 @@ def test_metrics_on_activations_ask_for_held_out_images():
         assemble(compose(SMALL))
     same = assemble(compose([*SMALL, "held_out=0"]))
     assert same.held_out is same.probe
+
+
+def test_files_have_no_activations_to_score_on(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("layer,unit,description\nfc,0,a dog\n", encoding="utf-8")
+    settings = compose(
+        ["metric=[simulation_correlation]", "encoder=tinyworld", "references=tinyworld"], root="score"
+    )
+    with pytest.raises(InputError, match="needs the activations"):
+        score_files([file], settings, layer="fc")
