@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from .cli_study_design import add_design
+
 Actions = argparse._SubParsersAction
 Command = Callable[[Actions, str, str], argparse.ArgumentParser]
 Lazy = Callable[[str, str], Callable[[argparse.Namespace], int]]
@@ -70,4 +72,9 @@ def _add_verify(actions: Actions, command: Command, lazy: Lazy) -> None:
     parser.set_defaults(command=lazy("study_answers", "study_verify_command"))
 
 
-_ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = (_add_serve, _add_answers, _add_verify)
+_ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = (
+    add_design,
+    _add_serve,
+    _add_answers,
+    _add_verify,
+)

@@ -170,11 +170,11 @@ def run_images(
     notes: list[str] = []
     for name, layer in present.items():
         try:
-            thresholds = _thresholds(run, layer)
+            thresholds = region_thresholds(run, layer)
         except InputError as error:
             thresholds = None
             notes.append(f"No regions are drawn for layer {name}: {error}")
-        units |= _unit_images(layer, selected[name], thresholds, _upsampling(run), thumbnails)
+        units |= _unit_images(layer, selected[name], thresholds, upsampling(run), thumbnails)
     for key, near in correlated_units(present, selected).items():
         units[key] = replace(units[key], correlated=near)
     return RunImages(units, thumbnails.files, notes=tuple(notes))
@@ -279,7 +279,7 @@ def _regions(
     return regions
 
 
-def _thresholds(run: FinishedRun, layer: ProbedLayer) -> NDArray[np.float64]:
+def region_thresholds(run: FinishedRun, layer: ProbedLayer) -> NDArray[np.float64]:
     """Returns float64 [units]: the thresholds of Network Dissection, also where it did not run.
 
     Raises:
@@ -302,7 +302,7 @@ def _thresholds(run: FinishedRun, layer: ProbedLayer) -> NDArray[np.float64]:
     return thresholds
 
 
-def _upsampling(run: FinishedRun) -> Upsampling:
+def upsampling(run: FinishedRun) -> Upsampling:
     """Returns how Network Dissection up-sampled maps in this run."""
     from ..methods.upsample import Upsampling
 

@@ -72,10 +72,20 @@ def find_units(run: FinishedRun, texts: Sequence[str]) -> list[UnitId]:
     units = list(dict.fromkeys(unit for unit, _ in run.all_records))
     if not units:
         raise InputError(f"{run.path} has no descriptions of units", "give the folder of a run")
-    return list(dict.fromkeys(_find(units, text, run) for text in texts))
+    return list(dict.fromkeys(find_unit(units, text, str(run.path)) for text in texts))
 
 
-def _find(units: Sequence[UnitId], text: str, run: FinishedRun) -> UnitId:
+def find_unit(units: Sequence[UnitId], text: str, source: str) -> UnitId:
+    """Returns the unit that a text such as "layer4:17" names.
+
+    Args:
+        units: the units with a description.
+        text: the name.
+        source: where the units are from, for messages.
+
+    Raises:
+        InputError: see `find_units`.
+    """
     # From the right: the name of a layer may contain a colon.
     layer, colon, index = text.rpartition(":")
     if not colon or not index.isdecimal():
@@ -83,12 +93,12 @@ def _find(units: Sequence[UnitId], text: str, run: FinishedRun) -> UnitId:
     layers = list(dict.fromkeys(unit.layer for unit in units))
     if layer not in layers:
         hint = f"{nearest(layer, layers)} its layers are {', '.join(layers)}".strip()
-        raise InputError(f"{run.path} has no layer {layer!r}", hint)
+        raise InputError(f"{source} has no layer {layer!r}", hint)
     indices = {unit.index: unit for unit in units if unit.layer == layer}
     if int(index) not in indices:
         close = sorted(sorted(indices, key=lambda known: abs(known - int(index)))[:5])
         raise InputError(
-            f"{run.path} has no description of unit {index} of layer {layer}",
+            f"{source} has no description of unit {index} of layer {layer}",
             f"it describes {len(indices)} units of this layer; the nearest are "
             f"{', '.join(map(str, close))}",
         )

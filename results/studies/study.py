@@ -272,12 +272,27 @@ def write_study(path: str | Path, settings: StudySettings, files: StudyFiles) ->
     return Study(path)
 
 
+def check_new_study(path: str | Path) -> None:
+    """Checks that a study can be written to a folder, before images are made.
+
+    Raises:
+        InputError: if the folder holds something else than a study.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / SETTINGS).is_file():
+        raise _occupied(path)
+
+
+def _occupied(path: Path) -> InputError:
+    return InputError(
+        f"{path} exists and holds something else",
+        "a design is frozen: write to another folder with --out, or delete this one",
+    )
+
+
 def _same_study(path: Path, design: str) -> Study:
     if any(path.iterdir()) and (not (path / SETTINGS).is_file() or Study(path).design != design):
-        raise InputError(
-            f"{path} exists and holds something else",
-            "a design is frozen: write to another folder with --out, or delete this one",
-        )
+        raise _occupied(path)
     return Study(path)
 
 

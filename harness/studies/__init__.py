@@ -1,0 +1,1 @@
+"""Opens runs for human studies: descriptions, layers and images; writes designed studies."""
