@@ -12,7 +12,8 @@ from dissectbench.results.studies.study import Kind, image_name, task_id
 METHODS = ("method_of_alder", "method_of_birch", "method_of_cedar", "method_of_dogwood")
 LAYERS = ("encoder.fourth_stage", "encoder.fifth_stage")
 TARGET = "network_of_elm"
-FIRST_UNIT = 70_001
+# So long that no hash in a page contains it by chance.
+FIRST_UNIT = 7_000_000_001
 _WORDS = ("striped fur", "blue sky", "round wheels", "green leaves", "human faces", "brick walls")
 
 

@@ -191,6 +191,8 @@ class Store:
         try:
             result = operation(self._connection, self._ledger)
         except Exception as error:
+            if not self._connection.in_transaction:
+                raise  # SQLite has undone the whole commit, as it does when the disk is full
             self._connection.execute("ROLLBACK TO operation")
             self._ledger = self._load()
             result = error
