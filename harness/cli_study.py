@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from .cli_study_design import add_design
+from .cli_study_design import add_adopt, add_design
 
 Actions = argparse._SubParsersAction
 Command = Callable[[Actions, str, str], argparse.ArgumentParser]
@@ -74,6 +74,7 @@ def _add_verify(actions: Actions, command: Command, lazy: Lazy) -> None:
 
 _ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = (
     add_design,
+    add_adopt,
     _add_serve,
     _add_answers,
     _add_verify,

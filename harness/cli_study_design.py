@@ -1,4 +1,4 @@
-"""Defines the arguments of `dissectbench study design`."""
+"""Defines the arguments of `dissectbench study design | adopt | power`."""
 
 from __future__ import annotations
 
@@ -103,9 +103,6 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 def _add_tasks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("tasks")
     group.add_argument(
-        "--raters", type=int, default=3, metavar="N", help="answers per task (default: %(default)s)"
-    )
-    group.add_argument(
         "--attention",
         type=int,
         metavar="N",
@@ -117,6 +114,14 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="SHARE",
         help="share of tasks that are shown again, up to 0.5 (default: %(default)s)",
+    )
+    add_task_settings(group)
+
+
+def add_task_settings(group: argparse._ArgumentGroup) -> None:
+    """Adds the options about tasks that do not depend on how they were made."""
+    group.add_argument(
+        "--raters", type=int, default=3, metavar="N", help="answers per task (default: %(default)s)"
     )
     group.add_argument("--title", metavar="TEXT", help="what raters read as the title")
     for name in ("instructions", "consent"):
@@ -136,3 +141,38 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="the platform's share on top of the reward (default: 0.2, from ten raters 0.4)",
     )
+
+
+def add_adopt(
+    actions: Actions,
+    command: Callable[[Actions, str, str], argparse.ArgumentParser],
+    lazy: Callable[[str, str], Callable[[argparse.Namespace], int]],
+) -> None:
+    """Adds the action; see `add_study` for the arguments."""
+    parser = command(actions, "adopt", "Make the folder of a study that was designed elsewhere.")
+    parser.add_argument(
+        "batch",
+        type=Path,
+        metavar="BATCH.csv",
+        help="the input table of the batch: task_id, image_url_1 ..., description_1 ...",
+    )
+    parser.add_argument(
+        "--key",
+        type=Path,
+        required=True,
+        metavar="KEY.csv",
+        help="which description is whose: task_id, layer, unit, slot, method",
+    )
+    parser.add_argument(
+        "--attention", type=Path, metavar="FILE", help="attention checks: task_id, correct_slot"
+    )
+    parser.add_argument(
+        "--image-folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images, to copy them under opaque names without metadata (default: none)",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="STUDY", help="the folder to write")
+    add_task_settings(parser.add_argument_group("tasks"))
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.set_defaults(command=lazy("study_adopt", "adopt_command"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import exit_codes
@@ -11,14 +12,13 @@ from ..progress import Progress
 from .console import notices, show_json, terminal
 
 if TYPE_CHECKING:
+    from ...results.studies import Study
     from ...results.studies.design.rating import RatingDesign
     from ...results.studies.design.units import UnitRule
 
 
 def design_command(options: argparse.Namespace) -> int:
     """Designs a study; see `dissectbench.harness.studies`."""
-    from ...results.studies.design.plan import study_plan
-    from ...results.studies.design.texts import PLACEHOLDER, read_text
     from ..studies.frame import open_frame
     from ..studies.images import ImageSettings
     from ..studies.rating import design_rating_study
@@ -26,38 +26,47 @@ def design_command(options: argparse.Namespace) -> int:
     # Everything that needs no run is checked first.
     rule, design = _unit_rule(options), _design(options)
     images = ImageSettings(options.images, options.image_size, options.regions, options.contact_sheet)
-    texts = {
-        name: read_text(f"--{name}", path) if (path := getattr(options, name)) else None
-        for name in ("instructions", "consent")
-    }
+    texts = texts_of(options)
     methods = _names("--methods", options.methods)
     frame = open_frame(options.sources, methods=methods, below_threshold=options.below_threshold)
     study, notes = design_rating_study(
         frame, rule, design, images, options.out, progress=Progress(), **texts
     )
+    print_study(study, notes, as_json=options.json)
+    return exit_codes.OK
+
+
+def print_study(study: Study, notes: Sequence[str], *, as_json: bool) -> None:
+    """Prints how the units of a new study were chosen, its plan, and notes for its designer."""
+    from ...results.studies.design.plan import study_plan
+    from ...results.studies.design.texts import PLACEHOLDER
+
+    notes = list(notes)
     if PLACEHOLDER in (study.path / "consent.md").read_text(encoding="utf-8"):
-        notes += ("consent.md has gaps in [brackets]: give your own text with --consent FILE",)
+        notes.append("consent.md has gaps in [brackets]: give your own text with --consent FILE")
     plan = study_plan(study)
     for note in notes:
         notices(as_json=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    if options.json:
-        show_json(
-            {
-                "study": str(study.path),
-                "design": study.design,
-                "units": study.settings.units,
-                "plan": plan.to_json(),
-                "notes": list(notes),
-            }
-        )
-        return exit_codes.OK
+    if as_json:
+        content = {"study": str(study.path), "design": study.design, "units": study.settings.units}
+        show_json({**content, "plan": plan.to_json(), "notes": notes})
+        return
     for line in (
         study.settings.units,
         *plan.lines(),
         f"study: {study.path} (design {study.design[:12]})",
     ):
         terminal().print(line, highlight=False, markup=False, soft_wrap=True)
-    return exit_codes.OK
+
+
+def texts_of(options: argparse.Namespace) -> dict[str, str | None]:
+    """Returns the texts of --instructions and --consent; None for the default ones."""
+    from ...results.studies.design.texts import read_text
+
+    return {
+        name: read_text(f"--{name}", path) if (path := getattr(options, name)) else None
+        for name in ("instructions", "consent")
+    }
 
 
 def _unit_rule(options: argparse.Namespace) -> UnitRule:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 Regions = Literal["none", "outline", "crop"]
 
-_QUALITY = 90  # of JPEG: about 12 kB for a photograph of 224 x 224 pixels
 _GAP = 4  # pixels between the images of a contact sheet
 _COLUMNS = 5  # of a contact sheet
 
@@ -93,16 +91,13 @@ class ImageFolder:
 
     def write(self, pixels: NDArray[np.uint8]) -> Path:
         """Writes an image, uint8 [h, w, 3]; returns the file."""
-        from PIL import Image
-
+        from ...results.studies.design.image_files import jpeg
         from ...results.studies.study import image_name
 
-        file = io.BytesIO()
-        # An image made of an array has no metadata that could be written.
-        Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY, optimize=True)
-        path = self.path / image_name(file.getvalue(), ".jpg")
+        content = jpeg(pixels)
+        path = self.path / image_name(content, ".jpg")
         with explained(path):
-            path.write_bytes(file.getvalue())
+            path.write_bytes(content)
         return path
 
 
