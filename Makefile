@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check kernels bench ablations clean
+.PHONY: demo test check kernels bench ablations notebook clean
 
 # Creates .venv, installs the package, runs the main job on tinyworld, on 32 units of each layer, and builds
 # a leaderboard of it.
@@ -52,6 +52,10 @@ ablations: $(READY)
 	printf '# Ablations of Describe-and-Dissect\n\nWritten by `make ablations`. [dnd.md](dnd.md#ablations) lists the override of each row.\nTarget: tinyworld-resnet, layer fc. Captioner: tinyworld-captioner. Generator: tinyworld-renderer. Key phrases take the\nplace of a language model.\n\n' \
 	  > docs/methods/dnd_ablations.md
 	cat runs/ablations/tables/scores_fc.md >> docs/methods/dnd_ablations.md
+
+# Executes the notebook of the documentation and stores its outputs; a test compares them.
+notebook: $(READY)
+	$(BIN)/python tests/support/notebooks.py docs/notebook.ipynb
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,10 @@ def dissect(
         identity = [*inputs, *(dict(method.identity()) for method in objects)]
         name = f"{target.name}-{probe.name}-{fingerprint(identity)[:8]}"
     parts = replace(parts, settings=composed.renamed(name))
-    finished = execute(parts, runs=runs, progress=progress)
+    with warnings.catch_warnings():
+        # tqdm, which model libraries import, misses ipywidgets in a notebook; no bar of it is drawn.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        finished = execute(parts, runs=runs, progress=progress)
     # Stored by now: this opens them.
     stored = activations(parts.taps, parts.probe, parts.activation_settings, Path(runs), Progress("none"))
     return Dissection(finished, stored)

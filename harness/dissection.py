@@ -224,7 +224,8 @@ class DissectedUnit:
         from ..results.unit_view import unit_view
 
         text = io.StringIO()
-        console = Console(file=text, width=100, color_system=None)
+        # Rich would display each line in a notebook, instead of writing it to the file.
+        console = Console(file=text, width=100, color_system=None, force_jupyter=False)
         print_unit(unit_view(self.run, self.id, layer=self.layer), console, self.run.metrics)
         # Wrapped lines are padded with spaces.
         return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())

@@ -21,7 +21,8 @@ class Progress:
     """
 
     def __init__(self, mode: str = "auto") -> None:
-        self.console = Console(stderr=True)
+        # Rich would draw in the output of a notebook's cell with widgets that may not be installed.
+        self.console = Console(stderr=True, force_jupyter=False)
         self.mode = mode if mode != "auto" else ("bars" if sys.stderr.isatty() else "plain")
 
     @contextmanager

@@ -19,6 +19,7 @@ import csv
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -94,8 +95,12 @@ def write_folder(root: Path, images: int, seed: int) -> None:
 
     (root / "images").mkdir()
     statistics, rows, captions = _LabelStatistics(), [], []
-    console = Console(stderr=True)
-    for index in track(range(images), "rendering tinyworld", console=console, transient=True):
+    console = Console(stderr=True, force_jupyter=False)
+    # A notebook is a terminal for rich; there and in log files each state of the bar would stay.
+    quiet = not sys.stderr.isatty()
+    for index in track(
+        range(images), "rendering tinyworld", console=console, transient=True, disable=quiet
+    ):
         image = render_image(seed, index)
         statistics.add(image)
         name = f"{image.spec.main.kind}_{index:05d}"
