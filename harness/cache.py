@@ -44,12 +44,10 @@ class Cache:
         self, kind: str, key: Mapping[str, Any], compute: Callable[[], NDArray[Any]]
     ) -> NDArray[Any]:
         """Returns the array of `key`, memory-mapped; computes and stores it if it is missing."""
+        stored = self.stored_array(kind, key)
+        if stored is not None:
+            return stored
         path = self.path(kind, key, ".npy")
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            # Missing or damaged (np.load then raises ValueError or EOFError): compute it again.
-            pass
         # In C order, so that the rows of the memory-mapped file are contiguous.
         value = np.ascontiguousarray(compute())
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -58,6 +56,14 @@ class Cache:
         write_json(path.with_suffix(".json"), dict(key))
         # Reloaded, so that the first run gets the same read-only, memory-mapped array as later runs.
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def stored_array(self, kind: str, key: Mapping[str, Any]) -> NDArray[Any] | None:
+        """Returns the array of `key`, memory-mapped; None if it is missing or damaged."""
+        try:
+            return np.load(self.path(kind, key, ".npy"), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            # np.load raises ValueError or EOFError for a damaged file.
+            return None
 
     def get(self, kind: str, key: Mapping[str, Any]) -> Any | None:
         """Returns the JSON value of `key`, or None if it is missing or unreadable."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,11 @@ from .description_vectors import description_sentences
 from .errors import InputError
 from .finished_run import FinishedRun
 from .progress import Progress
+from .report_evidence import illustrate, illustration_consumers, open_methods
+from .report_thumbnails import Thumbnails
 
 if TYPE_CHECKING:
+    from ..methods.method import Method
     from ..methods.upsample import Upsampling
     from ..results.report.images import RunImages, ShownImage, UnitImages
     from .activations.map_pass import MapConsumer
@@ -30,7 +32,6 @@ REPORT = "report"
 _COLUMNS = 32  # units whose values are read at once
 _BINS = 40
 _QUANTILE = 0.005  # of regions, where Network Dissection did not describe the unit
-_QUALITY = 60  # of WebP: about 2 kB for a photograph
 
 
 def report_run(
@@ -39,6 +40,7 @@ def report_run(
     *,
     others: Sequence[FinishedRun] = (),
     layers: Mapping[str, ProbedLayer] | None = None,
+    methods: Sequence[Method] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Writes the report of a run and returns the path of its page.
@@ -49,6 +51,8 @@ def report_run(
         others: further runs, which the page shows next to it.
         layers: the layers of the run; None: they are opened again through the settings of the run. Where
             the images or the activations no longer exist, the report has no images and says why.
+        methods: the methods of the run, which illustrate their evidence; None: they are built again from
+            the settings of the run.
         progress: shows the pass over the maps, if they are not in the cache.
 
     Raises:
@@ -61,7 +65,7 @@ def report_run(
             raise InputError(
                 f"{each.path} holds no descriptions", "a report is made of a folder of `run`"
             )
-    images = _images(run, layers, progress)
+    images = _images(run, layers, progress, methods=methods)
     further = [(other, _images(other, None, progress)) for other in others]
     sentences = description_sentences([run, *others])
     return write_report(run, images, folder or run.path / REPORT, others=further, sentences=sentences)
@@ -87,13 +91,17 @@ def _images(
     run: FinishedRun,
     layers: Mapping[str, ProbedLayer] | None,
     progress: Progress | None = None,
+    *,
     only: Mapping[str, Sequence[int]] | None = None,
+    methods: Sequence[Method] | None = None,
 ) -> RunImages:
     """Returns the images of a run, or why there are none."""
     from ..results.report.images import RunImages
 
     try:
-        return run_images(run, open_layers(run) if layers is None else layers, progress, only)
+        layers = open_layers(run) if layers is None else layers
+        methods = open_methods(run) if methods is None else methods
+        return run_images(run, layers, progress, only=only, methods=methods)
     except InputError as error:
         return RunImages(missing=str(error))
 
@@ -126,9 +134,17 @@ def open_layers(run: FinishedRun) -> dict[str, ProbedLayer]:
 
 
 def report_consumers(
-    layers: Mapping[str, ProbedLayer], units: Mapping[str, Sequence[int]]
+    layers: Mapping[str, ProbedLayer],
+    units: Mapping[str, Sequence[int]],
+    methods: Sequence[Method] = (),
 ) -> list[MapConsumer]:
-    """Returns what gathers the maps of the images that the report shows, for the pass over the maps."""
+    """Returns what gathers the maps of the images that the report shows, for the pass over the maps.
+
+    Args:
+        layers: the layers.
+        units: the selected units of each layer.
+        methods: methods that illustrate their evidence.
+    """
     from .activations.exemplar_maps import exemplar_consumers
 
     consumers: list[MapConsumer] = []
@@ -136,6 +152,7 @@ def report_consumers(
         chosen = _choose(layer, units[name])
         if chosen.units:
             consumers += exemplar_consumers(layer, chosen.units, chosen.images)
+            consumers += illustration_consumers(methods, layer, chosen.units)
     return consumers
 
 
@@ -143,15 +160,18 @@ def run_images(
     run: FinishedRun,
     layers: Mapping[str, ProbedLayer],
     progress: Progress | None = None,
+    *,
     only: Mapping[str, Sequence[int]] | None = None,
+    methods: Sequence[Method] = (),
 ) -> RunImages:
-    """Returns the images, regions and histograms of units.
+    """Returns the images, regions, histograms and illustrated evidence of units.
 
     Args:
         run: the run.
         layers: its layers.
         progress: shows the pass over the maps, if they are not in the cache.
         only: some of the selected units, by layer; None: all.
+        methods: methods that illustrate their evidence.
 
     Raises:
         InputError: if an image cannot be read any more.
@@ -164,8 +184,8 @@ def run_images(
     wanted = run.selection.units if only is None else only
     selected = {name: wanted[name] for name in layers if name in wanted}
     present = {name: layers[name] for name in selected}
-    run_map_pass(report_consumers(present, selected), progress)
-    thumbnails = _Thumbnails()
+    run_map_pass(report_consumers(present, selected, methods), progress)
+    thumbnails = Thumbnails()
     units: dict[tuple[str, int], UnitImages] = {}
     notes: list[str] = []
     for name, layer in present.items():
@@ -174,7 +194,15 @@ def run_images(
         except InputError as error:
             thresholds = None
             notes.append(f"No regions are drawn for layer {name}: {error}")
-        units |= _unit_images(layer, selected[name], thresholds, upsampling(run), thumbnails)
+        of_layer = dict(_unit_images(layer, selected[name], thresholds, upsampling(run), thumbnails))
+        ranges = {
+            unit: (images.histogram.low, images.histogram.high) for (_, unit), images in of_layer.items()
+        }
+        evidence, missing = illustrate(run, methods, layer, ranges, thumbnails)
+        notes += missing
+        units |= {
+            key: replace(images, evidence=evidence.get(key[1], {})) for key, images in of_layer.items()
+        }
     for key, near in correlated_units(present, selected).items():
         units[key] = replace(units[key], correlated=near)
     return RunImages(units, thumbnails.files, notes=tuple(notes))
@@ -236,7 +264,7 @@ def _unit_images(
     units: Sequence[int],
     thresholds: NDArray[np.float64] | None,
     how: Upsampling,
-    thumbnails: _Thumbnails,
+    thumbnails: Thumbnails,
 ) -> Iterator[tuple[tuple[str, int], UnitImages]]:
     from ..results.report.images import UnitImages
 
@@ -251,7 +279,7 @@ def _unit_images(
         for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
             bands.append(
                 tuple(
-                    thumbnails.shown(layer, int(index), float(column[index]), regions.get((row, rank)))
+                    _shown(thumbnails, layer, int(index), float(column[index]), regions.get((row, rank)))
                     for rank, index in enumerate(chosen.images[row, start:end], start)
                 )
             )
@@ -319,35 +347,14 @@ def _histogram(column: NDArray[np.float32]) -> Any:
     return Histogram(tuple(counts.tolist()), float(edges[0]), float(edges[-1]))
 
 
-@dataclass
-class _Thumbnails:
-    """The thumbnails of all layers; an image that several units share is encoded once."""
+def _shown(
+    thumbnails: Thumbnails, layer: ProbedLayer, index: int, value: float, region: str | None
+) -> ShownImage:
+    """Returns an image as a unit's section shows it."""
+    from ..results.report.images import ShownImage
 
-    files: list[bytes] = field(default_factory=list)
-    _numbers: dict[str, int] = field(default_factory=dict)
-
-    def shown(self, layer: ProbedLayer, index: int, value: float, region: str | None) -> ShownImage:
-        """Returns an image as a unit's section shows it."""
-        from ..results.report.images import ShownImage
-
-        place = layer.probe.locate(index)
-        if place not in self._numbers:
-            self.files.append(_thumbnail(layer, index))
-            self._numbers[place] = len(self._numbers)
-        return ShownImage(self._numbers[place], _name(layer, index, place), value, region)
-
-
-def _thumbnail(layer: ProbedLayer, index: int) -> bytes:
-    """Returns the part of an image that the target saw as WebP, SIZE x SIZE."""
-    from PIL import Image
-
-    from ..methods.milan.exemplars import exemplar_pixels
-    from ..results.report.images import SIZE
-
-    pixels = exemplar_pixels(layer.probe.image(index), SIZE, layer.region(index))
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(file, "WEBP", quality=_QUALITY)
-    return file.getvalue()
+    name = _name(layer, index, layer.probe.locate(index))
+    return ShownImage(thumbnails.of_image(layer, index), name, value, region)
 
 
 def _name(layer: ProbedLayer, index: int, place: str) -> str:

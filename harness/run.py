@@ -104,7 +104,8 @@ def execute(
         write_json(folder.path / SKIPPED, skipped)
         todo = to_describe(parts, layers, folder.journal, retry_failed=retry_failed)
         # In the same pass over the images as the maps that methods need.
-        of_report = report_consumers(layers, parts.units) if parts.settings.config.report else ()
+        report = parts.settings.config.report
+        of_report = report_consumers(layers, parts.units, parts.methods) if report else ()
         describe_all(read_maps(todo, progress, others=of_report), folder.journal, progress)
         score(parts, folder, held_out_layers(parts, layers, runs, progress))
         write_models(parts, folder, skipped=len(skipped))
@@ -113,8 +114,8 @@ def execute(
         write_descriptions(finished.records, folder.path / "descriptions.csv")
         write_tables(run_tables(finished), folder.path / "tables")
         folder.finish(sum(record.status == "failed" for record in finished.records))
-        if parts.settings.config.report:
-            report_run(FinishedRun(folder.path), layers=layers)
+        if report:
+            report_run(FinishedRun(folder.path), layers=layers, methods=parts.methods)
     return FinishedRun(folder.path)
 
 

@@ -12,6 +12,7 @@ from ..harness.records import Description
 
 if TYPE_CHECKING:
     from ..harness.activations.map_pass import MapConsumer
+    from ..harness.illustrations import Illustration
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,33 @@ class Method(ABC):
         """
         del layer, units
         return ()
+
+    def illustration_consumers(self, layer: ProbedLayer, units: Sequence[int]) -> Sequence[MapConsumer]:
+        """Returns what gathers the feature maps that `illustrations` reads, unless they are cached.
+
+        A run reads them in the same pass as those of `map_consumers`. Default: no consumers.
+        """
+        del layer, units
+        return ()
+
+    def illustrations(
+        self, layer: ProbedLayer, records: Sequence[Description]
+    ) -> Iterator[tuple[int, Illustration]]:
+        """Yields images that show why units were described as they were, for the report of a run.
+
+        They are made of the evidence of the records and of what is stored: no model computes again. An
+        image that is no longer stored is left out, and the illustration's `note` says so. It is called
+        with some units of a layer at a time, also long after the run. Default: none.
+
+        Args:
+            layer: the layer.
+            records: descriptions of units of the layer by this method, of any status.
+
+        Yields:
+            The index of a unit and an illustration, in the order in which a unit's are shown.
+        """
+        del layer, records
+        return iter(())
 
     def models(self) -> Mapping[str, str]:
         """Returns the foundation models used, as {role: name}, for tables; empty if there are none."""

@@ -21,6 +21,7 @@ LAYERS = (
         *("harness.dissect", "harness.dissection"),
         *("harness.describing", "harness.score_files", "harness.export"),
         *("harness.reproduce", "harness.studies", "harness.description_vectors"),
+        *("harness.report_evidence", "harness.report_thumbnails"),
     ),
     ("harness.commands",),
     (

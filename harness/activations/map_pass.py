@@ -111,7 +111,7 @@ def run_map_pass(
     are read from the disk, and a layer whose maps are all stored needs no target.
 
     Args:
-        consumers: what is to be computed.
+        consumers: what is to be computed; of several with the same result, only the first does the work.
         progress: shows a task for each target.
         save_seconds: seconds between the times when the state of all consumers is saved.
 
@@ -125,7 +125,7 @@ def run_map_pass(
     """
     seconds: dict[MapConsumer, float] = {}
     groups: dict[Hashable, list[MapConsumer]] = {}
-    for consumer in consumers:
+    for consumer in _distinct(consumers):
         groups.setdefault(consumer.layer.shown_with, []).append(consumer)
     for group in groups.values():
         with _locked(group):
@@ -133,6 +133,14 @@ def run_map_pass(
             if unfinished:
                 seconds |= _Pass(unfinished, save_seconds).run(progress or Progress("none"))
     return seconds
+
+
+def _distinct(consumers: Sequence[MapConsumer]) -> list[MapConsumer]:
+    """Returns consumers without those whose result another one writes."""
+    distinct: dict[Hashable, MapConsumer] = {}
+    for consumer in consumers:
+        distinct.setdefault(consumer if consumer.result is None else consumer.result, consumer)
+    return list(distinct.values())
 
 
 @contextmanager

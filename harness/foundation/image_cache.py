@@ -84,6 +84,25 @@ def cached_images(
         yield image
 
 
+def stored_images(
+    generator: ImageGenerator,
+    prompt: str,
+    seeds: Sequence[int],
+    cache: Cache,
+    *,
+    format: Format = "png",
+    size: tuple[int, int] | None = None,
+) -> list[Path | None]:
+    """Returns the file of each image of a prompt, as `cached_images` stores them; None if it is missing.
+
+    Nothing is generated.
+    """
+    model = generator.fingerprint()
+    keys = (image_key(model, prompt, seed, format, size) for seed in seeds)
+    paths = (cache.path(_KIND, key, f".{format}") for key in keys)
+    return [path if path.is_file() else None for path in paths]
+
+
 def _write(image: Image, path: Path, size: tuple[int, int] | None) -> None:
     from PIL.Image import Resampling
 

@@ -19,10 +19,12 @@ from ...datasets.concepts import ConceptSet
 from ...harness.errors import InputError, nearest, one_of
 from ...harness.foundation.embeddings import image_embeddings, text_embeddings
 from ...harness.foundation.protocols import ImageTextEncoder
+from ...harness.illustrations import Illustration
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method
 from .activation_order import strongest
+from .concept_images import concept_illustrations
 from .cosines import EmbeddingCosines
 from .similarity import SIMILARITIES, Similarities
 
@@ -124,6 +126,12 @@ class CLIPDissect(Method):
             description = self._description(layer, unit, bool(finite[unit]), ranking[unit], evidence)
             seconds = share + time.perf_counter() - started
             yield replace(description, seconds=seconds)
+
+    def illustrations(
+        self, layer: ProbedLayer, records: Sequence[Description]
+    ) -> Iterator[tuple[int, Illustration]]:
+        """See `Method.illustrations`: the best concepts, each with the most similar images."""
+        return concept_illustrations(layer, records, self.encoder, self.concepts)
 
     def _failed(self, layer: ProbedLayer, units: Sequence[int], reason: str) -> Iterator[Description]:
         """Yields failed records, except for dead units, which are dead under any settings."""

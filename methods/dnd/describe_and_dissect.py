@@ -26,6 +26,7 @@ from ...harness.foundation.protocols import (
     LanguageModel,
 )
 from ...harness.foundation.reply_cache import CachedLanguageModel
+from ...harness.illustrations import Illustration
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import ExpectedCalls, Method
@@ -48,6 +49,7 @@ from .settings import (
     ScoringSettings,
     SyntheticImageSettings,
 )
+from .step_images import step_illustrations
 from .steps import Steps
 from .synthetic import SyntheticImages, SyntheticResults
 from .top_images import Cropping, TopImage, map_consumers, top_images
@@ -193,6 +195,12 @@ class DescribeAndDissect(Method):
         """See `Method.map_consumers`: maps of the units' exemplars, for the crops."""
         return map_consumers(layer, units, self.exemplars.count, self.cropping)
 
+    def illustrations(
+        self, layer: ProbedLayer, records: Sequence[Description]
+    ) -> Iterator[tuple[int, Illustration]]:
+        """See `Method.illustrations`: captioned images, and synthetic images with responses."""
+        return step_illustrations(layer, records, self.synthetic_images)
+
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
         """See `Method.describe`. A unit's seconds are its share of its block's."""
         for start in range(0, len(units), self.block):
@@ -335,7 +343,15 @@ class DescribeAndDissect(Method):
         scores, details = SCORING_FUNCTIONS[function](ranked).tolist(), candidate_scores(ranked)
         seeds = [self.synthetic_images.seeds(text) for text in texts]
         return tuple(
-            Candidate(texts[i], scores[i], {**asdict(details[i]), "seeds": seeds[i]})
+            Candidate(
+                texts[i],
+                scores[i],
+                {
+                    **asdict(details[i]),
+                    "seeds": seeds[i],
+                    "responses": synthetic.responses[i].tolist(),
+                },
+            )
             for i in best_first(ranked, function)
         )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...harness.foundation.image_cache import cached_images
+from ...harness.cache import Cache
+from ...harness.foundation.image_cache import cached_images, stored_images
 from ...harness.foundation.image_generators import seed_for
 from ...harness.foundation.protocols import ImageGenerator, ImageTextEncoder
 from ...harness.probe import ProbedLayer
@@ -51,6 +53,16 @@ class SyntheticImages:
     def seeds(self, text: str) -> list[int]:
         """Returns the seeds of a candidate's images."""
         return [seed_for(text, index, self.seed) for index in range(self.settings.count)]
+
+    @property
+    def _size(self) -> tuple[int, int] | None:
+        size = self.settings.size
+        return (size[0], size[1]) if size else None
+
+    def stored(self, text: str, seeds: Sequence[int], cache: Cache) -> list[Path | None]:
+        """Returns the files of a candidate's images; None for those that are no longer in the cache."""
+        form = self.settings.format
+        return stored_images(self.generator, text, seeds, cache, format=form, size=self._size)
 
     def results(
         self,
@@ -95,9 +107,8 @@ class SyntheticImages:
         count = self.settings.count
         prompts = [text for text in texts for _ in range(count)]
         seeds = [seed for text in texts for seed in self.seeds(text)]
-        size = (self.settings.size[0], self.settings.size[1]) if self.settings.size else None
         images = cached_images(
-            self.generator, prompts, seeds, layer.cache, format=self.settings.format, size=size
+            self.generator, prompts, seeds, layer.cache, format=self.settings.format, size=self._size
         )
         step = max(1, _IMAGES_IN_MEMORY // count)
         for start in range(0, len(texts), step):

@@ -20,6 +20,7 @@ from ...harness.activations.map_pass import MapConsumer
 from ...harness.devices import resolve
 from ...harness.errors import InputError, one_of
 from ...harness.files import file_digest
+from ...harness.illustrations import Illustration
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ...harness.targets.factory import from_factory
@@ -31,6 +32,7 @@ from .checkpoints import Checkpoint
 from .decoder import Caption, Decoder
 from .encoder import PyramidEncoder
 from .exemplars import TopImages, mask_thresholds, top_images
+from .masked_exemplars import masked_exemplars
 from .settings import DecodingOverrides, ExemplarOverrides, ExemplarSettings, Variant
 from .unit_features import UnitFeatures, encoder_fingerprint
 
@@ -160,6 +162,17 @@ class MILAN(Method):
         top = top_images(layer, _alive(layer, units), self.exemplars.count)
         top = top.rows(self._features(layer, top).missing())
         return exemplar_consumers(layer, top.units.tolist(), top.indices)
+
+    def illustration_consumers(self, layer: ProbedLayer, units: Sequence[int]) -> Sequence[MapConsumer]:
+        """See `Method.illustration_consumers`: maps of the units' exemplars."""
+        top = top_images(layer, _alive(layer, units), self.exemplars.count)
+        return exemplar_consumers(layer, top.units.tolist(), top.indices)
+
+    def illustrations(
+        self, layer: ProbedLayer, records: Sequence[Description]
+    ) -> Iterator[tuple[int, Illustration]]:
+        """See `Method.illustrations`: the exemplars with their masks. Reads the checkpoint's settings."""
+        return masked_exemplars(layer, records, self.exemplars)
 
     def describe(self, layer: ProbedLayer, units: Sequence[int]) -> Iterator[Description]:
         """See `Method.describe`. A unit's seconds include its share of the work for several units."""

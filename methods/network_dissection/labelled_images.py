@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.probing_set import Annotations, ImageAnnotation
+from ...datasets.concepts import readable
+from ...datasets.probing_set import Annotations, ImageAnnotation, Label
 from ...harness.activations.map_pass import Shared
 from ...harness.errors import InputError
 from ...harness.probe import ProbedLayer, Region
@@ -38,6 +39,14 @@ def labels_of(layer: ProbedLayer) -> Annotations:
             "or leave out network_dissection",
         )
     return layer.probe.annotations
+
+
+@lru_cache(maxsize=4096)
+def words(label: Label) -> str:
+    """Returns a label as words, without underscores and Broden's suffixes -c (colours), -s (scenes)."""
+    if label.category in ("color", "scene"):
+        return readable(label.name)
+    return label.name.replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from ...datasets.concepts import readable
-from ...datasets.probing_set import Label
+from ...harness.activations.exemplar_maps import exemplar_consumers
 from ...harness.activations.map_pass import MapConsumer, run_map_pass
 from ...harness.errors import InputError, one_of
+from ...harness.illustrations import Illustration
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
 from ..method import Method
 from ..upsample import Upsampling
 from .detectors import BestLabels, DetectorCounts, best_labels, detectors
-from .labelled_images import labels_of
+from .labelled_images import labels_of, words
+from .overlaps import overlap_illustrations, overlap_images
 from .tally import DENOMINATORS, Denominator, Pixels, Tally, category_of
 from .tally_pass import TallyCounter, TallySettings
 from .tally_store import TallyStore
@@ -130,6 +130,19 @@ class NetworkDissection(Method):
         return [
             TallyCounter(layer, missing, thresholds, self.settings, workers=self.workers, store=store)
         ]
+
+    def illustration_consumers(self, layer: ProbedLayer, units: Sequence[int]) -> Sequence[MapConsumer]:
+        """See `Method.illustration_consumers`: maps of the images with the units' highest maxima."""
+        alive = [unit for unit in units if not layer.dead[unit]]
+        if layer.probe.annotations is None or not alive:
+            return ()
+        return exemplar_consumers(layer, alive, overlap_images(layer, alive))
+
+    def illustrations(
+        self, layer: ProbedLayer, records: Sequence[Description]
+    ) -> Iterator[tuple[int, Illustration]]:
+        """See `Method.illustrations`: masks of units and of their best labels."""
+        return overlap_illustrations(layer, records, self.settings.upsampling)
 
     def tally(self, layer: ProbedLayer, units: Sequence[int] | None = None) -> Tally:
         """Returns the tally of units of a layer.
@@ -282,11 +295,3 @@ class _Results:
             "activation": int(pixels.activation[row, number]),
             "intersection": int(pixels.shared[row, number]),
         }
-
-
-@lru_cache(maxsize=4096)
-def words(label: Label) -> str:
-    """Returns a label as words, without underscores and Broden's suffixes -c (colours), -s (scenes)."""
-    if label.category in ("color", "scene"):
-        return readable(label.name)
-    return label.name.replace("_", " ")

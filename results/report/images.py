@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from .illustrations import ShownIllustration
 from .neighbours import Neighbour
 
 SIZE = 96
@@ -52,7 +53,17 @@ class Histogram:
 
 @dataclass(frozen=True)
 class UnitImages:
-    """The images of one unit in three bands, see `choose_images`, and the units with similar values."""
+    """The images of one unit in three bands, see `choose_images`, and what else is known of its values.
+
+    Attributes:
+        top: the highest values.
+        fifths: one image from each fifth.
+        lowest: the lowest values.
+        histogram: of the values of all images.
+        threshold: above which a region is outlined.
+        correlated: units with similar values.
+        evidence: what each method illustrates, by its name.
+    """
 
     top: tuple[ShownImage, ...]
     fifths: tuple[ShownImage, ...]
@@ -60,6 +71,7 @@ class UnitImages:
     histogram: Histogram
     threshold: float | None = None
     correlated: tuple[Neighbour, ...] = ()
+    evidence: Mapping[str, tuple[ShownIllustration, ...]] = field(default_factory=dict)
 
     def renumbered(self, numbers: Sequence[int]) -> UnitImages:
         """Returns the same images with other numbers of thumbnails: `numbers` by the present ones."""
@@ -67,7 +79,11 @@ class UnitImages:
             tuple(replace(image, thumbnail=numbers[image.thumbnail]) for image in band)
             for band in (self.top, self.fifths, self.lowest)
         )
-        return replace(self, top=top, fifths=fifths, lowest=lowest)
+        evidence = {
+            method: tuple(illustration.renumbered(numbers) for illustration in illustrations)
+            for method, illustrations in self.evidence.items()
+        }
+        return replace(self, top=top, fifths=fifths, lowest=lowest, evidence=evidence)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ...harness.finished_run import FinishedRun
 from ...harness.records import Description
 from ...harness.scores import ScoreRow, references_by_unit, score_rows, shuffled_control
 from .evidence import Block, evidence_blocks
+from .illustrations import ShownIllustration
 from .images import UnitImages
 from .neighbours import Neighbour, nearest_descriptions
 from .sentences import Sentences
@@ -63,6 +64,7 @@ class MethodDescription:
     evidence: tuple[Block, ...] = ()
     category: str = ""
     nearest: tuple[Neighbour, ...] = ()
+    illustrations: tuple[ShownIllustration, ...] = ()
 
     def metric(self, name: str) -> MetricScore | None:
         """Returns the score by one metric, None if the metric was not computed."""
@@ -159,7 +161,10 @@ def unit_reports(
             layer,
             unit,
             tuple(
-                _description(records.get((layer, unit, method)), method, scores, layer, unit)
+                replace(
+                    _description(records.get((layer, unit, method)), method, scores, layer, unit),
+                    illustrations=_illustrations(images.get((layer, unit)), method),
+                )
                 for method in selection.methods
             ),
             scores.references(layer, unit),
@@ -242,6 +247,10 @@ def _description(
     return MethodDescription(
         method, record.text, record.status, record.score, reason, metrics, blocks, category
     )
+
+
+def _illustrations(images: UnitImages | None, method: str) -> tuple[ShownIllustration, ...]:
+    return () if images is None else images.evidence.get(method, ())
 
 
 @dataclass

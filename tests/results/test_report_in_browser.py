@@ -11,6 +11,7 @@ from run_folders import write_run
 
 from dissectbench.harness.records import Candidate, Description, UnitId
 from dissectbench.results.report import Histogram, RunImages, ShownImage, UnitImages, write_report
+from dissectbench.results.report.illustrations import ShownEvidence, ShownIllustration, ShownMask
 from dissectbench.results.report.neighbours import Neighbour
 from dissectbench.results.report.sentences import Sentences
 
@@ -45,9 +46,9 @@ def sentences():
     return Sentences.of("an encoder", texts, vectors)
 
 
-def thumbnail():
+def thumbnail(colour=(200, 80, 40)):
     file = io.BytesIO()
-    Image.new("RGB", (96, 96), (200, 80, 40)).save(file, "WEBP")
+    Image.new("RGB", (96, 96), colour).save(file, "WEBP")
     return file.getvalue()
 
 
@@ -329,4 +330,32 @@ def test_two_runs_are_compared_unit_by_unit(browser, tmp_path):
     assert browser.run("[...document.querySelectorAll('.row')].at(-1).textContent") == (
         "a / 3old: wordsmissingnew: wordstree"
     )
+    assert browser.problems == []
+
+
+@pytest.mark.parametrize("one_file", [500, 0])
+def test_images_of_evidence_are_loaded_when_it_is_opened_and_their_texts_do_nothing(
+    browser, tmp_path, one_file
+):
+    mask = ShownMask("label", "0 0 2 2", "M0 0h1v1h-1z")
+    image = ShownEvidence(1, HOSTILE, 1.5, 0.25, (mask,))
+    evidence = {"first": (ShownIllustration(HOSTILE, (image,), HOSTILE),)}
+    shown = (ShownImage(0, "image", 1.5),)
+    images = UnitImages(shown, shown, shown, Histogram((3, 1), 0.0, 2.0), evidence=evidence)
+    run = write_run(tmp_path / "run", records())
+    thumbnails = [thumbnail(), thumbnail((10, 200, 30))]
+    address = write_report(
+        run, RunImages({("layer1", 0): images}, thumbnails), tmp_path / "out", one_file=one_file
+    )
+    browser.problems.clear()
+    browser.open(address, "#layer1/0")
+    browser.wait("document.querySelector('.evidence img')")
+    browser.run("document.querySelector('details.evidence').open = true")
+    browser.wait("document.querySelector('.evidence img').naturalWidth === 96")
+    assert browser.run("document.querySelector('.evidence img').alt") == f"{HOSTILE}, value 1.5"
+    assert browser.run("document.querySelector('.evidence h5').textContent") == HOSTILE
+    assert browser.run("document.querySelector('.evidence figcaption').textContent") == f"1.5{HOSTILE}"
+    assert browser.run("document.querySelector('.evidence meter').value") == 0.25
+    assert browser.run("document.querySelector('.evidence .picture path').getBBox().width") == 1
+    assert browser.run("window.hacked") is None
     assert browser.problems == []

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,6 +22,7 @@ from dissectbench.results.report import (
     write_report,
 )
 from dissectbench.results.report.evidence import evidence_blocks
+from dissectbench.results.report.illustrations import ShownEvidence, ShownIllustration, ShownMask
 
 HOSTILE = [
     "</script><script>window.hacked = 1</script>",
@@ -34,6 +36,17 @@ HOSTILE = [
 
 def of(layer, index, text, method="words", status: Status = "ok", **more):
     return Description(UnitId("net", layer, index), method, text, status, **more)
+
+
+def hostile_evidence():
+    """Illustrations whose titles, captions and notes are hostile, as those of a language model may be."""
+    mask = ShownMask("unit", "0 0 2 2", "M0 0h1v1h-1z")
+    return {
+        "words": tuple(
+            ShownIllustration(text, (ShownEvidence(0, text, 1.5, 0.5, (mask,)),), text)
+            for text in HOSTILE
+        )
+    }
 
 
 def pictures(*numbers):
@@ -69,7 +82,8 @@ class Elements(HTMLParser):
 
 @pytest.mark.parametrize("one_file", [500, 2])
 def test_hostile_texts_stay_texts(hostile, tmp_path, one_file):
-    images = RunImages({("layer</script>", 0): pictures(0)}, [b"webp"])
+    illustrated = replace(pictures(0), evidence=hostile_evidence())
+    images = RunImages({("layer</script>", 0): illustrated}, [b"webp"])
     page = write_report(hostile, images, tmp_path / "out", one_file=one_file).read_text()
     scripts = blocks(page, "script")
     assert len(scripts) == 2
@@ -87,6 +101,9 @@ def test_hostile_texts_stay_texts(hostile, tmp_path, one_file):
         elements = Elements(html).found
         assert not [tag for tag, attributes in elements if any(a.startswith("on") for a in attributes)]
         assert not [a for tag, a in elements if tag == "img" and "data-thumbnail" not in a]
+        assert all(a["alt"] for tag, a in elements if tag == "img")
+    alts = [a["alt"] for html in found for tag, a in Elements(html).found if tag == "img"]
+    assert set(alts) >= {f"{text}, value 1.5" for text in HOSTILE}
 
 
 def test_the_policy_allows_only_the_script_and_the_style_of_the_page(hostile, tmp_path):
