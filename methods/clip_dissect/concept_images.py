@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...harness.foundation.embeddings import stored_image_embeddings, stored_text_embeddings
 from ...harness.illustrations import EvidenceImage, Illustration
 from ...harness.probe import ProbedLayer
 from ...harness.records import Candidate, Description
-from .embeddings import stored_image_embeddings, stored_text_embeddings
 
 if TYPE_CHECKING:
     from ...datasets.concepts import ConceptSet

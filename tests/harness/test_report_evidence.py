@@ -11,13 +11,13 @@ from PIL import Image
 from dissectbench.datasets.probing_set import ImageAnnotation
 from dissectbench.harness import FinishedRun
 from dissectbench.harness.cli import main
+from dissectbench.harness.foundation.embeddings import image_embeddings, text_embeddings
 from dissectbench.harness.illustrations import EvidenceImage, Illustration, Mask
 from dissectbench.harness.probe import Region
 from dissectbench.harness.report import open_layers, report_run, run_images
 from dissectbench.harness.report_evidence import illustrate, open_methods
 from dissectbench.harness.report_thumbnails import Thumbnails
 from dissectbench.methods import Method
-from dissectbench.methods.clip_dissect.embeddings import image_embeddings, text_embeddings
 from dissectbench.methods.milan.exemplars import stream_exemplars, top_images
 from dissectbench.methods.network_dissection.overlaps import extent, label_pixels, overlaps
 from dissectbench.methods.upsample import Upsampling, grid
