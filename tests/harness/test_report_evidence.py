@@ -190,7 +190,7 @@ def test_what_is_no_longer_stored_is_named_and_nothing_is_computed(run, tmp_path
     again = FinishedRun(copy / "small")
     methods = {method.name: method for method in open_methods(again)}
     for kind in ("encode_images", "encode_texts"):
-        monkeypatch.setattr(type(methods["clip_dissect"].encoder), kind, None)
+        monkeypatch.setattr(type(getattr(methods["clip_dissect"], "encoder")), kind, None)  # noqa: B009
     images = run_images(again, open_layers(again), methods=list(methods.values()))
     assert images.notes == ()
     for of_unit in images.units.values():
@@ -254,7 +254,7 @@ def test_a_method_of_a_user_illustrates_and_its_errors_are_notes(run, layers):
 
 def test_a_method_without_the_hook_has_tables_only(run, layers):
     class Silent(Halves):
-        illustrations = Method.illustrations
+        illustrations = Method.illustrations  # pyright: ignore[reportAssignmentType]
 
     units = {r.unit.index: (0.0, 2.0) for r in records(run, "clip_dissect")}
     assert illustrate(run, [Silent()], layers["layer3"], units, Thumbnails()) == ({}, [])
