@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check kernels bench ablations notebook clean
+.PHONY: demo test check kernels bench ablations docs notebook clean
 
 # Creates .venv, installs the package, runs the main job on tinyworld, on 32 units of each layer, and builds
 # a leaderboard of it.
@@ -51,7 +51,12 @@ ablations: $(READY)
 	  metric=[tinyworld_clip_cosine,minilm_cosine,minilm_bertscore_f1,synonym_accuracy]
 	printf '# Ablations of Describe-and-Dissect\n\nWritten by `make ablations`. [dnd.md](dnd.md#ablations) lists the override of each row.\nTarget: tinyworld-resnet, layer fc. Captioner: tinyworld-captioner. Generator: tinyworld-renderer. Key phrases take the\nplace of a language model.\n\n' \
 	  > docs/methods/dnd_ablations.md
-	cat runs/ablations/tables/scores_fc.md >> docs/methods/dnd_ablations.md
+	sed 's/^### /## /' runs/ablations/tables/scores_fc.md >> docs/methods/dnd_ablations.md
+
+# Builds the documentation with the reference of all public names in build/docs/html. A warning, such as a
+# broken link, is an error.
+docs: $(READY)
+	$(BIN)/python docs/site/build.py build/docs
 
 # Executes the notebook of the documentation and stores its outputs; a test compares them.
 notebook: $(READY)

@@ -87,11 +87,7 @@ class _Observed:
 class Taps:
     """Reads layers of a target in one forward pass, which stops after the deepest of them.
 
-    A context manager that hooks the layers on entry and removes the hooks on exit:
-
-        with Taps(target, ["layer3", "layer4"]) as taps:
-            maps = taps.read(batch)
-        maps["layer4"]  # float32 [B, units, h, w]
+    A context manager that hooks the layers on entry and removes the hooks on exit.
 
     One forward pass on two blank images, at the first use, finds the shapes, the order of execution, and
     which outputs are overwritten in place later on (only those are cloned).
@@ -101,7 +97,7 @@ class Taps:
 
     Args:
         target: the network.
-        layers: names, mappings or `LayerSpec`s; each name once.
+        layers: names, mappings or `LayerSpec` objects; each name once.
         example: preprocessed images [n, C, H, W] to learn the shapes from, instead of the target's own
             example input.
 
@@ -110,6 +106,11 @@ class Taps:
 
     Raises:
         InputError: if there is no layer, or a layer twice.
+
+    Example:
+        >>> with Taps(target, ["layer3", "layer4"]) as taps:                         # doctest: +SKIP
+        ...     maps = taps.read(batch)
+        >>> maps["layer4"]  # float32 [B, units, h, w]                               # doctest: +SKIP
     """
 
     def __init__(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["layers", "ablation", "cost"]
 KINDS: tuple[Kind, ...] = ("layers", "ablation", "cost")
+"""The kinds of figures of scores."""
 
 _WIDE_RANGE = 20.0  # of costs; a wider one is drawn on a logarithmic axis
 

@@ -54,7 +54,7 @@ def import_descriptions(
     `MILAN/resnet50_imagenet`, unless `method` names them.
 
     Args:
-        paths: files, and folders, of which all files *.csv are read; of a run's folder, descriptions.csv.
+        paths: files, and folders, of which all `*.csv` are read; of a run's folder, descriptions.csv.
         layer: see `read_descriptions_csv`.
         method: name of the method of all files; by default see `read_descriptions_csv`.
         layout: the layout of all files; by default that which the header of each file has.

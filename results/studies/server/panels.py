@@ -48,6 +48,7 @@ PANELS: Mapping[str, Panel] = {
     ),
     "sona": Panel("SONA", "survey_code", {"survey_code": "%SURVEY_CODE%"}, r"[1-9][0-9]{0,11}"),
 }
+"""The panels of participants that the rating page knows, by name."""
 
 _LONGEST_VALUE = 100
 
