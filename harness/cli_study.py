@@ -33,6 +33,27 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def _add_export(actions: Actions, command: Command, lazy: Lazy) -> None:
+    parser = command(actions, "export", "Write what raters, panels or other rating sites need.")
+    parser.add_argument("folder", type=Path, metavar="STUDY", help="the folder of a study")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("links", "prolific", "connect", "sona"),
+        help="links: one secret link to the rating page per rater; prolific, connect, sona: the study "
+        "URL, completion code and return URL of a panel",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: STUDY/exports/TARGET)"
+    )
+    parser.add_argument(
+        "--url", metavar="URL", help="public address of the rating page, for links and panels"
+    )
+    parser.add_argument("--raters", type=int, metavar="N", help="number of links")
+    _add_json(parser)
+    parser.set_defaults(command=lazy("study_export", "study_export_command"))
+
+
 def _add_serve(actions: Actions, command: Command, lazy: Lazy) -> None:
     parser = command(actions, "serve", "Serve the rating page of studies until Ctrl-C.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY", help="folders of studies")
@@ -75,6 +96,7 @@ def _add_verify(actions: Actions, command: Command, lazy: Lazy) -> None:
 _ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = (
     add_design,
     add_adopt,
+    _add_export,
     _add_serve,
     _add_answers,
     _add_verify,

@@ -1,4 +1,5 @@
 from .codes import Verdict, verify_codes
+from .exports import export_links, export_panel
 from .panels import PANELS, Panel
 from .results import raters_csv, results_csv
 from .serve import admin_paths, listen, serve
@@ -10,6 +11,8 @@ __all__ = [
     "Panel",
     "Verdict",
     "admin_paths",
+    "export_links",
+    "export_panel",
     "listen",
     "raters_csv",
     "results_csv",
