@@ -69,8 +69,13 @@ def test_a_unit_that_was_not_asked_for_is_an_error(result, layer, index):
 def test_a_unit_is_shown_with_its_images_and_regions(result):
     unit = result["0", result.run.selection.units["0"][0]]
     html = unit._repr_html_()
-    images = re.findall(r'src="data:image/webp;base64,([^"]+)"', html)
-    assert len(images) == 10 + 5 + 5
+    bands, evidence = (
+        re.findall(r'src="data:image/webp;base64,([^"]+)"', part)
+        for part in html.split("<h4>Evidence</h4>")
+    )
+    images = bands + evidence
+    assert len(bands) == 10 + 5 + 5
+    assert evidence
     assert all(base64.b64decode(image).startswith(b"RIFF") for image in images)
     assert 'class="edge"' in html
     assert "<script" not in html

@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,9 +189,9 @@ def test_what_is_no_longer_stored_is_named_and_nothing_is_computed(run, tmp_path
     for kind in ("images", "image_embeddings"):
         shutil.rmtree(copy / ".cache" / kind)
     again = FinishedRun(copy / "small")
-    methods = {method.name: method for method in open_methods(again)}
+    methods: dict[str, Any] = {method.name: method for method in open_methods(again)}
     for kind in ("encode_images", "encode_texts"):
-        monkeypatch.setattr(type(getattr(methods["clip_dissect"], "encoder")), kind, None)  # noqa: B009
+        monkeypatch.setattr(type(methods["clip_dissect"].encoder), kind, None)
     images = run_images(again, open_layers(again), methods=list(methods.values()))
     assert images.notes == ()
     for of_unit in images.units.values():
@@ -253,8 +254,11 @@ def test_a_method_of_a_user_illustrates_and_its_errors_are_notes(run, layers):
 
 
 def test_a_method_without_the_hook_has_tables_only(run, layers):
-    class Silent(Halves):
-        illustrations = Method.illustrations  # pyright: ignore[reportAssignmentType]
+    class Silent(Method):
+        name = "clip_dissect"
+
+        def describe(self, layer, units):
+            raise NotImplementedError
 
     units = {r.unit.index: (0.0, 2.0) for r in records(run, "clip_dissect")}
     assert illustrate(run, [Silent()], layers["layer3"], units, Thumbnails()) == ({}, [])
