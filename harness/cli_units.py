@@ -21,6 +21,17 @@ def add_show(
     parser.add_argument(
         "--exemplars", type=int, default=10, metavar="N", help="exemplars per unit (default: %(default)s)"
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the sections of the report to a .html file, or a drawing to a .png file",
+    )
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="show the file in a browser; without --out it is written to RUN/report",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=lazy("show", "show_command"))
 

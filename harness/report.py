@@ -87,6 +87,26 @@ def unit_html(run: FinishedRun, unit: UnitId, *, layers: Mapping[str, ProbedLaye
     return standalone_unit(of_unit, images)
 
 
+def units_page(run: FinishedRun, units: Sequence[UnitId], progress: Progress | None = None) -> str:
+    """Returns a page with the sections of selected units: one file, with its images and without script.
+
+    Args:
+        run: the run.
+        units: the units.
+        progress: shows the pass over the maps, if they are not in the cache.
+    """
+    from ..results.report import section, unit_reports
+
+    only: dict[str, list[int]] = {}
+    for unit in units:
+        only.setdefault(unit.layer, []).append(unit.index)
+    images = _images(run, None, progress, only=only)
+    reports = {(report.layer, report.index): report for report in unit_reports(run, images.units, only)}
+    in_order = [reports[unit.layer, unit.index] for unit in units]
+    names = ", ".join(f"{unit.layer}:{unit.index}" for unit in units)
+    return section.units_page(in_order, images, f"{names} of {units[0].target}")
+
+
 def _images(
     run: FinishedRun,
     layers: Mapping[str, ProbedLayer] | None,
@@ -203,7 +223,8 @@ def run_images(
         units |= {
             key: replace(images, evidence=evidence.get(key[1], {})) for key, images in of_layer.items()
         }
-    for key, near in correlated_units(present, selected).items():
+    # A few units are shown alone, without links to others.
+    for key, near in (correlated_units(present, selected) if only is None else {}).items():
         units[key] = replace(units[key], correlated=near)
     return RunImages(units, thumbnails.files, notes=tuple(notes))
 

@@ -52,12 +52,13 @@ class Drawn:
     notes: Sequence[str] = field(default=())
 
 
-def write_figure(draw: Callable[[], Drawn], path: Path) -> Drawn:
+def write_figure(draw: Callable[[], Drawn], path: Path, *, caption: bool = True) -> Drawn:
     """Draws a figure and writes it, and its caption next to it as `.txt`; both atomically.
 
     Args:
         draw: draws the figure; matplotlib is set up while it is called.
         path: the file; its suffix is one of `FORMATS`.
+        caption: whether the caption is written.
 
     Raises:
         InputError: for another suffix, or if a file cannot be written.
@@ -67,8 +68,9 @@ def write_figure(draw: Callable[[], Drawn], path: Path) -> Drawn:
         drawn = draw()
         with atomic_path(path) as temporary:
             drawn.figure.savefig(temporary, format=form, dpi=DPI, metadata=_metadata(form, drawn))
-    with atomic_open(path.with_suffix(".txt")) as file:
-        file.write(drawn.caption + "\n")
+    if caption:
+        with atomic_open(path.with_suffix(".txt")) as file:
+            file.write(drawn.caption + "\n")
     return drawn
 
 

@@ -5,6 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
+from browser import EXECUTABLE, Page
+from PIL import Image
 
 from dissectbench.harness.cli import main
 from dissectbench.harness.config import compose
@@ -149,3 +151,88 @@ def test_evidence_is_short_and_readable():
 
 def test_control_characters_do_not_reach_the_terminal():
     assert one_line("a\x1b[2Jb\n\tc\u202e \x00d") == "a[2Jb c d"
+
+
+def units_of(finished):
+    units = finished.selection.units
+    return [f"fc:{units['fc'][0]}", f"layer4:{units['layer4'][1]}"]
+
+
+def test_units_are_written_as_a_page_of_their_own(finished, capsys, tmp_path):
+    names, path = units_of(finished), tmp_path / "new" / "unit.html"
+    code, printed, error = show(capsys, finished.path, *names, "--out", path)
+    assert (code, printed.strip(), error) == (0, str(path), "")
+    page = path.read_text()
+    assert "<script" not in page
+    assert "script-src ;" in page
+    # Three bands, and the images of the evidence.
+    assert page.count("data:image/webp;base64,") > 2 * 20
+    assert "data-thumbnail" not in page
+    assert f"<title>{', '.join(names)} of " in page
+    for name in names:
+        for description in unit_view(finished, find_units(finished, [name])[0]).descriptions:
+            assert description.candidates[0].text in page
+
+
+@pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium is installed")
+def test_the_page_of_a_unit_needs_no_script_and_no_network(finished, capsys, tmp_path):
+    show(capsys, finished.path, units_of(finished)[0], "--out", tmp_path / "unit.html")
+    page = Page(tmp_path / "profile", width=400)
+    try:
+        page.open(tmp_path / "unit.html")
+        assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert page.run("document.images.length") > 20
+        assert page.run("getComputedStyle(document.querySelector('.unit')).borderRadius") == "8px"
+        assert page.run("document.documentElement.scrollWidth") <= 400
+        assert not page.run("document.querySelector('.unit button').checkVisibility()")
+        assert page.problems == []
+    finally:
+        page.close()
+
+
+def test_units_are_drawn_without_a_browser(finished, capsys, tmp_path):
+    path = tmp_path / "unit.PNG"
+    code, printed, error = show(capsys, finished.path, units_of(finished)[0], "--out", path)
+    assert (code, printed.strip(), error) == (0, str(path), "")
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.width > 1000
+    # A caption would replace a file of the user.
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_page_of_a_unit_is_opened_in_a_browser(finished, capsys, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda uri: opened.append(uri) or True)
+    name = units_of(finished)[0]
+    code, printed, error = show(capsys, finished.path, name, "--open")
+    path = finished.path / "report" / f"unit-{name.replace(':', '-')}.html"
+    assert (code, printed.strip(), error) == (0, str(path), "")
+    assert opened == [path.resolve().as_uri()]
+    code, printed, _ = show(capsys, finished.path, name, "--open", "--json", "--out", tmp_path / "a.html")
+    assert json.loads(printed)["file"] == str(tmp_path / "a.html")
+    assert opened[1] == (tmp_path / "a.html").as_uri()
+    monkeypatch.setattr("webbrowser.open", lambda uri: False)
+    code, printed, error = show(capsys, finished.path, name, "--open")
+    assert (code, printed.strip()) == (0, str(path))
+    assert error.startswith("no browser was found: open")
+
+
+@pytest.mark.parametrize("name", ["unit.svg", "unit"])
+def test_other_files_are_refused(finished, capsys, tmp_path, name):
+    code, printed, error = show(capsys, finished.path, units_of(finished)[0], "--out", tmp_path / name)
+    assert (code, printed) == (2, "")
+    assert "use a name that ends with .html or .png" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_units_of_an_earlier_command_are_not_drawn(finished, capsys, tmp_path):
+    copy = shutil.copytree(finished.path, tmp_path / "small")
+    name = units_of(finished)[0]
+    selection = json.loads((copy / "selection.json").read_text())
+    selection["units"]["fc"] = selection["units"]["fc"][1:]
+    (copy / "selection.json").write_text(json.dumps(selection))
+    code, _, error = show(capsys, copy, name, "--out", tmp_path / "unit.html")
+    assert code == 2
+    assert "did not select unit" in error
+    assert show(capsys, copy, name)[0] == 0
