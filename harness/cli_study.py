@@ -93,6 +93,32 @@ def _add_verify(actions: Actions, command: Command, lazy: Lazy) -> None:
     parser.set_defaults(command=lazy("study_answers", "study_verify_command"))
 
 
+def _add_import(actions: Actions, command: Command, lazy: Lazy) -> None:
+    parser = command(actions, "import", "Import answers: result files and rating sheets.")
+    parser.add_argument("folder", type=Path, metavar="STUDY", help="the folder of a study")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="result files of Mechanical Turk, of Turkle or of the rating page, and rating sheets",
+    )
+    parser.add_argument(
+        "--source",
+        metavar="NAME",
+        help="where the assignment ids of the files are unique, such as turkle:lab (default: derived "
+        "from each file)",
+    )
+    parser.add_argument(
+        "--review",
+        type=Path,
+        metavar="OUT",
+        help="also write the rows of the one FILE with its columns Approve and Reject filled in",
+    )
+    _add_json(parser)
+    parser.set_defaults(command=lazy("study_import", "study_import_command"))
+
+
 _ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = (
     add_design,
     add_adopt,
@@ -100,4 +126,5 @@ _ACTIONS: tuple[Callable[[Actions, Command, Lazy], None], ...] = (
     _add_serve,
     _add_answers,
     _add_verify,
+    _add_import,
 )

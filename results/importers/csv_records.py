@@ -61,24 +61,8 @@ class CsvRecords:
             yield line, cells
 
     def _read(self) -> str:
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read {self.path}: {error.strerror}") from error
-        try:
-            # Spreadsheets write a byte order mark, which "utf-8" would leave in the first column's name.
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise InputError(
-                f"{self.path}, line {line}: not UTF-8 ({error.reason})", "save the file as UTF-8"
-            ) from error
-        if "\0" in text:
-            line = text.count("\n", 0, text.index("\0")) + 1
-            raise InputError(
-                f"{self.path}, line {line}: a NUL character, so this is not a text file in UTF-8",
-                "save the file as UTF-8",
-            )
+        content = read_bytes(self.path)
+        text = decoded(content, self.path)
         self._count_oddities(content, text)
         return text
 
@@ -92,19 +76,11 @@ class CsvRecords:
             self.oddities["no line end at the end of the file"] = 1
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        # newline="" keeps the line breaks inside quoted cells. strict: an open quote is an error.
-        text = io.StringIO(self._text, newline="")
-        reader = csv.reader(text, strict=True, delimiter=self._separator)
-        line = 1  # a record may span several lines: reader.line_num is the last of them
-        try:
-            for cells in reader:
-                if cells:
-                    yield line, cells
-                else:
-                    self.oddities["empty line, skipped"] += 1
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise InputError(f"{self.path}, line {line}: not valid CSV: {error}") from error
+        for line, cells in numbered_rows(self._text, self._separator, self.path):
+            if cells:
+                yield line, cells
+            else:
+                self.oddities["empty line, skipped"] += 1
 
     def _check_header(self) -> None:
         names = [column.strip().lower() for column in self.header]
@@ -131,6 +107,54 @@ class CsvRecords:
             f"known headers (more columns may follow):\n{known_headers()}\n"
             "  another layout can be described in YAML: --layout FILE, see docs/import.md",
         )
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a file; raises InputError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def decoded(content: bytes, path: Path) -> str:
+    """Returns the text of a file in UTF-8 without its byte order mark.
+
+    Raises:
+        InputError: if it is not UTF-8, or has a NUL character; names the line.
+    """
+    try:
+        # Spreadsheets write a byte order mark, which "utf-8" would leave in the first column's name.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 ({error.reason})", "save the file as UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(
+            f"{path}, line {line}: a NUL character, so this is not a text file in UTF-8",
+            "save the file as UTF-8",
+        )
+    return text
+
+
+def numbered_rows(text: str, separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of its first line, cells) for every row of CSV; an empty line has no cells.
+
+    Raises:
+        InputError: if the text is not valid CSV; names the line.
+    """
+    # newline="" keeps the line breaks inside quoted cells. strict: an open quote is an error.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    line = 1  # a row may span several lines: reader.line_num is the last of them
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}, line {line}: not valid CSV: {error}") from error
 
 
 def _separator(text: str, layout: Layout | None) -> str:

@@ -1,9 +1,13 @@
 from .answers import Answer, append_answers, read_answers
+from .importing import FileReport, import_answers
 from .judgements import Judgement, Judgements, Rules, judge
+from .quality import Flag, quality_flags
 from .study import KeyRow, Study, StudyFiles, StudySettings, Task, write_study
 
 __all__ = [
     "Answer",
+    "FileReport",
+    "Flag",
     "Judgement",
     "Judgements",
     "KeyRow",
@@ -13,7 +17,9 @@ __all__ = [
     "StudySettings",
     "Task",
     "append_answers",
+    "import_answers",
     "judge",
+    "quality_flags",
     "read_answers",
     "write_study",
 ]

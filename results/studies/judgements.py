@@ -20,7 +20,7 @@ class Rules:
     Attributes:
         rejected: drop assignments with the status "rejected".
         duplicates: drop an assignment id that occurred before, keeping the first; and further answers of
-            a rater to the same task.
+            a rater to the same task, keeping the one that was submitted first.
         failed_checks: drop every answer of a rater who failed at least this many attention checks or gold
             tasks; None keeps all.
         too_fast: drop answers in less time than this, in seconds; None only flags them.
@@ -93,8 +93,8 @@ def judge(study: Study, answers: Sequence[Answer], rules: Rules | None = None) -
     if rules.duplicates:
         seen: set[tuple[str, ...]] = set()
         rows = _keep(rows, lambda row: _first(seen, row.source, row.assignment_id), "duplicate", dropped)
-        seen = set()
-        rows = _keep(rows, lambda row: _first(seen, row.task_id, row.rater), "second_answer", dropped)
+        first = _first_answers(rows)
+        rows = _keep(rows, lambda row: first[row.task_id, row.rater] is row, "second_answer", dropped)
     failed = failed_raters(study, rows, rules.failed_checks)
     rows = _keep(rows, lambda row: row.rater not in failed, "failed_checks", dropped)
     checks = {task for task, key in study.key.items() if key and key[0].role in ("attention", "gold")}
@@ -153,6 +153,19 @@ def _first(seen: set[tuple[str, ...]], *key: str) -> bool:
         return False
     seen.add(key)
     return True
+
+
+def _first_answers(rows: Sequence[Answer]) -> dict[tuple[str, str], Answer]:
+    """Returns the answer of each (task, rater) that was submitted first.
+
+    Answers without a time count as submitted after the others, in the order of their import.
+    """
+    first: dict[tuple[str, str], Answer] = {}
+    for row in rows:
+        earlier = first.setdefault((row.task_id, row.rater), row)
+        if row.submitted and (not earlier.submitted or row.submitted < earlier.submitted):
+            first[row.task_id, row.rater] = row
+    return first
 
 
 def _is_fast(answer: Answer, least: float) -> bool:
