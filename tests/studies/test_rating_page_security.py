@@ -147,6 +147,26 @@ def test_every_reply_has_the_security_headers(port, study):
         assert "set-cookie" not in reply.headers
 
 
+def test_all_addresses_are_relative_so_that_a_proxy_may_serve_them_under_any_path(port, study):
+    for reply in every_page(port, study):
+        addresses = re.findall(r'(?:href|src|action)="([^"]+)"', reply.content.decode("latin-1"))
+        addresses += [reply.headers["location"]] if reply.status == 303 else []
+        for target in addresses:
+            assert not target.startswith("/")
+            assert "://" not in target
+
+
+def test_raters_behind_a_proxy_have_limits_of_their_own(tmp_path):
+    study = small_study(tmp_path / "study", units=1)
+    with serving(study, wrong_tokens=WrongTokens(tries=2, seconds=1000)) as port:
+        wrong = f"/s/{slug(study)}/{'0' * 48}/"
+        statuses = [request(port, wrong, x_forwarded_for="203.0.113.1").status for _ in range(3)]
+        assert statuses == [404, 404, 429]
+        assert request(port, wrong, x_forwarded_for="203.0.113.2").status == 404
+        # What the client itself claims, left of the address that the proxy added, does not count.
+        assert request(port, wrong, x_forwarded_for="203.0.113.9, 203.0.113.1").status == 429
+
+
 def test_a_form_is_accepted_only_from_the_rater_it_was_sent_to(port, study):
     anna, ben = Rater(port, address(study, 20)), Rater(port, address(study, 21))
     anna.join()

@@ -16,6 +16,11 @@ from .ledger import Roles
 from .settings import PageSettings
 from .store import AnswerRow, read_rows
 
+_AGREEMENT = {
+    "rating": "pairs of ratings at most 1 apart",
+    "correlation": "pairs of answers that are equal",
+}
+
 
 @dataclass(frozen=True)
 class ProgressTable:
@@ -53,7 +58,7 @@ def progress(study: Study, settings: PageSettings) -> Progress:
         ("tasks complete", f"{sum(per_task[t] >= wanted for t in roles.units)} of {len(roles.units)}"),
         ("raters", f"{len(raters)} ({finished} finished)"),
         ("median seconds per task", f"{statistics.median(seconds):.1f}" if seconds else "–"),
-        ("agreement of pairs of raters", "–" if agreement is None else f"{100 * agreement:.0f} %"),
+        (_AGREEMENT[study.settings.kind], "–" if agreement is None else f"{100 * agreement:.0f} %"),
         ("raters needed in all, at least", str(raters_needed(roles, wanted, settings))),
     ]
     counts = Counter(per_task[task] for task in roles.units)
