@@ -180,7 +180,9 @@ def test_the_page_of_a_unit_needs_no_script_and_no_network(finished, capsys, tmp
     page = Page(tmp_path / "profile", width=400)
     try:
         page.open(tmp_path / "unit.html")
-        assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        # Images of folded evidence are loaded when they are shown.
+        page.run("for (const image of document.images) image.loading = 'eager'; true")
+        page.wait("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         assert page.run("document.images.length") > 20
         assert page.run("getComputedStyle(document.querySelector('.unit')).borderRadius") == "8px"
         assert page.run("document.documentElement.scrollWidth") <= 400
