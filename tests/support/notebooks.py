@@ -29,14 +29,18 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
 
 
 def texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """Returns what each code cell printed or returned as plain text, joined."""
+    """Returns what each code cell printed or returned as plain text, joined.
+
+    The hash at the end of a run's name depends on all settings and the files of the images: it is left out.
+    """
     found = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
             outputs = [
                 output.get("text", output.get("data", {}).get("text/plain")) for output in cell.outputs
             ]
-            found.append("\n".join(text for text in outputs if text is not None))
+            printed = "\n".join(text for text in outputs if text is not None)
+            found.append(re.sub(r"-[0-9a-f]{8}\b", "-hash", printed))
     return found
 
 
