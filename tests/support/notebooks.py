@@ -31,7 +31,7 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
 def texts(notebook: nbformat.NotebookNode) -> list[str]:
     """Returns what each code cell printed or returned as plain text, joined.
 
-    The hash at the end of a run's name depends on all settings and the files of the images: it is left out.
+    The hash at the end of a run's name is left out: it depends on all settings and the image files.
     """
     found = []
     for cell in notebook.cells:
