@@ -8,6 +8,7 @@ import importlib.resources
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 _BASE = "dissectbench.results.pages"
 
 
+@cache
 def environment(package: str) -> Environment:
     """Returns the templates of a package (its folder `templates`), with everything escaped.
+
+    It is made once: a new one would compile the template of a unit again for every unit.
 
     Args:
         package: full name, such as "dissectbench.results.report".
