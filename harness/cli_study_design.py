@@ -109,6 +109,20 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
         help="number of attention checks (default: one in 25 tasks, at least one)",
     )
     group.add_argument(
+        "--gold-tasks",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of gold tasks that are made of units: a text about a very different unit must be "
+        "rated low (default: %(default)s)",
+    )
+    group.add_argument(
+        "--gold",
+        type=Path,
+        metavar="FILE",
+        help="gold tasks of your own: layer, unit, description, expected (high or low)",
+    )
+    group.add_argument(
         "--repeat",
         type=float,
         default=0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .. import exit_codes
-from .study_design import print_study, texts_of
+from .study_design import print_study, texts_of, work_settings
 
 
 def adopt_command(options: argparse.Namespace) -> int:
@@ -17,18 +17,14 @@ def adopt_command(options: argparse.Namespace) -> int:
     title = RatingDesign.title if options.title is None else options.title
     design = RatingDesign(
         title=title,
-        raters=options.raters,
-        min_seconds=options.min_seconds,
-        seconds=options.seconds,
-        reward_usd=options.reward,
-        fee=options.fee,
+        work=work_settings(options),
     )
     texts = texts_of(options)
     study, notes = adopt_study(
         Adopted(options.batch, options.key, options.attention, options.image_folder),
         design,
         default_instructions() if texts["instructions"] is None else texts["instructions"],
-        default_consent(design) if texts["consent"] is None else texts["consent"],
+        default_consent(design.work) if texts["consent"] is None else texts["consent"],
         options.out,
     )
     print_study(study, notes, as_json=options.json)

@@ -13,7 +13,7 @@ from .console import notices, show_json, terminal
 
 if TYPE_CHECKING:
     from ...results.studies import Study
-    from ...results.studies.design.rating import RatingDesign
+    from ...results.studies.design.rating import RatingDesign, WorkSettings
     from ...results.studies.design.units import UnitRule
 
 
@@ -93,17 +93,20 @@ def _names(option: str, text: str | None) -> list[str]:
 
 
 def _design(options: argparse.Namespace) -> RatingDesign:
+    from ...results.studies.design.checks import CheckSettings
     from ...results.studies.design.rating import RatingDesign
 
     title = RatingDesign.title if options.title is None else options.title
     return RatingDesign(
         title=title,
         seed=options.seed,
-        raters=options.raters,
-        attention=options.attention,
-        repeat=options.repeat,
-        min_seconds=options.min_seconds,
-        seconds=options.seconds,
-        reward_usd=options.reward,
-        fee=options.fee,
+        work=work_settings(options),
+        checks=CheckSettings(options.attention, options.gold_tasks, options.gold, options.repeat),
     )
+
+
+def work_settings(options: argparse.Namespace) -> WorkSettings:
+    """Returns the settings of time and pay."""
+    from ...results.studies.design.rating import WorkSettings
+
+    return WorkSettings(options.raters, options.min_seconds, options.seconds, options.reward, options.fee)

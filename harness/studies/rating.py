@@ -51,7 +51,8 @@ def design_rating_study(
     from ...results.studies.study import check_new_study, write_study
 
     check_new_study(out)
-    tasks = draft_tasks(frame.frame, choose_study_units(frame.frame, rule), design)
+    chosen = choose_study_units(frame.frame, rule)
+    tasks = draft_tasks(frame.frame, chosen, design, frame.strongest)
     settings = rating_settings(frame.frame, tasks, design, {"images": asdict(images)})
     with tempfile.TemporaryDirectory() as folder:
         files = write_exemplars(
@@ -62,7 +63,7 @@ def design_rating_study(
             design.seed,
             files,
             default_instructions() if instructions is None else instructions,
-            default_consent(design) if consent is None else consent,
+            default_consent(design.work) if consent is None else consent,
         )
         study = write_study(out, settings, content)
     return study, (*frame.frame.notes, *tasks.chosen.notes)

@@ -96,7 +96,7 @@ def _settings(
         kind="rating",
         title=design.title,
         seed=design.seed,
-        raters_per_task=design.raters,
+        raters_per_task=design.work.raters,
         methods=tuple(sorted({row.method for row in of_units}, key=_natural)),
         layers=tuple(sorted({row.layer for row in of_units}, key=_natural)),
         units="The study was designed elsewhere.",
@@ -105,12 +105,12 @@ def _settings(
             for path in (files.batch, files.key, files.attention)
             if path is not None
         ),
-        min_seconds=design.min_seconds,
-        reward_usd=design.reward_usd,
-        fee=design.fee_share,
+        min_seconds=design.work.min_seconds,
+        reward_usd=design.work.reward_usd,
+        fee=design.work.fee_share,
         details={
             "tasks": dict(Counter(roles.values())),
-            "seconds_per_task": design.seconds,
+            "seconds_per_task": design.work.seconds,
             **details,
         },
     )

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from ....harness.errors import InputError
+from ....harness.errors import InputError, at_least
 from ....harness.records import UnitId
 from .drafts import Draft
 from .frame import Frame
 from .slots import SharedText, SlotBalance, join_identical, normalised
 
-Arrange = Callable[[Sequence[SharedText]], list[SharedText]]
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How many tasks check raters.
+
+    Attributes:
+        attention: number of attention checks; None for one in 25 tasks, at least one.
+        gold: number of gold tasks that are made of units, see `gold_from_units`.
+        gold_file: a file of further gold tasks, see `gold_from_file`; None for none.
+        repeat: share of the units' tasks that are shown again, from 0 to 0.5.
+    """
+
+    attention: int | None = None
+    gold: int = 0
+    gold_file: Path | None = None
+    repeat: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.attention is not None:
+            at_least("--attention", self.attention, 0)
+        at_least("--gold-tasks", self.gold, 0)
+        if not 0 <= self.repeat <= 0.5:
+            # A repetition is in the other half of the tasks than what it repeats.
+            raise InputError(f"--repeat {self.repeat} must be a share from 0 to 0.5")
 
 
 def attention_checks(

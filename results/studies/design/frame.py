@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from ....harness.records import UnitId
 
@@ -33,8 +33,14 @@ class Frame:
     texts: Mapping[UnitId, Texts]
     dead: tuple[UnitId, ...] = ()
     sources: tuple[Mapping[str, str], ...] = ()
-    references: Mapping[UnitId, tuple[str, ...]] | None = None
+    references: Mapping[UnitId, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def without(self, units: Set[UnitId]) -> Frame:
+        """Returns the frame without some units."""
+        return replace(
+            self, texts={unit: texts for unit, texts in self.texts.items() if unit not in units}
+        )
 
     def missing(self, unit: UnitId) -> list[str]:
         """Returns the methods without a description of a unit."""

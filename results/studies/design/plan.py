@@ -51,8 +51,10 @@ class StudyPlan:
         tasks = ", ".join(f"{count} {role}" for role, count in self.tasks.items())
         total = sum(self.tasks.values())
         lines = [
-            f"{self.units} units of {self.layers} layers, {self.methods} methods, {self.images} images",
-            f"{total} tasks ({tasks}), {self.answers} answers, about {self.hours:.1f} hours of work",
+            f"{_count(self.units, 'unit')} of {_count(self.layers, 'layer')}, "
+            f"{_count(self.methods, 'method')}, {_count(self.images, 'image')}",
+            f"{_count(total, 'task')} ({tasks}), {self.answers} answers, "
+            f"about {self.hours:.1f} hours of work",
         ]
         if self.reward_usd:
             lines.append(
@@ -60,6 +62,10 @@ class StudyPlan:
                 f"{self.fee_usd:.2f} USD fee = {self.cost_usd:.2f} USD"
             )
         return lines
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def study_plan(study: Study) -> StudyPlan:

@@ -7,7 +7,7 @@ from string import Template
 
 from ....harness.errors import InputError
 from ...pages.page import asset
-from .rating import RatingDesign
+from .rating import WorkSettings
 
 PLACEHOLDER = "[name of the researcher]"
 """In the default consent; the researchers must write their own text."""
@@ -20,15 +20,15 @@ def default_instructions(name: str = "rating.md") -> str:
     return asset(name, _PACKAGE)
 
 
-def default_consent(design: RatingDesign) -> str:
-    """Returns a text of consent with the time and the payment of a design: Markdown."""
+def default_consent(work: WorkSettings) -> str:
+    """Returns a text of consent with the time and the payment of a task: Markdown."""
     payment = (
-        f"You are paid {design.reward_usd:.2f} US dollars for each task."
-        if design.reward_usd
+        f"You are paid {work.reward_usd:.2f} US dollars for each task."
+        if work.reward_usd
         else "[How taking part is paid.]"
     )
     return Template(asset("consent.md", _PACKAGE)).substitute(
-        seconds=round(design.seconds), payment=payment
+        seconds=round(work.seconds), payment=payment
     )
 
 
