@@ -7,13 +7,15 @@ Clusters may cross: every rating belongs to a rater and to a unit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .statistics import CONFIDENCE, RESAMPLES, Summary
+
+_CELLS_PER_BATCH = 1 << 20  # resamples are drawn in batches of about 8 MiB of float64
 
 
 def clustered_summary(
@@ -80,20 +82,60 @@ def _variance(residuals: NDArray[np.float64], labels: Sequence[NDArray[np.int64]
     return total if total > 0 else largest
 
 
+def resampled_weights(
+    labels: Sequence[NDArray[np.int64]],
+    *,
+    strata: Sequence[ArrayLike | None] = (),
+    seed: int = 0,
+    n_resamples: int = RESAMPLES,
+) -> Iterator[NDArray[np.float64]]:
+    """Draws clusters of each kind with replacement; yields batches of weights, float64 [resamples, n].
+
+    The weight of a score is the product of how often each of its clusters was drawn (Owen, 2007).
+
+    Args:
+        labels: for each kind, [n] the cluster of each score, from 0.
+        strata: for each kind, the stratum of each cluster, such as the layer of each unit: clusters are
+            drawn within their stratum. None, or leaving it out, is one stratum.
+        seed: seed of the draws.
+        n_resamples: number of resamples.
+    """
+    rng = np.random.default_rng(seed)
+    groups = []
+    for number, kind in enumerate(labels):
+        n_clusters = int(kind.max()) + 1
+        of_kind = strata[number] if number < len(strata) else None
+        stratum = np.zeros(n_clusters, np.int64) if of_kind is None else np.asarray(of_kind)
+        groups.append([np.flatnonzero(stratum == value) for value in np.unique(stratum)])
+    n = len(labels[0])
+    size = max(1, _CELLS_PER_BATCH // n)
+    for start in range(0, n_resamples, size):
+        batch = min(size, n_resamples - start)
+        weights = np.ones((batch, n))
+        for kind, of_kind in zip(labels, groups, strict=True):
+            weights *= _drawn(rng, of_kind, batch)[:, kind]
+        yield weights
+
+
+def _drawn(
+    rng: np.random.Generator, groups: Sequence[NDArray[np.int64]], batch: int
+) -> NDArray[np.float64]:
+    """Returns [batch, clusters], how often each cluster is drawn within its group."""
+    drawn = np.empty((batch, sum(map(len, groups))))
+    for members in groups:
+        size = len(members)
+        picks = rng.integers(size, size=(batch, size)) + size * np.arange(batch)[:, None]
+        drawn[:, members] = np.bincount(picks.ravel(), minlength=batch * size).reshape(batch, size)
+    return drawn
+
+
 def _pigeonhole(
     values: NDArray[np.float64], labels: Sequence[NDArray[np.int64]], seed: int, n_resamples: int
 ) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    means = np.empty(n_resamples)
-    for row in range(n_resamples):
-        weights = np.zeros(len(values))
-        # A resample may miss every cell of the table if few clusters cross: it is drawn again.
-        while not weights.any():
-            weights = np.ones(len(values))
-            for kind in labels:
-                n_clusters = int(kind.max()) + 1
-                drawn = np.bincount(rng.integers(n_clusters, size=n_clusters), minlength=n_clusters)
-                weights *= drawn[kind]
-        means[row] = weights @ values / weights.sum()
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    means: list[NDArray[np.float64]] = []
+    for weights in resampled_weights(labels, seed=seed, n_resamples=n_resamples):
+        totals = weights.sum(axis=1)
+        # A resample may miss every cell of the table if few clusters cross: it does not count.
+        means.append((weights @ values)[totals > 0] / totals[totals > 0])
+    low, high = np.quantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -11,8 +11,9 @@ import numpy as np
 from annotated_types import Ge, MinLen
 
 from ...harness.errors import InputError
+from ..csv_files import number
 from ..statistics import summary
-from .published_files import NotComputable, number
+from .published_files import NotComputable
 from .recipe import FilePath, Model, Name, Outcome, Part, Sources, Texts
 
 

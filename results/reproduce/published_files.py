@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...harness.errors import InputError
 from ...harness.files import file_digest
+from ..csv_files import read_csv, read_text
 from ..importers.descriptions_csv import DescriptionRow, read_descriptions_csv
 
 
@@ -82,7 +80,7 @@ class PublishedFiles:
         """
         file = self._require(path)
         if path not in self._records:
-            self._records[path] = _read_csv(file)
+            self._records[path] = read_csv(file)
         records = self._records[path]
         missing = [column for column in columns if not records or column not in records[0]]
         if missing:
@@ -98,7 +96,7 @@ class PublishedFiles:
             InputError: if it cannot be read.
         """
         file = self._require(path)
-        lines = _text(file).splitlines()
+        lines = read_text(file).splitlines()
         self._note(path, file, len(lines))
         return lines
 
@@ -117,40 +115,3 @@ class PublishedFiles:
         earlier = self._read.get(path)
         digest = earlier.sha256 if earlier else file_digest(file)
         self._read[path] = ReadFile(path, digest, max(rows, earlier.rows if earlier else 0))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 ({error.reason})") from error
-
-
-def _read_csv(file: Path) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
-    try:
-        records = list(reader)
-    except csv.Error as error:
-        raise InputError(f"{file}, line {reader.line_num}: not valid CSV: {error}") from error
-    for number, record in enumerate(records, start=1):
-        # DictReader fills missing cells with None and collects surplus ones under the key None.
-        if None in record or None in record.values():
-            raise InputError(f"{file}, row {number}: not as many cells as the header")
-    return records
-
-
-def number(record: dict[str, str], column: str, where: str) -> float:
-    """Returns a cell as a number.
-
-    Raises:
-        InputError: if it is not a finite number; names file and column.
-    """
-    try:
-        value = float(record[column])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{where}, column {column!r}: {record[column]!r} is not a number")
-    return value

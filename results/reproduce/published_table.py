@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from annotated_types import MinLen
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ...harness.errors import InputError, nearest
+from ..yaml_models import Model, Name, read_model
 from .count_recipes import ClassMatches, ColumnMeans, DistinctTexts, SynonymMatches, WordCounts
 from .printed_recipes import Combination, Denominators, NotAvailable, Ratio
 from .rating_recipes import FlagCounts, RaterAgreement, RatingDifferences, RatingStatistics
-from .recipe import Cell, Model, Name
+from .recipe import Cell
 from .text_recipes import EqualTexts, TextSimilarity
 from .unit_recipes import Detectors, PairedByOrder
 from .verdicts import Printed
@@ -121,58 +121,7 @@ def load_table(name: str) -> PublishedTable:
         known = known_tables()
         hint = f"{nearest(name, known)} Known: {', '.join(known)}, or the path of a YAML file.".strip()
         raise InputError(f"no published table is named {name!r}", hint)
-    content = _read(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a mapping of keys to values")
-    try:
-        table = PublishedTable.model_validate({"name": path.stem, **content})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"{path}, {key}: {first['msg']}", _hint(first)) from None
+    table = read_model(path, PublishedTable, name=path.stem)
     for key, problem in table.problems():
         raise InputError(f"{path}, {key}: {problem}")
     return table
-
-
-def _hint(error: Any) -> str | None:
-    if error["type"] == "string_type" and isinstance(error["input"], int | float):
-        return "write printed numbers in quotes: '50.00' keeps its zeros"
-    return None
-
-
-def _read(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason})") from error
-    try:
-        return yaml.load(text, Loader=_Loader)
-    # ValueError: such as a date without such a day, or an integer of thousands of digits.
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys, which YAML would overwrite silently, and aliases.
-
-    A few nested aliases can stand for billions of values.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"line {event.start_mark.line + 1}: aliases are not supported")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"mapping at line {line}: the key {key!r} is repeated")
-        return super().construct_mapping(node, deep)

@@ -3,98 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from annotated_types import MinLen
 from numpy.typing import NDArray
-from pydantic import Field
 
-from ...harness.errors import InputError
 from ..clusters import clustered_summary
 from ..ranks import effect_size, smallest_detectable_difference
 from ..statistics import exact_sign_flip_p, summary
-from .agreement import agreement
-from .published_files import NotComputable, number
+from ..studies.analysis.agreement import MEASURES, agreement
+from ..studies.analysis.choices import top_shares
+from ..studies.analysis.rating_files import Columns, WideLayout, WideRatings
+from .published_files import NotComputable
 from .recipe import Cell, FilePath, Model, Name, Outcome, Part, Sources, unnamed
 from .verdicts import Printed
 
-Columns = Annotated[tuple[Name, ...], MinLen(1)]
 
-
-class Study(Model):
-    """The columns of a file of ratings; every tuple has one column per rater, in the same order.
+class Study(WideLayout):
+    """The columns of a published file of ratings.
 
     Attributes:
         file: the file.
-        layer: column of the layer.
-        raters: names of the raters.
-        ratings: by method, the columns of its ratings.
-        flags: by name, the columns of a flag of the whole unit: "TRUE" or "FALSE".
-        labels: by method, the column of its description.
     """
 
     file: FilePath
-    layer: Name
-    raters: Columns
-    ratings: dict[Name, Columns]
-    flags: dict[Name, Columns] = Field(default_factory=dict)
-    labels: dict[Name, Name] = Field(default_factory=dict)
 
-    def read(self, sources: Sources) -> Ratings:
+    def read(self, sources: Sources) -> WideRatings:
         """Reads the file.
 
         Raises:
-            NotComputable: if it is missing.
+            NotComputable: if it is missing, or a rating is.
             InputError: if a cell is not a rating or not a flag; names file, row and column.
         """
-        columns = [*chain(*self.ratings.values(), *self.flags.values()), *self.labels.values()]
-        records = sources.files.records(self.file, [self.layer, *columns])
-        where = [f"{self.file}, row {row}" for row in range(1, len(records) + 1)]
-        rated = [
-            [[number(r, c, w) for c in columns] for columns in self.ratings.values()]
-            for r, w in zip(records, where, strict=True)
-        ]
-        flags = {
-            name: np.array(
-                [[_flag(r, c, w) for c in columns] for r, w in zip(records, where, strict=True)]
-            )
-            for name, columns in self.flags.items()
-        }
-        labels = {name: [record[column] for record in records] for name, column in self.labels.items()}
-        layers = [record[self.layer] for record in records]
-        return Ratings(list(self.ratings), layers, np.array(rated, np.float64), flags, labels)
-
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Yields (key, problem) for tuples that do not have one column per rater."""
-        for kind, by_name in (("ratings", self.ratings), ("flags", self.flags)):
-            for name, columns in by_name.items():
-                if len(columns) != len(self.raters):
-                    yield (
-                        f"study.{kind}.{name}",
-                        f"{len(columns)} columns for {len(self.raters)} raters",
-                    )
-
-
-@dataclass(frozen=True)
-class Ratings:
-    """Ratings as arrays.
-
-    Attributes:
-        methods: names of the methods.
-        layers: [units] the layer of each unit.
-        values: float64 [units, methods, raters].
-        flags: by name, bool [units, raters].
-        labels: by method, [units] the descriptions.
-    """
-
-    methods: list[str]
-    layers: list[str]
-    values: NDArray[np.float64]
-    flags: Mapping[str, NDArray[np.bool_]]
-    labels: Mapping[str, Sequence[str]]
+        ratings = self.arrays(sources.files.records(self.file, self.columns()), self.file)
+        if np.isnan(ratings.values).any():
+            raise NotComputable(f"a file without empty ratings; {self.file} has some")
+        return ratings
 
 
 class Judgements(Model):
@@ -133,7 +77,7 @@ class _OfStudy(Part):
 
     def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
         """See `Part.check`."""
-        yield from self.study.problems()
+        yield from ((f"study.{key}", problem) for key, problem in self.study.problems())
         yield from super().check(cells)
 
 
@@ -266,7 +210,7 @@ class RaterAgreement(_OfStudy):
 
     def columns_known(self) -> Sequence[str]:
         """See `Part.columns_known`."""
-        return list(agreement([1, 2], [1, 2]))
+        return MEASURES
 
     def check(self, cells: Mapping[Cell, Printed | None]) -> Iterator[tuple[str, str]]:
         """See `Part.check`."""
@@ -281,11 +225,12 @@ class RaterAgreement(_OfStudy):
         """Returns one measure of agreement."""
         ratings = self.study.read(sources)
         chosen = [ratings.methods.index(name) for name in self.methods[row]]
-        first, second = (ratings.values[:, chosen, rater].ravel() for rater in (0, 1))
-        value = agreement(first, second)[column]
+        values = ratings.values[:, chosen, :2].reshape(-1, 2)  # [things, raters]
+        things, raters = np.indices(values.shape)
+        value = agreement(values.ravel(), things.ravel(), raters.ravel())[column]
         if value is None:
             raise NotComputable("ratings that differ")
-        return Outcome(value, units=len(first))
+        return Outcome(value, units=len(values))
 
 
 class FlagCounts(_OfStudy):
@@ -308,13 +253,6 @@ class FlagCounts(_OfStudy):
         return Outcome(int(raised.sum()), units=len(flags))
 
 
-def _flag(record: dict[str, str], column: str, where: str) -> bool:
-    cell = record[column].strip().upper()
-    if cell not in ("TRUE", "FALSE"):
-        raise InputError(f"{where}, column {column!r}: {record[column]!r} is neither TRUE nor FALSE")
-    return cell == "TRUE"
-
-
 def _statistic(
     name: str, values: NDArray[np.float64], method: int, units: NDArray[np.int64]
 ) -> float | int:
@@ -327,8 +265,7 @@ def _statistic(
         units: [judgements] the unit of each judgement, the cluster of the clustered standard error.
     """
     own = values[:, method]
-    top = values == values.max(axis=1, keepdims=True)
-    single = top.sum(axis=1) == 1
+    shares = top_shares(values)
     if name == "clustered standard error":
         # One resample: the interval is not used.
         error = clustered_summary(own, [units], n_resamples=1).standard_error
@@ -342,8 +279,8 @@ def _statistic(
         "standard deviation": lambda: float(own.std(ddof=1)),
         "standard error": lambda: float(own.std(ddof=1) / np.sqrt(len(own))),
         "judgements": lambda: len(own),
-        "top (%)": lambda: 100 * float(top[:, method].mean()),
-        "split (%)": lambda: 100 * float((top / top.sum(axis=1, keepdims=True))[:, method].mean()),
-        "unique (%)": lambda: 100 * float(top[single, method].mean()) if single.any() else 0.0,
-        "unique judgements": lambda: int(single.sum()),
+        "top (%)": lambda: 100 * (shares.counted[method] or 0.0),
+        "split (%)": lambda: 100 * (shares.split[method] or 0.0),
+        "unique (%)": lambda: 100 * (shares.single_share[method] or 0.0),
+        "unique judgements": lambda: shares.single,
     }[name]()

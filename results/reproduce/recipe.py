@@ -12,8 +12,9 @@ from typing import Annotated, Protocol
 import numpy as np
 from annotated_types import Gt, MinLen
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from ..yaml_models import Model, Name
 from .published_files import NotComputable, PublishedFiles
 from .verdicts import Printed
 
@@ -89,16 +90,9 @@ def _relative(path: str) -> str:
     return path
 
 
-Name = Annotated[str, StringConstraints(strict=True, min_length=1)]
 FilePath = Annotated[Name, AfterValidator(_relative)]
 # Strings, because a YAML number loses its trailing zeros and with them the printed precision.
 PrintedText = Annotated[str, StringConstraints(strict=True, pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,12})?$")]
-
-
-class Model(BaseModel):
-    """A node of a table's YAML file: immutable, without unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Texts(Model):

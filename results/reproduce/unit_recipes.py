@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from .published_files import number
+from ..csv_files import number
 from .recipe import FilePath, Model, Name, Outcome, Part, Sources
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")

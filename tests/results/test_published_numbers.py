@@ -1,14 +1,12 @@
 """Numbers recomputed from the authors' files equal those of an independent computation."""
 
 import csv
-import json
 from collections import Counter
 from fractions import Fraction
 
 import pytest
 
 from dissectbench.results.reproduce import PublishedFiles, known_tables, load_table, reproduce_table
-from dissectbench.results.reproduce.agreement import agreement
 
 
 class NoModels:
@@ -220,34 +218,3 @@ def test_simulation_correlations_are_confirmed(cells):
     printed = [cell for cell in cells("linear_explanations").values() if cell.printed and cell.outcome]
     assert len(printed) == 8
     assert {cell.verdict for cell in printed} == {"confirmed"}
-
-
-@pytest.mark.parametrize("function", ["pooled", "mean", "topk_sq", "image_products", "topk_compare"])
-def test_agreement_equals_reference_implementations(shared, function):
-    study = json.loads((shared / "golden" / "human_study.json").read_text())
-    expected = study["expected"]
-    names = study["scoring_functions"]
-    columns = range(len(names)) if function == "pooled" else [names.index(function)]
-    first, second = ([row[e][c] for row in study["rows"] for c in columns] for e in ("E1", "E2"))
-    golden = (
-        expected["agreement_pooled"]
-        if function == "pooled"
-        else expected["agreement_by_function"][function]
-    )
-    measures = agreement(first, second)
-    for key, name in (
-        ("pearson", "Pearson"),
-        ("spearman", "Spearman"),
-        ("quadratic_weighted_kappa", "weighted kappa"),
-        ("krippendorff_alpha_interval", "alpha (interval)"),
-        ("krippendorff_alpha_ordinal", "alpha (ordinal)"),
-    ):
-        assert measures[name] == pytest.approx(golden[key], abs=1e-6), name
-    assert measures["equal (%)"] == pytest.approx(100 * golden["exact_agreement"])
-    assert measures["within one (%)"] == pytest.approx(100 * golden["within_one"])
-
-
-def test_agreement_of_constant_ratings_is_undefined():
-    measures = agreement([3, 3], [3, 3])
-    assert measures["Pearson"] is measures["weighted kappa"] is measures["alpha (ordinal)"] is None
-    assert measures["equal (%)"] == 100
