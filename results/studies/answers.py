@@ -56,6 +56,15 @@ class Answer:
         return self.source, self.assignment_id
 
 
+SIMULATED = "simulated"
+"""Source of answers that a program gave; "simulated:NAME" tells several apart."""
+
+
+def is_simulated(answer: Answer) -> bool:
+    """Returns whether a program gave an answer."""
+    return answer.source.partition(":")[0] == SIMULATED
+
+
 @dataclass(frozen=True)
 class StatusChange:
     """A later state of the review of an assignment that is stored already.

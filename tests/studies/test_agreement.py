@@ -154,6 +154,9 @@ def test_the_interval_of_alpha_covers_the_alpha_of_many_units():
     covered = 0
     for trial in range(200):
         summary = alpha_summary(ratings(60).ravel(), units, units, seed=trial, n_resamples=400)
+        assert truth is not None
+        assert summary.low is not None
+        assert summary.high is not None
         covered += summary.low <= truth <= summary.high
     # 190 expected; three standard errors below, less what the percentile interval loses with 60 units.
     assert covered >= 178

@@ -104,6 +104,7 @@ def test_all_tasks_occur_once_repetitions_come_later_and_checks_are_spread(seed,
     assert len(ids) == len(set(ids)) == units + checks + len(repeats)
     for draft in repeats:
         assert draft.slots != texts
+        assert draft.repeats is not None
         assert ids.index(draft.repeats.id(seed)) < ids.index(draft.id(seed))
     places = [place for place, draft in enumerate(tasks) if draft.role == "attention"]
     if checks > 1:
