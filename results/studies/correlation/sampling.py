@@ -47,7 +47,7 @@ def inclusion_probabilities(
         mix: share that is spread uniformly over all images.
         rule: what the remaining share is proportional to: "variance", the activation's distance from its
             mean times the standard deviation of presence given the guess, which minimizes the variance of
-            the covariance (Neyman allocation); "product", |activation x guess|, both standardized, as
+            the covariance (Neyman allocation); "product", abs(activation x guess), both standardized, as
             published; "uniform", nothing.
     """
     z, presence = standardized(values), clipped(guess)
