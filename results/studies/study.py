@@ -154,7 +154,7 @@ class StudyFiles:
 
 
 def image_name(content: bytes, suffix: str) -> str:
-    """Returns the opaque file name of an image: its hash, which says nothing about layer or unit."""
+    """Returns the opaque file name of an image: its hash, which contains neither layer nor unit."""
     return hashlib.sha256(content).hexdigest()[:24] + suffix
 
 
@@ -193,8 +193,9 @@ class Study:
     @cached_property
     def tasks(self) -> dict[str, Task]:
         """The tasks by id, in the order of the design."""
-        lines = (self.path / TASKS).read_text(encoding="utf-8").splitlines()
-        tasks = (json.loads(line) for line in lines)
+        # Not `splitlines`, which also splits at separators that a description may contain.
+        lines = (self.path / TASKS).read_text(encoding="utf-8").split("\n")
+        tasks = (json.loads(line) for line in lines if line)
         return {t["id"]: Task(t["id"], tuple(t["images"]), tuple(t["descriptions"])) for t in tasks}
 
     @cached_property
@@ -257,7 +258,7 @@ def write_study(path: str | Path, settings: StudySettings, files: StudyFiles) ->
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         _write_files(temporary, settings, files)
-        if path.exists():
+        if _is_occupied(path):
             return _same_study(path, Study(temporary).design)
         secret = {name: secrets.token_hex(32) for name in ("salt", "completion", "admin")}
         with atomic_open(temporary / SECRET) as file:
@@ -266,7 +267,7 @@ def write_study(path: str | Path, settings: StudySettings, files: StudyFiles) ->
         with explained(path):
             # mkdtemp creates a folder that only the owner may read.
             temporary.chmod(0o755)
-            temporary.rename(path)
+            temporary.rename(path)  # an empty folder is replaced
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Study(path)
@@ -279,7 +280,7 @@ def check_new_study(path: str | Path) -> None:
         InputError: if the folder holds something else than a study.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / SETTINGS).is_file():
+    if _is_occupied(path) and not (path / SETTINGS).is_file():
         raise _occupied(path)
 
 
@@ -290,8 +291,12 @@ def _occupied(path: Path) -> InputError:
     )
 
 
+def _is_occupied(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
 def _same_study(path: Path, design: str) -> Study:
-    if any(path.iterdir()) and (not (path / SETTINGS).is_file() or Study(path).design != design):
+    if not (path / SETTINGS).is_file() or Study(path).design != design:
         raise _occupied(path)
     return Study(path)
 

@@ -20,7 +20,7 @@ _CODE = re.compile(r"[0-9A-F]{6}[A-Z2-7]{10}")
 
 
 def slug(study: Study) -> str:
-    """Returns the name of a study in addresses: a part of its design's hash, which says nothing."""
+    """Returns the name of a study in addresses: the first digits of the hash of its design."""
     return study.design[:12]
 
 
