@@ -1,7 +1,6 @@
 """Agreement of raters: Krippendorff's alpha, weighted kappa, shares of equal ratings.
 
-Any number of raters, who need not rate the same things. A thing that one rater alone rated says nothing
-about agreement and does not count.
+There may be any number of raters, and each may rate other things. A thing with one rating does not count.
 """
 
 from __future__ import annotations
