@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..harness.scores import MetricInfo
 
 
-class Metric(ABC):
-    """Scores predictions against references: one number per unit, from which tables get their intervals.
+class MetricProperties:
+    """What all metrics state about themselves, for tables and files of scores.
 
     A class sets the attributes below; an instance may override them.
 
@@ -29,6 +29,22 @@ class Metric(ABC):
     percent: bool = False
     meaning: str = ""
 
+    def models(self) -> Mapping[str, str]:
+        """Returns the names of the models used, by their role, for tables."""
+        return {}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Returns everything the scores depend on: settings, weights, library versions. JSON-able."""
+        return {}
+
+    def info(self) -> MetricInfo:
+        """Returns the properties that are stored with the scores."""
+        return MetricInfo(self.higher_is_better, self.percent, dict(self.identity()), self.meaning)
+
+
+class Metric(MetricProperties, ABC):
+    """Scores predictions against references: one number per unit."""
+
     @abstractmethod
     def score(
         self, predictions: Sequence[str], references: Sequence[Sequence[str]]
@@ -42,18 +58,6 @@ class Metric(ABC):
             TypeError: if an argument is a plain string instead of a list.
             ValueError: if the lengths differ or a unit has no reference.
         """
-
-    def models(self) -> Mapping[str, str]:
-        """Returns the names of the models used, by their role, for tables."""
-        return {}
-
-    def identity(self) -> Mapping[str, Any]:
-        """Returns everything the scores depend on: settings, weights, library versions. JSON-able."""
-        return {}
-
-    def info(self) -> MetricInfo:
-        """Returns the properties that are stored with the scores."""
-        return MetricInfo(self.higher_is_better, self.percent, dict(self.identity()), self.meaning)
 
 
 def check_pairs(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...datasets.probing_set import Annotations, ProbingSet
 from ...harness.cache import Cache
 from ...harness.errors import InputError
-from ...harness.foundation.embeddings import image_embeddings
+from ...harness.foundation.embeddings import image_embeddings, text_embeddings
 from ...harness.foundation.protocols import ImageTextEncoder
 
 _TEXTS = 64  # per matrix product; always filled up, so that a text's result does not depend on the others
@@ -102,9 +102,11 @@ class Simulated(Presence):
     def blocks(self, probe: ProbingSet, texts: Sequence[str], cache: Cache) -> Iterator[PresenceBlock]:
         """See `Presence.blocks`; every text has a presence."""
         images = image_embeddings(self.encoder, probe, cache)
+        prompts = [self.template.replace("{}", text) for text in texts]
+        # Cached, because metrics with the same texts follow one another.
+        embeddings = text_embeddings(self.encoder, prompts, cache) if prompts else images[:0]
         for start in range(0, len(texts), _TEXTS):
-            block = texts[start : start + _TEXTS]
-            rows = self.encoder.encode_texts([self.template.replace("{}", text) for text in block])
+            block, rows = texts[start : start + _TEXTS], embeddings[start : start + _TEXTS]
             filled = np.zeros((_TEXTS, images.shape[1]), np.float32)
             filled[: len(rows)] = rows
             cosines = (filled @ images.T)[: len(rows)]

@@ -89,6 +89,19 @@ def test_scores_do_not_depend_on_the_other_pairs(layer):
     np.testing.assert_array_equal(together, alone)
 
 
+def test_metrics_of_one_encoder_embed_every_text_once(layer):
+    embedded = []
+
+    class Counting(OneHotEncoder):
+        def encode_texts(self, texts):
+            embedded.extend(texts)
+            return super().encode_texts(texts)
+
+    metrics = [PresenceMetric(Simulated(Counting()), measure) for measure in ("correlation", "auprc")]
+    score_on_activations(predictions("red", "green", "blue", None), layer, metrics, control_text="a dog")
+    assert sorted(embedded) == ["a dog", "blue", "green", "red"]
+
+
 def test_a_measure_of_thresholds_needs_a_probability():
     with pytest.raises(InputError, match="presence is a cosine"):
         PresenceMetric(Simulated(OneHotEncoder()), "f1")
