@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import build, compose
 from ..devices import resolve
 from ..errors import InputError
-from ..parts import layer_specs
+from ..parts import layer_specs, probing_sets
 from ..progress import Progress
 from ..run import activations
 from ..unit_selection import select_units
@@ -187,7 +187,7 @@ def exemplars_command(options: argparse.Namespace) -> int:
     exemplars = ExemplarSettings(options.exemplars, options.quantile, options.image_size, options.variant)
     overrides = [*options.settings, "method=[]", "metric=[]"]
     config = compose(overrides, config_dir=options.config_dir).config
-    probe, target = build(config.probe, "probe"), build(config.target, "target")
+    probe, target = probing_sets(config)[0], build(config.target, "target")
     taps, progress = Taps(target, layer_specs(config.layers)), Progress()
     passed = build(config.activations, "activations")
     for name, layer in activations(taps, probe, passed, options.runs, progress).items():

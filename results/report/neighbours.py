@@ -23,9 +23,8 @@ SAME_LAYER = 5
 
 _ROWS = 512  # units compared with all others at once
 _IMAGES = 4096  # images whose values are in memory at once
-_DECIMALS = (
-    3  # of cosines and correlations: the order does not depend on the last bits of a matrix product
-)
+_DECIMALS = 3
+"""Of cosines and correlations, so that the order does not depend on the last bits of a matrix product."""
 
 
 @dataclass(frozen=True)
